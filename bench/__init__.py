@@ -1,0 +1,1 @@
+"""The program: command line, plan, experiment, trainer, launchers, records, tables and page."""

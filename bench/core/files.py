@@ -1,0 +1,152 @@
+"""Files that are either whole or absent, digests, and canonical JSON. Standard library only.
+
+Everything is written aside and renamed (`os.replace`), so that a reader never sees half a file, and a file that
+must exist once is published with a hard link, so that of two writers the first wins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from seqdis.bench.core.errors import UserError
+
+
+def _space_error(path: Path, error: OSError) -> UserError | None:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(f"no space left to write {path}: free some, or choose another folder with --out, and run again.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return UserError(f"cannot write {path}: {error.strerror}. Choose a folder that you may write to with --out.")
+    return None
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path`; renames it onto `path` when the block ends, removes it when it fails.
+
+    Raises:
+        UserError: no space, or no permission.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        # mkstemp makes files private; what the suite writes may be read like any other file.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _space_error(path, error) or error from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes `data` to `path`, whole or not at all."""
+    with writing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` (UTF-8) to `path`, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON, whole or not at all. NaN and infinities are refused (ValueError)."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def publish(path: Path, data: bytes) -> bool:
+    """Writes `data` to `path` if nothing is there. Returns whether this call was the one that wrote it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    except OSError as error:
+        raise _space_error(path, error) or error from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.link(name, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise _space_error(path, error) or error from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return True
+
+
+@contextlib.contextmanager
+def writing_folder(path: Path) -> Iterator[Path]:
+    """Gives a temporary folder beside `path` that becomes `path` when the block ends and is removed when it fails.
+
+    If another process has made `path` in the meantime, its folder stays and ours is dropped: both are complete.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    except OSError as error:
+        raise _space_error(path, error) or error from error
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o777 & ~umask)
+        os.rename(temporary, path)
+    except OSError as error:
+        if path.is_dir() and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return
+        raise _space_error(path, error) or error from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read_json(path: Path, *, max_bytes: int = 64 << 20) -> Any:
+    """The JSON value in `path`.
+
+    Raises:
+        UserError: the file is missing, too large, or not JSON.
+    """
+    try:
+        if path.stat().st_size > max_bytes:
+            raise UserError(f"{path} is larger than {max_bytes >> 20} MiB: not one of ours.")
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error}).") from None
+
+
+def canonical_json(value: Any) -> str:
+    """One text for one value: sorted keys, no blanks, no NaN. What identities are hashed from."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(data: bytes | str) -> str:
+    """SHA-256 in hexadecimal of bytes, or of the UTF-8 of a text."""
+    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 in hexadecimal of a file's bytes, read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Judges, metrics and the protocol."""

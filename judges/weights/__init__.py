@@ -1,0 +1,1 @@
+"""Pretrained judges: weights (safetensors) and cards (JSON)."""

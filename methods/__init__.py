@@ -1,0 +1,1 @@
+"""One file a method, over shared nets and estimators."""

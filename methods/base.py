@@ -1,0 +1,245 @@
+"""The contract of a method: what the trainer gives it, what it must answer, and what it may leave out.
+
+Shape legend: B batch, T frames, C, H, W image, F features, D latent size; video is (B, T, C, H, W) in [0, 1],
+audio (B, T, F) normalised features.
+
+A method is one file with one `Method` subclass and one frozen `Config` whose defaults are the paper's. It knows no
+data set, file, judge, trainer or device, and imports nothing of the suite but this module, `estimators` and `nets`.
+
+Names of the codes, here and in the papers: `static` is s (C-DSVAE, R-WAE), f (DSVAE), z_f (S3VAE), mu_2 (FHVAE),
+z_C (MoCoGAN); `dynamic` is z_1:T (DSVAE, S3VAE, C-DSVAE, R-WAE), z_1 (FHVAE, one a segment), z_A and z_M (MoCoGAN).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SignalShape:
+    """A free per-frame signal, (B, T, dim): `multilabel` in {0, 1} (cells that move) or `regression` (distances)."""
+
+    dim: int
+    kind: Literal["multilabel", "regression"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shape:
+    """All that a method may know of the data.
+
+    Attributes:
+        frame: (C, H, W) for video, (F,) for audio.
+        n_frames: T of the clips it is trained on.
+        n_train: N, the number of training clips (minibatch-weighted sampling needs it).
+        n_sequences: number of distinct training sequences, the range of `Batch.sequence` (FHVAE's table).
+        n_motions: number of motion classes, 0 if the data have none (MoCoGAN's categories).
+        signal: what `Batch.signal` holds, if the data have one.
+    """
+
+    frame: tuple[int, ...]
+    n_frames: int
+    n_train: int
+    n_sequences: int = 0
+    n_motions: int = 0
+    signal: SignalShape | None = None
+
+    @property
+    def is_video(self) -> bool:
+        return len(self.frame) == 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a method's loss reads beside x. What is not asked for is not made.
+
+    `segments` asks for training clips that are cut from longer sequences, at least two of each (FHVAE).
+    `signal` and `motion_labels` are extra supervision; the record says so.
+    """
+
+    content_view: bool = False
+    motion_view: bool = False
+    signal: bool = False
+    motion_labels: bool = False
+    segments: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a method can do at evaluation.
+
+    Attributes:
+        encodes: it infers codes from a clip. Without, only the protocols that generate are run.
+        categories: its dynamic code has a category: none, found without labels, or set by training labels.
+        ranked: it stands in unsupervised rankings.
+        note: printed beside its row, such as a documented departure that a reader must know.
+    """
+
+    encodes: bool = True
+    categories: Literal["none", "unsupervised", "labels"] = "none"
+    ranked: bool = True
+    note: str = ""
+
+
+@dataclasses.dataclass(kw_only=True)
+class Batch:
+    """One training batch, on the device.
+
+    Attributes:
+        x: (B, T, C, H, W) in [0, 1], or (B, T, F).
+        index: (B,) position of each clip in the training split.
+        sequence: (B,) index of the sequence each clip is cut from, in [0, n_sequences).
+        n_segments: (B,) number of training clips cut from that sequence.
+        content_view: (B, T) a frame permutation a clip: the time-shuffled (or reversed) clip is
+            `x.gather`-ed by it, and frame-wise embeddings may be permuted instead of computed again.
+        motion_view: like x, the clip with its content changed and its motion kept.
+        signal: (B, T, K).
+        motion_labels: (B,) motion class.
+    """
+
+    x: Tensor
+    index: Tensor
+    sequence: Tensor
+    n_segments: Tensor
+    content_view: Tensor | None = None
+    motion_view: Tensor | None = None
+    signal: Tensor | None = None
+    motion_labels: Tensor | None = None
+
+
+@dataclasses.dataclass(kw_only=True)
+class Context:
+    """Where training stands. `generator` is on the batch's device and seeded from (seed, step): draw from it only.
+
+    `segments(sequences)` iterates over batches holding every training clip of the given sequences (M,), in order
+    (for methods that rebuild a table between epochs); `Batch.x`, `sequence`, `n_segments` and `index` are set.
+    """
+
+    n_train: int
+    step: int
+    epoch: int
+    n_steps: int
+    generator: torch.Generator
+    segments: Callable[[Tensor], Iterator[Batch]] | None = None
+
+
+@dataclasses.dataclass(kw_only=True)
+class Latents:
+    """Codes of B clips: `static` (B, Ds) and `dynamic` (B, T, Dd), or (B, S, Dd) where one code covers a segment."""
+
+    static: Tensor
+    dynamic: Tensor
+
+    def __getitem__(self, index: Any) -> Latents:
+        return Latents(static=self.static[index], dynamic=self.dynamic[index])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optimisation:
+    """Adam's settings for one player."""
+
+    lr: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+
+
+class Method(nn.Module):
+    """Base class of every method. A subclass sets the class attributes and implements the abstract methods.
+
+    Class attributes:
+        title: as printed in tables.
+        paper: the reference, one line.
+        Config: frozen dataclass; its defaults are the paper's; it holds `lr`, and `static_dim`, `dynamic_dim`,
+            `width` (channels of the first convolution), `embedding_dim` (g), `hidden_dim` where it has them.
+        variants: name -> changes to the config's defaults. The empty name is not listed: it is the plain method.
+        players: parameter groups that take turns in each step, in order. VAEs have one.
+    """
+
+    title: ClassVar[str]
+    paper: ClassVar[str]
+    Config: ClassVar[type[Any]]
+    variants: ClassVar[dict[str, dict[str, Any]]] = {}
+    players: ClassVar[tuple[str, ...]] = ("model",)
+
+    def __init__(self, config: Any, shape: Shape) -> None:
+        super().__init__()
+        self.config = config
+        self.shape = shape
+
+    # What it asks for and can do: from the config, before it is built -------------------------------------------
+
+    @classmethod
+    def needs(cls, config: Any) -> Needs:
+        """What the loss reads under this config."""
+        return Needs()
+
+    @classmethod
+    def capabilities(cls, config: Any) -> Capabilities:
+        """What the method can do under this config."""
+        return Capabilities()
+
+    @classmethod
+    def variant_title(cls, variant: str) -> str:
+        """The row's name in tables; a subclass may say it better than 'C-DSVAE (no-content-aug)'."""
+        return f"{cls.title} ({variant})" if variant else cls.title
+
+    # Training ---------------------------------------------------------------------------------------------------
+
+    def player_parameters(self, player: str) -> list[nn.Parameter]:
+        """The parameters that `player`'s step updates. All of them for a method with one player."""
+        return list(self.parameters())
+
+    def optimisation(self, player: str) -> Optimisation:
+        """Adam's settings for `player`; the trainer multiplies the rate by its schedule."""
+        return Optimisation(lr=self.config.lr)
+
+    def loss(self, batch: Batch, player: str, ctx: Context) -> dict[str, Tensor]:
+        """Loss terms of `player` as scalars: "total" is what is minimised, the others are logged (detached or not).
+
+        Terms are sums over time, pixels and dimensions, means over the batch, in nats where they are nats. Names:
+        `recon`, `kl_static`, `kl_dynamic`, `mi_static`, `mi_dynamic`, `mi_cross`, `contrastive_static`,
+        `contrastive_dynamic`, or the method's own. No host synchronisation here.
+        """
+        raise NotImplementedError
+
+    def on_step_end(self, ctx: Context) -> None:
+        """Called after every player has stepped (a moving average of weights, say)."""
+
+    def on_epoch(self, ctx: Context) -> Tensor | None:
+        """Called before each epoch. May return the sequences (M,) that the epoch's batches are drawn from."""
+        return None
+
+    # Codes ------------------------------------------------------------------------------------------------------
+
+    def encode(self, x: Tensor, generator: torch.Generator | None = None) -> Latents:
+        """Codes of clips `x`: posterior means, or draws if a generator is given."""
+        raise NotImplementedError(f"{type(self).__name__} has no encoder")
+
+    def decode(self, latents: Latents) -> Tensor:
+        """Clips (B, T, C, H, W) in [0, 1], or (B, T, F), from codes: the mean of p(x | s, z)."""
+        raise NotImplementedError
+
+    def sample_static(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n, Ds) draws from the static prior."""
+        raise NotImplementedError
+
+    def sample_dynamic(self, n: int, n_frames: int, generator: torch.Generator, *, means: bool = False) -> Tensor:
+        """(n, T, Dd) draws from the dynamic prior, or (n, S, Dd) for `n_frames` frames.
+
+        Args:
+            means: give the step means of a roll on drawn values, as the official C-DSVAE code does.
+        """
+        raise NotImplementedError
+
+    def pool(self, latents: Latents) -> tuple[Tensor, Tensor]:
+        """One static vector (Ds,) and one dynamic vector (Dd,) for all B segments of one sequence: their means."""
+        return latents.static.mean(0), latents.dynamic.flatten(0, 1).mean(0)
+
+
+def default_device(module: nn.Module) -> torch.device:
+    """The device of a module's first parameter."""
+    return next(module.parameters()).device

@@ -1,0 +1,1 @@
+"""Data only: published numbers, records, leaderboards."""
