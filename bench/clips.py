@@ -1,0 +1,337 @@
+"""A few decoded test clips of a finished cell, kept beside its record for figures and the page.
+
+Shape legend: n test clips, m prior draws, T frames; `frame` is (H, W, C) uint8 for video and (F,) float16 for
+audio.
+
+The file is `clips.npz`: plain arrays, compressed, the same bytes for the same numbers, read without pickle
+and without torch. Only `make_clips` needs torch.
+
+Arrays (a method without an encoder has only those marked *, its rows are prior draws instead of test clips):
+
+    originals        (n, T, frame)       test clips, the same for every method on a data set
+    labels           (n, n_factors)      their labels, in the order of `data.factors` of the record
+    reconstructions  (n, T, frame)
+    swaps            (n, n, T, frame)    [i, j]: static code of clip i, dynamic code of clip j
+    fixed_static*    (n, m, T, frame)    [i]: static code of clip i, dynamic codes drawn from the prior
+    fixed_dynamic*   (n, m, T, frame)    [i]: dynamic code of clip i, static codes drawn from the prior
+    samples*         (n * m / 2, T, frame)  both codes drawn
+    interpolation*   (p, q, T, frame)    static code from clip i to clip i + 1, dynamic code of clip i
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.files import write_bytes
+from seqdis.bench.core.seeds import derive
+
+if TYPE_CHECKING:
+    import torch
+    from seqdis.datasets.base import DataSet, Split
+    from seqdis.methods.base import Latents, Method
+    from torch import Tensor
+
+NAME = "clips.npz"
+MAX_BYTES = 256 << 20
+MAX_ARRAYS = 16
+KINDS = (
+    "originals",
+    "labels",
+    "reconstructions",
+    "swaps",
+    "fixed_static",
+    "fixed_dynamic",
+    "samples",
+    "interpolation",
+)
+_DIMS = {
+    "originals": 1,
+    "reconstructions": 1,
+    "swaps": 2,
+    "fixed_static": 2,
+    "fixed_dynamic": 2,
+    "samples": 1,
+    "interpolation": 2,
+}
+
+Clips = dict[str, NDArray[Any]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClipConfig:
+    """How many clips are kept. They change no number of the record.
+
+    Attributes:
+        clips: n, test clips.
+        draws: m, prior draws in each row of `fixed_static` and `fixed_dynamic`.
+        pairs: p, rows of the interpolation.
+        steps: q, its points, ends included.
+        seed: of the prior draws; the choice of the test clips never depends on it.
+    """
+
+    clips: int = 6
+    draws: int = 6
+    pairs: int = 3
+    steps: int = 7
+    seed: int = 0
+
+
+# Making them: the only part that needs torch
+
+
+def make_clips(
+    method: Method, dataset: DataSet, config: ClipConfig | None = None, device: torch.device | str = "cpu"
+) -> Clips:
+    """Reconstructions, swaps, prior samples and interpolations of a trained method on a few test clips.
+
+    The method's mode (training or not) is left as it was.
+
+    Args:
+        method: trained, on `device`.
+        dataset: opened; its test split may lie on any device.
+        config: how many.
+        device: where the method is.
+
+    Returns:
+        The arrays of the module's docstring.
+    """
+    import torch
+
+    config = config or ClipConfig()
+    training = method.training
+    method.eval()
+    try:
+        with torch.no_grad():
+            if type(method).capabilities(method.config).encodes:
+                return _encoder_clips(method, dataset, config, device)
+            return _generator_clips(method, dataset, config, device)
+    finally:
+        method.train(training)
+
+
+def _encoder_clips(method: Method, dataset: DataSet, config: ClipConfig, device: torch.device | str) -> Clips:
+    import torch
+
+    test = dataset.test
+    index = choose(test, config.clips, derive("clips", dataset.spec.name, dataset.spec.source))
+    generator = torch.Generator(device=test.device).manual_seed(derive("clips", dataset.spec.name, "frames"))
+    x = test.clips(torch.as_tensor(index, device=test.device), generator).to(device)
+    codes = method.encode(x)
+    static, dynamic = _drawn(method, dataset, config, device)
+    clips = _rows(method, codes, static, dynamic, config)
+    clips["originals"] = _stored(x)
+    clips["labels"] = (
+        np.stack([test.labels[factor.name].cpu().numpy()[index] for factor in dataset.spec.factors], 1)
+        if dataset.spec.factors
+        else np.zeros((len(index), 0), np.int64)
+    )
+    clips["reconstructions"] = _decoded(method, codes)
+    clips["swaps"] = _crossed(method, codes.static, codes.dynamic)
+    return clips
+
+
+def _generator_clips(
+    method: Method, dataset: DataSet, config: ClipConfig, device: torch.device | str
+) -> Clips:
+    import torch
+    from seqdis.methods.base import Latents
+
+    generator = torch.Generator(device=device).manual_seed(derive(config.seed, "clips", "rows"))
+    rows = Latents(
+        static=method.sample_static(config.clips, generator),
+        dynamic=method.sample_dynamic(config.clips, dataset.spec.n_frames, generator),
+    )
+    static, dynamic = _drawn(method, dataset, config, device)
+    return _rows(method, rows, static, dynamic, config)
+
+
+def _drawn(
+    method: Method, dataset: DataSet, config: ClipConfig, device: torch.device | str
+) -> tuple[Tensor, Tensor]:
+    import torch
+
+    generator = torch.Generator(device=device).manual_seed(derive(config.seed, "clips", "prior"))
+    n = max(config.draws, config.clips * config.draws // 2)
+    return method.sample_static(n, generator), method.sample_dynamic(n, dataset.spec.n_frames, generator)
+
+
+def _rows(method: Method, codes: Latents, static: Tensor, dynamic: Tensor, config: ClipConfig) -> Clips:
+    from seqdis.methods.base import Latents
+
+    m = config.draws
+    return {
+        "fixed_static": _crossed(method, codes.static, dynamic[:m]),
+        "fixed_dynamic": _crossed(method, static[:m], codes.dynamic).swapaxes(0, 1),
+        "samples": _decoded(method, Latents(static=static, dynamic=dynamic)),
+        "interpolation": _interpolated(method, codes, config),
+    }
+
+
+def _crossed(method: Method, static: Tensor, dynamic: Tensor) -> NDArray[Any]:
+    """Clips (S, D, T, frame): every static code (S, Ds) with every dynamic code (D, T, Dd)."""
+    from seqdis.methods.base import Latents
+
+    n_static, n_dynamic = len(static), len(dynamic)
+    mixed = Latents(
+        static=static.repeat_interleave(n_dynamic, 0),
+        dynamic=dynamic.repeat(n_static, *[1] * (dynamic.ndim - 1)),
+    )
+    clips = _decoded(method, mixed)
+    return clips.reshape(n_static, n_dynamic, *clips.shape[1:])
+
+
+def _interpolated(method: Method, codes: Latents, config: ClipConfig) -> NDArray[Any]:
+    """Clips (p, q, T, frame): straight lines between static codes, as in the paper's Figure 16."""
+    import torch
+    from seqdis.methods.base import Latents
+
+    n = len(codes.static)
+    first = torch.arange(min(config.pairs, n), device=codes.static.device)
+    weight = torch.linspace(0, 1, config.steps, device=codes.static.device, dtype=codes.static.dtype)[:, None]
+    static = torch.stack([torch.lerp(codes.static[i], codes.static[(i + 1) % n], weight) for i in first])
+    clips = _decoded(
+        method,
+        Latents(static=static.flatten(0, 1), dynamic=codes.dynamic[first].repeat_interleave(config.steps, 0)),
+    )
+    return clips.reshape(len(first), config.steps, *clips.shape[1:])
+
+
+def _decoded(method: Method, codes: Latents) -> NDArray[Any]:
+    """Decoded in pieces, so that a paper-sized decoder fits beside what is already on the device."""
+    pieces = [_stored(method.decode(codes[start : start + 16])) for start in range(0, len(codes.static), 16)]
+    return np.concatenate(pieces)
+
+
+def _stored(x: Tensor) -> NDArray[Any]:
+    """Video (B, T, C, H, W) in [0, 1] as uint8 (B, T, H, W, C), audio (B, T, F) as float16."""
+    if x.ndim == 5:
+        levels = (x.float() * 256).round().clamp(0, 255).byte()
+        return np.ascontiguousarray(levels.permute(0, 1, 3, 4, 2).cpu().numpy())
+    limit = float(np.finfo(np.float16).max)
+    return x.float().clamp(-limit, limit).half().cpu().numpy()
+
+
+def choose(split: Split, n: int, seed: int) -> NDArray[np.int64]:
+    """Positions (n,) of test clips that differ in identity and, as far as there are enough, in every label.
+
+    The choice is the same for every method and seed, so that sheets compare like with like.
+    """
+    order = np.random.default_rng(seed).permutation(len(split))
+    columns = {
+        "identity": split.identity.cpu().numpy(),
+        **{name: label.cpu().numpy() for name, label in split.labels.items()},
+    }
+    taken: list[int] = []
+    seen: dict[str, list[int]] = {name: [] for name in columns}
+    candidates = order[:4096]
+    while len(taken) < min(n, len(candidates)):
+        # Fewest repeats of a value already shown; ties go to the earlier in the seeded order.
+        repeats = sum(
+            np.bincount(seen[name], minlength=int(column.max()) + 1)[column[candidates]]
+            * (1000 if name == "identity" else 1)
+            for name, column in columns.items()
+        )
+        cost = np.asarray(repeats, dtype=np.float64)
+        cost[np.isin(candidates, taken)] = np.inf
+        best = int(candidates[int(cost.argmin())])
+        taken.append(best)
+        for name, column in columns.items():
+            seen[name].append(int(column[best]))
+    return np.asarray(taken, dtype=np.int64)
+
+
+# Files
+
+
+def save_clips(folder: Path, clips: Mapping[str, NDArray[Any]]) -> Path:
+    """Writes `clips.npz` into a cell's folder, whole or not at all, and returns its path.
+
+    Raises:
+        ValueError: an array is not one of ours, or has another type or shape than it should.
+    """
+    for name, array in clips.items():
+        problem = _problem(name, array)
+        if problem:
+            raise ValueError(problem)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for name in sorted(clips):
+            # A fixed date: the same clips give the same bytes.
+            member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            member.compress_type = zipfile.ZIP_DEFLATED
+            content = io.BytesIO()
+            np.lib.format.write_array(content, np.ascontiguousarray(clips[name]), allow_pickle=False)
+            archive.writestr(member, content.getvalue())
+    write_bytes(folder / NAME, buffer.getvalue())
+    return folder / NAME
+
+
+def load_clips(folder: Path) -> Clips:
+    """The clips of a cell's folder; {} if it has none.
+
+    Raises:
+        UserError: the file is damaged, too large, or holds something that is not ours.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if len(members) > MAX_ARRAYS or sum(member.file_size for member in members) > MAX_BYTES:
+                raise UserError(f"{path} is larger than {MAX_BYTES >> 20} MiB unpacked: not one of ours.")
+            clips = {}
+            for member in members:
+                name = member.filename.removesuffix(".npy")
+                with archive.open(member) as file:
+                    array = np.lib.format.read_array(file, allow_pickle=False)
+                problem = _problem(name, array)
+                if problem:
+                    raise UserError(f"{path}: {problem}; remove it.")
+                clips[name] = array
+            return clips
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        zipfile.BadZipFile,
+        zipfile.LargeZipFile,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
+        raise UserError(f"{path} cannot be read ({error}); remove it and run the cell again.") from None
+
+
+def _problem(name: str, array: NDArray[Any]) -> str:
+    """What is wrong with an array, or nothing."""
+    if name not in KINDS:
+        return f"{name!r} is not one of {', '.join(KINDS)}"
+    if array.size == 0 and name != "labels":
+        return f"{name} is empty"
+    if name == "labels":
+        return (
+            ""
+            if array.ndim == 2 and np.issubdtype(array.dtype, np.integer)
+            else "labels are not integers (n, k)"
+        )
+    frame = array.ndim - _DIMS[name] - 1
+    if array.dtype == np.uint8 and frame == 3 and array.shape[-1] in (1, 3):
+        return ""
+    if array.dtype == np.float16 and frame == 1 and bool(np.isfinite(array).all()):
+        return ""
+    return (
+        f"{name} has type {array.dtype} and shape {array.shape}: neither uint8 video nor finite float16 audio"
+    )
+
+
+def is_audio(clips: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether the clips are spectrograms (n, T, F) rather than frames."""
+    return clips["samples"].dtype == np.float16
