@@ -25,12 +25,13 @@ class AudioFrameEncoder(nn.Module):
 
 
 class AudioFrameDecoder(nn.Module):
-    """Codes (..., in_dim) to feature frames (..., F): in_dim - hidden - hidden - F, LeakyReLU 0.2, linear output."""
+    """Codes (..., in_dim) to feature frames (..., F): two hidden layers, LeakyReLU 0.2, linear output."""
 
     def __init__(self, in_dim: int, n_features: int, hidden_dim: int = 256) -> None:
         super().__init__()
         self.net = nn.Sequential(nn.Linear(in_dim, hidden_dim), nn.LeakyReLU(0.2),
-                                 nn.Linear(hidden_dim, hidden_dim), nn.LeakyReLU(0.2), nn.Linear(hidden_dim, n_features))
+                                 nn.Linear(hidden_dim, hidden_dim), nn.LeakyReLU(0.2),
+                                 nn.Linear(hidden_dim, n_features))
 
     def forward(self, code: Tensor, update_statistics: bool = True) -> Tensor:
         """Features (..., F) from codes (..., in_dim)."""
