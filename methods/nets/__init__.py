@@ -34,8 +34,9 @@ __all__ = [
 ]
 
 
-def frame_nets(shape: Shape, width: int, embedding_dim: int, latent_dim: int,
-               decoder: DecoderKind = "transposed") -> tuple[FrameEncoder | AudioFrameEncoder, FrameDecoder | AudioFrameDecoder]:
+def frame_nets(
+    shape: Shape, width: int, embedding_dim: int, latent_dim: int, decoder: DecoderKind = "transposed"
+) -> tuple[FrameEncoder | AudioFrameEncoder, FrameDecoder | AudioFrameDecoder]:
     """The frame encoder and decoder for the data's modality.
 
     Both take `update_statistics` (see `BatchNorm`). For audio, hidden layers are 4 * width wide (256 at

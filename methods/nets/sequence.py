@@ -161,7 +161,7 @@ class LstmPrior(nn.Module):
         self.head = GaussianHead(hidden_dim, dynamic_dim)
 
     def states(self, z: Tensor) -> Tensor:
-        """States (B, T, H) before each step of z (B, T, D), teacher-forced: step t has read z_1 to z_{t-1}."""
+        """States (B, T, H) that have read z_<t of z (B, T, D): teacher-forced, in one call."""
         out: Tensor = self.lstm(F.pad(z[:, :-1], (0, 0, 1, 0)))[0]
         return out
 
