@@ -1,0 +1,81 @@
+"""MNIST's IDX files: found in the folders people keep them in, read with every length checked."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqdis.bench.core.errors import UserError
+
+TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
+TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+SIDE = 28
+FOLDERS = ("", "MNIST/raw", "raw", "mnist")  # the second is torchvision's
+MAX_BYTES = 64 << 20
+
+
+def find(folder: Path, name: str) -> Path:
+    """The file `name` or `name`.gz below the user's folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    for below in FOLDERS:
+        for candidate in (folder / below / name, folder / below / f"{name}.gz"):
+            if candidate.is_file():
+                return candidate
+    raise UserError(f"{folder} holds no {name} (or {name}.gz); name the folder of MNIST's IDX files with --from.")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The unpacked bytes of an IDX file, plain or gzip.
+
+    Raises:
+        UserError: unreadable, damaged, or far larger than MNIST.
+    """
+    try:
+        if path.suffix != ".gz":
+            if path.stat().st_size > MAX_BYTES:
+                raise UserError(f"{path} is larger than {MAX_BYTES >> 20} MiB: not a file of MNIST.")
+            return path.read_bytes()
+        with gzip.open(path) as file:
+            data = file.read(MAX_BYTES + 1)  # a small archive may unpack to anything
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} is damaged or unreadable ({error}); fetch it again.") from error
+    if len(data) > MAX_BYTES:
+        raise UserError(f"{path} unpacks to more than {MAX_BYTES >> 20} MiB: not a file of MNIST.")
+    return data
+
+
+def read_digits(folder: Path, names: tuple[str, str], digests: dict[str, str]
+                ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images (N, 28, 28) uint8 and labels (N,) of one part.
+
+    Args:
+        folder: the user's folder.
+        names: of the image file and of the label file.
+        digests: SHA-256 of the unpacked bytes, by file name.
+
+    Raises:
+        UserError: a file is missing, damaged, or not the one it should be.
+    """
+    images, labels = (_array(find(folder, name), digests[name]) for name in names)
+    if images.shape[1:] != (SIDE, SIDE) or labels.shape != images.shape[:1]:
+        raise UserError(f"{folder}: {names[0]} {images.shape} and {names[1]} {labels.shape} do not belong together.")
+    return images, labels.astype(np.int64)
+
+
+def _array(path: Path, digest: str) -> NDArray[np.uint8]:
+    data = read_bytes(path)
+    found = hashlib.sha256(data).hexdigest()
+    if found != digest:
+        raise UserError(f"{path} is not the expected file (SHA-256 of its {len(data)} unpacked bytes begins "
+                        f"{found[:12]}, expected {digest[:12]}); fetch it again.")
+    n_dims = data[3]
+    shape = tuple(int.from_bytes(data[4 + 4 * i:8 + 4 * i], "big") for i in range(n_dims))
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * n_dims).reshape(shape).copy()

@@ -1,0 +1,357 @@
+"""Stochastic Moving MNIST (SM-MNIST): two digits bounce about; the static factor is the pair, motion has no classes.
+
+64 x 64 grey frames, 15 of them (S3VAE, C-DSVAE). `moving.py` is the generator; the digits come from MNIST
+(`smmnist`), from a 10,000-digit subset of its training set (`smmnist-10k`), or from scikit-learn's (synthetic).
+
+Choices that the papers leave open, and what is done here:
+    * no digit image is shared between splits: validation digits are held out of the training digits;
+    * a training index always names the same pair of digit images (so that a sequence is one content, as the
+      estimators that count sequences assume) and gets a fresh motion whenever it is asked for with a generator;
+    * validation and test clips are drawn once, stored as trajectories, and the same for everybody: 2,000 and 10,000
+      of them, of which 32-pixel runs use the first 500 and 1,000 (`n_validation`, `n_test`);
+    * labels are sorted: `digit_low` <= `digit_high` (the convention that explains the published entropies), and
+      `digits` is the pair, of 55;
+    * 32 x 32 frames are the rounded 2 x 2 means of the 64 x 64 ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.seeds import derive
+from seqdis.datasets import idx, moving
+from seqdis.datasets.base import AugmentPolicy, DataSet, Factor, Joint, Signal, Source, Spec, Split
+from seqdis.datasets.cache import (
+    Cache, Progress, cache_folder, open_cache, prepare_command, preparing, verify_cache, writing_cache,
+)
+from seqdis.datasets.synthetic.digits import digit_images
+
+N_FRAMES = 15
+SEGMENTS = 3  # a sequence of 45 frames makes three clips
+N_STORED = {"validation": 2000, "test": 10_000}
+N_DEFAULT = {32: {"validation": 500, "test": 1000}, 64: N_STORED}
+N_POOL = {32: 3000, 64: 10_000}  # sequences of `segmented`
+N_TRAIN_LEAST = 9000  # as many training clips as Sprites has, where there are fewer digits
+HELD_OUT = 0.1  # share of the training digits that make the validation clips
+SYNTHETIC_TEST = 0.2
+OFFICIAL = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+FIRST_10K = {
+    **OFFICIAL,
+    "train-images-idx3-ubyte": "2889698e6bc3614913e76901316712919d1998fc2b44512451bfe65bc1e668b1",
+    "train-labels-idx1-ubyte": "651e38e2ac0632f5113ec18f1df4977117f953197819034009971a6675a0df78",
+}
+DIGIT_NAMES = tuple("0123456789")
+SPLITS = ("train", "validation", "test")
+
+Digits = dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]
+
+
+class MovingDigits(Split):
+    """Clips rendered when asked for: stored trajectories, or fresh ones for every request.
+
+    Args:
+        digits: (D, 32, 32) uint8.
+        digit_labels: (D,) int64.
+        pairs: (N, 2) int64, the two digits of each clip.
+        size: 64 or 32 pixels.
+        motion: trajectories (N, T, 2, 2) of fixed clips; None draws fresh ones for each request.
+        sequence: (N,) the sequence that each clip is cut from.
+    """
+
+    def __init__(self, digits: Tensor, digit_labels: Tensor, pairs: Tensor, size: int, *,
+                 motion: moving.Motion | None = None, sequence: Tensor | None = None) -> None:
+        self.digits = digits
+        self.digit_labels = digit_labels
+        self.pairs = pairs
+        self.size = size
+        self.position = None if motion is None else motion.position.to(torch.int8)
+        self.velocity = None if motion is None else motion.velocity.to(torch.int8)
+        low_high = digit_labels[pairs].sort(dim=1).values
+        self.labels = {"digit_low": low_high[:, 0].clone(), "digit_high": low_high[:, 1].clone()}
+        self.identity = torch.arange(len(pairs))
+        self._number_sequences(sequence)
+        self._last: tuple[Tensor, moving.Motion] | None = None
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def device(self) -> torch.device:
+        return self.pairs.device
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether a clip is the same whenever it is asked for."""
+        return self.position is not None
+
+    @property  # type: ignore[override]
+    def x(self) -> Tensor:
+        """All clips, (N, T, 1, size, size) uint8: rendered anew at each access. Prefer `clips`."""
+        index = torch.arange(len(self), device=self.device)
+        return torch.cat([self._render(part, self._motion(part, None)) for part in index.split(512)])
+
+    @property  # type: ignore[override]
+    def signal(self) -> Tensor | None:
+        """(N, T, 9) of fixed clips; None where clips are drawn afresh (see `signal_for`)."""
+        if not self.is_fixed:
+            return None
+        index = torch.arange(len(self), device=self.device)
+        return torch.cat([moving.moving_cells(self.digits[self.pairs[part]], self._motion(part, None))
+                          for part in index.split(512)])
+
+    def clips(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Clips (B, T, 1, size, size) in [0, 1). Without a generator, fresh motion comes from a fixed seed."""
+        motion = self._motion(index, generator)
+        self._last = (index, motion)
+        return self._render(index, motion).float() / 256
+
+    def signal_for(self, index: Tensor) -> Tensor:
+        """The signal (B, T, 9) of the clips last asked for, which must have been asked for with this very index."""
+        if self._last is None or self._last[0] is not index:
+            raise ValueError("the signal belongs to drawn clips: call clips(index, generator) with the same index first")
+        return moving.moving_cells(self.digits[self.pairs[index]], self._last[1])
+
+    def subset(self, index: Tensor) -> MovingDigits:
+        """A split of the clips at `index`; sequences are numbered anew."""
+        motion = self._motion(index, None) if self.is_fixed else None
+        return MovingDigits(self.digits, self.digit_labels, self.pairs[index], self.size, motion=motion,
+                            sequence=torch.unique(self.sequence[index], return_inverse=True)[1])
+
+    def _motion(self, index: Tensor, generator: torch.Generator | None) -> moving.Motion:
+        if self.position is not None and self.velocity is not None:
+            return moving.Motion(self.position[index].long(), self.velocity[index].long())
+        if generator is None:
+            generator = torch.Generator(self.device).manual_seed(derive("smmnist", "no generator"))
+        drawn = moving.draw_motion(len(index), N_FRAMES, generator)
+        return moving.Motion(drawn.position.to(self.device), drawn.velocity.to(self.device))
+
+    def _render(self, index: Tensor, motion: moving.Motion) -> Tensor:
+        return moving.render(self.digits[self.pairs[index]], motion.position, self.size)
+
+
+class SmMnist(DataSet):
+    """SM-MNIST from the 60,000 training and 10,000 test digits of MNIST."""
+
+    name: ClassVar[str] = "smmnist"
+    title: ClassVar[str] = "SM-MNIST"
+    revision: ClassVar[str] = "1"
+    digests: ClassVar[dict[str, str]] = OFFICIAL
+    may_download: ClassVar[bool] = True
+
+    def __init__(self, cache: Cache, source: Source, size: int, n_validation: int, n_test: int) -> None:
+        self.cache = cache
+        self.size = size
+        self.spec = self._spec(source, size)
+        self.train = self._training()
+        self.validation = self._fixed("validation", n_validation)
+        self.test = self._fixed("test", n_test)
+
+    @classmethod
+    def _folder(cls, root: Path, source: Source) -> Path:
+        return cache_folder(root, cls.name, source)  # the cache holds digits and trajectories: no frame size
+
+    @classmethod
+    def _command(cls, root: Path, source: Source) -> str:
+        options = () if source == "synthetic" or cls.may_download else ("--from DIR",)
+        return prepare_command(cls.name, root, source, 0, *options)
+
+    @classmethod
+    def prepare(cls, root: Path, source: Source, size: int = 64, *, from_dir: Path | None = None,
+                progress: Progress | None = None, **options: Any) -> Path:
+        """Builds the cache: digits at 32 x 32 with their labels, and the trajectories of the fixed clips.
+
+        Args:
+            root: the folder of all caches.
+            source: `real` reads MNIST's IDX files; `synthetic` scikit-learn's digits.
+            size: not used; one cache serves all frame sizes.
+            from_dir: folder of the IDX files, plain or gzip; without, torchvision fetches them (`smmnist` only).
+            progress: called with (done, total, text).
+
+        Raises:
+            UserError: a file is missing, damaged, or not MNIST's.
+        """
+        folder = cls._folder(root, source)
+        with preparing(folder, revision=cls.revision, progress=progress) as is_needed:
+            if is_needed:
+                digits = cls._digits(root, source, from_dir)
+                with writing_cache(folder, {"revision": cls.revision, "name": cls.name, "source": source},
+                                   needs_bytes=128 << 20) as writer:
+                    for done, (name, array) in enumerate(_arrays(digits)):
+                        if progress is not None:
+                            progress(min(done, 11), 12, f"{cls.name}: {name}")
+                        writer.save(name, array)
+                if progress is not None:
+                    progress(12, 12, f"{cls.name}: done")
+        return folder
+
+    @classmethod
+    def _digits(cls, root: Path, source: Source, from_dir: Path | None) -> Digits:
+        """The digits of each split, which share no image."""
+        rng = np.random.default_rng(derive("smmnist", "digits", source))
+        if source == "synthetic":
+            images, labels = digit_images()
+            order = rng.permutation(len(images))
+            n_test = int(len(images) * SYNTHETIC_TEST)
+            n_validation = int(len(images) * HELD_OUT)
+            parts = np.split(order, [len(images) - n_test - n_validation, len(images) - n_test])
+            return {name: (images[part], labels[part]) for name, part in zip(SPLITS, parts, strict=True)}
+        folder = from_dir or cls._downloaded(root)
+        images, labels = idx.read_digits(folder, idx.TRAIN, cls.digests)
+        test, test_labels = idx.read_digits(folder, idx.TEST, cls.digests)
+        order = rng.permutation(len(images))
+        train, validation = np.split(order, [len(images) - int(len(images) * HELD_OUT)])
+        return {"train": (_stretched(images[train]), labels[train]),
+                "validation": (_stretched(images[validation]), labels[validation]),
+                "test": (_stretched(test), test_labels)}
+
+    @classmethod
+    def _downloaded(cls, root: Path) -> Path:
+        """MNIST as torchvision fetches it; its checksums and then ours are checked."""
+        if not cls.may_download:
+            raise UserError(f"{cls.title} is made from files that you have: name their folder, "
+                            f"bench data prepare {cls.name} --from DIR.")
+        from torchvision.datasets import MNIST
+
+        try:
+            MNIST(root / "downloads", download=True)
+        except (OSError, RuntimeError) as error:
+            raise UserError(f"MNIST could not be downloaded ({error}); get its four IDX files elsewhere and run "
+                            f"bench data prepare {cls.name} --from DIR.") from error
+        return root / "downloads"
+
+    @classmethod
+    def open(cls, root: Path, source: Source, size: int = 64, *, n_validation: int = 0, n_test: int = 0,
+             **options: Any) -> SmMnist:
+        """Opens the prepared cache.
+
+        Args:
+            size: 64 (the papers') or 32.
+            n_validation: fixed clips to use, at most 2,000; 0 means all at 64 pixels and 500 at 32.
+            n_test: fixed clips to use, at most 10,000; 0 means all at 64 pixels and 1,000 at 32.
+
+        Raises:
+            MissingDataError: it is not there; the error holds the command that makes it.
+            UserError: another size, or more clips than there are.
+        """
+        if size not in N_DEFAULT:
+            raise UserError(f"{cls.name} has frames of 64 or 32 pixels, not {size}.")
+        counts = {"validation": n_validation or N_DEFAULT[size]["validation"], "test": n_test or N_DEFAULT[size]["test"]}
+        for part, count in counts.items():
+            if not 0 < count <= N_STORED[part]:
+                raise UserError(f"{cls.name} has {N_STORED[part]} {part} clips, not {count}.")
+        cache = open_cache(cls._folder(root, source), revision=cls.revision, title=cls.title,
+                           command=cls._command(root, source))
+        return cls(cache, source, size, counts["validation"], counts["test"])
+
+    @classmethod
+    def verify(cls, root: Path, source: Source, size: int = 64, **options: Any) -> dict[str, str]:
+        """Recomputes the cache's digests and compares. Returns array name -> SHA-256."""
+        return verify_cache(cls._folder(root, source), revision=cls.revision, title=cls.title,
+                            command=cls._command(root, source))
+
+    @classmethod
+    def _spec(cls, source: Source, size: int) -> Spec:
+        digits = "scikit-learn's digits" if source == "synthetic" else "MNIST's digits"
+        return Spec(
+            name=cls.name, title=cls.title, source=source, modality="video", frame=(1, size, size), n_frames=N_FRAMES,
+            factors=(Factor(name="digit_low", classes=DIGIT_NAMES, role="static"),
+                     Factor(name="digit_high", classes=DIGIT_NAMES, role="static")),
+            joints=(Joint(name="digits", factors=("digit_low", "digit_high"), is_sorted=True),),
+            headline=("fix_static", "digits"), identity="clip",
+            split_rule=f"{digits}, no image in two splits; test clips drawn once by seed from test digits",
+            revision=cls.revision,
+            licence=("digits BSD-3-Clause (scikit-learn), after the UCI repository" if source == "synthetic"
+                     else "digits commonly stated as CC BY-SA 3.0"),
+            attribution=("digits: Alpaydin and Kaynak, UCI Machine Learning Repository" if source == "synthetic"
+                         else "digits: Y. LeCun, C. Cortes, C. Burges"),
+            citation="Denton and Fergus, Stochastic Video Generation with a Learned Prior, ICML 2018; "
+                     + ("digits: Alpaydin and Kaynak, 1998" if source == "synthetic"
+                        else "digits: LeCun, Bottou, Bengio and Haffner, Proc. IEEE 1998"),
+            homepage="https://github.com/edenton/svg",
+            augment=AugmentPolicy(colour=True, blur=True),  # a crop moves the digits: never here
+            signal=Signal(dim=moving.GRID**2, kind="multilabel", privileged=True,
+                          how="top 3 of 3 x 3 cells by digit area x speed, read from the generator"),
+        )
+
+    def _tensors(self, split: str) -> tuple[Tensor, Tensor, Tensor]:
+        return (self.cache.tensor(f"{split}_digits"), self.cache.tensor(f"{split}_labels"),
+                self.cache.tensor(f"{split}_pairs"))
+
+    def _training(self) -> MovingDigits:
+        return MovingDigits(*self._tensors("train"), self.size)
+
+    def _fixed(self, split: str, n_clips: int) -> MovingDigits:
+        digits, labels, pairs = self._tensors(split)
+        motion = moving.Motion(self.cache.tensor(f"{split}_position")[:n_clips],
+                               self.cache.tensor(f"{split}_velocity")[:n_clips])
+        return MovingDigits(digits, labels, pairs[:n_clips], self.size, motion=motion)
+
+    def segmented(self) -> MovingDigits:
+        """A fixed pool of 45-frame sequences of training digits, each cut into three clips in order."""
+        digits, labels, pairs = self._tensors("train")
+        n_sequences = min(N_POOL[self.size], len(pairs))
+        generator = torch.Generator().manual_seed(derive("smmnist", "pool"))
+        motion = moving.draw_motion(n_sequences, SEGMENTS * N_FRAMES, generator)
+        cut = moving.Motion(*(track.unflatten(1, (SEGMENTS, N_FRAMES)).flatten(0, 1)
+                              for track in (motion.position, motion.velocity)))
+        return MovingDigits(digits, labels, pairs[:n_sequences].repeat_interleave(SEGMENTS, 0), self.size, motion=cut,
+                            sequence=torch.arange(n_sequences).repeat_interleave(SEGMENTS))
+
+
+class SmMnist10k(SmMnist):
+    """SM-MNIST from 10,000 of MNIST's training digits and its test digits. Never beside published numbers."""
+
+    name: ClassVar[str] = "smmnist-10k"
+    title: ClassVar[str] = "SM-MNIST (10k digits)"
+    sources: ClassVar[tuple[Source, ...]] = ("real",)
+    digests: ClassVar[dict[str, str]] = FIRST_10K
+    may_download: ClassVar[bool] = False
+
+
+def _stretched(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Digits (D, 28, 28) at 32 x 32, bilinear, as the generator resizes them."""
+    large = functional.interpolate(torch.from_numpy(images)[:, None].float(), size=(moving.DIGIT,) * 2,
+                                   mode="bilinear", align_corners=False)
+    stretched: NDArray[np.uint8] = large[:, 0].round().to(torch.uint8).numpy()
+    return stretched
+
+
+def _arrays(digits: Digits) -> Iterator[tuple[str, NDArray[Any]]]:
+    """What the cache holds, by name."""
+    for split, (images, labels) in digits.items():
+        yield f"{split}_digits", images
+        yield f"{split}_labels", labels
+        rng = np.random.default_rng(derive("smmnist", "pairs", split))
+        yield f"{split}_pairs", _pairs(len(images), N_STORED.get(split, max(len(images), N_TRAIN_LEAST)), rng)
+        if split in N_STORED:
+            generator = torch.Generator().manual_seed(derive("smmnist", "motion", split))
+            motion = moving.draw_motion(N_STORED[split], N_FRAMES, generator)
+            yield f"{split}_position", motion.position.to(torch.int8).numpy()
+            yield f"{split}_velocity", motion.velocity.to(torch.int8).numpy()
+
+
+def _pairs(n_digits: int, n_pairs: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Pairs (n_pairs, 2) of different digits; in every n_digits of them each digit comes once first, once second."""
+    rounds = []
+    for _ in range(-(-n_pairs // n_digits)):
+        order = rng.permutation(n_digits)
+        shift = int(rng.integers(1, n_digits))
+        rounds.append(np.stack([order, np.roll(order, shift)], 1))
+    return np.concatenate(rounds)[:n_pairs]
+
+
+DATASETS = {"smmnist": SmMnist, "smmnist-10k": SmMnist10k}
