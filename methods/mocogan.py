@@ -144,8 +144,8 @@ class MoCoGAN(Method):
         if config.categories == "labels" and not shape.n_motions:
             raise ValueError("MoCoGAN with motion labels needs data that have motion classes.")
         if config.categories == "labels" and config.n_categories not in (0, shape.n_motions):
-            raise ValueError("MoCoGAN with motion labels has one category a motion class: set n_categories to 0 "
-                             f"or {shape.n_motions}, not {config.n_categories}.")
+            raise ValueError("MoCoGAN with motion labels has one category a motion class: set n_categories to "
+                             f"0 or {shape.n_motions}, not {config.n_categories}.")
         self.n_categories = 0 if config.categories == "none" else config.n_categories or shape.n_motions
         self.generator = Generator(config, self.n_categories, shape)
         self.average = gan.WeightAverage(self.generator) if config.ema else None
@@ -237,7 +237,7 @@ class MoCoGAN(Method):
         return {"total": total, **terms}
 
     def on_step_end(self, ctx: Context) -> None:
-        """Updates the moving average; its decay grows to the config's, so that short runs forget the start."""
+        """Updates the average; its decay grows to the config's, so that short runs forget their start."""
         if self.average is not None:
             self.average.update(self.generator, min(self.config.ema, (1 + ctx.step) / (10 + ctx.step)))
 

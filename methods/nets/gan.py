@@ -18,10 +18,12 @@ The published nets are for 64x64 frames and 16 of them. Two rules carry them to 
 from __future__ import annotations
 
 import copy
+import math
 from typing import Generic, NamedTuple, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 SLOPE = 0.2
 BASE_SIDE = 4
@@ -130,6 +132,35 @@ class FeatureDiscriminator(nn.Module):
         return cast(Tensor, self.net(x))
 
 
+class TemporalConv(nn.Module):
+    """A 3-D convolution without bias: spatial kernel 4, any temporal kernel.
+
+    Its weight is kept with four axes, (out, in * kernel, 4, 4): a method is moved to the channels_last format
+    as a whole, which torch refuses to do with five.
+
+    Args:
+        in_channels: channels in.
+        out_channels: channels out.
+        kernel: temporal kernel.
+        stride: spatial stride; the temporal one is 1.
+        padding: temporal and spatial padding.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 2,
+                 padding: tuple[int, int] = (0, 0)) -> None:
+        super().__init__()
+        self.kernel, self.stride, self.padding = kernel, stride, padding
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels * kernel, 4, 4))
+        # nn.Conv3d's own initialisation: the fan-in is the same.
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, H, W) to (B, out, T', H', W')."""
+        weight = self.weight.unflatten(1, (-1, self.kernel))
+        time, space = self.padding
+        return functional.conv3d(x, weight, stride=(1, self.stride, self.stride), padding=(time, space, space))
+
+
 class VideoDiscriminator(nn.Module):
     """(B, T, C, H, W) -> 1 + K numbers a clip: the logit of being real, and the logits of the categories."""
 
@@ -140,10 +171,10 @@ class VideoDiscriminator(nn.Module):
         layers: list[nn.Module] = []
         channels = frame[0]
         for stage in range(stages):
-            conv = nn.Conv3d(channels, width << stage, (kernel, 4, 4), (1, 2, 2), (padding, 1, 1), bias=False)
+            conv = TemporalConv(channels, width << stage, kernel, padding=(padding, 1))
             layers += _normalised(conv, nn.BatchNorm3d(width << stage) if stage else None)
             channels = width << stage
-        last = nn.Conv3d(channels, 1 + n_categories, (remaining, BASE_SIDE, BASE_SIDE), bias=False)
+        last = TemporalConv(channels, 1 + n_categories, remaining, stride=1)
         self.net = nn.Sequential(*layers, last, nn.Flatten())
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
