@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
+from seqdis.bench.core.errors import UserError
 from torch import Tensor
 
 Source = Literal["real", "synthetic"]
@@ -196,6 +197,8 @@ class DataSet:
     train: Split
     validation: Split
     test: Split
+    digest: str = ""
+    """One SHA-256 of the content of all splits, for records."""
 
     @classmethod
     def prepare(cls, root: Path, source: Source, size: int, *, from_dir: Path | None = None, progress: Any = None,
@@ -238,6 +241,14 @@ class DataSet:
             UserError: the data have one clip a sequence and cannot be cut.
         """
         raise NotImplementedError
+
+    def load_signal(self) -> None:
+        """Fills `signal` of each split as `spec.signal` says: measured once, then read from the prepared data.
+
+        Raises:
+            UserError: the data set has no such signal.
+        """
+        raise UserError(f"{self.name} has no external signal.")
 
 
 def data_root() -> Path:
