@@ -119,18 +119,23 @@ class DynamicPosterior(nn.Module):
             raise ValueError(f"dynamic posterior must be 'causal', 'nested' or 'rnn_bilstm'; got {kind!r}")
         self.head = GaussianHead(hidden_dim, dynamic_dim)
 
+    def states(self, inputs: Tensor) -> Tensor:
+        """Outputs (B, T, H) of the recurrent layer from inputs (B, T, in_dim); not for `nested`."""
+        out: Tensor = self.rnn(inputs)[0]
+        return out
+
     def forward(self, inputs: Tensor, generator: torch.Generator | None = None) -> tuple[Gaussian, Tensor]:
         """Posterior (B, T, D) of each step and its sample (B, T, D), or its mean if no generator is given."""
         if self.kind == "nested":
             return self._nested(inputs, generator)
-        posterior = self.head(self.rnn(inputs)[0])
+        posterior = self.head(self.states(inputs))
         return posterior, posterior.mean if generator is None else posterior.sample(generator)
 
     def mean(self, inputs: Tensor) -> Tensor:
         """Means (B, T, D) only; under `nested`, those of a roll on means."""
         if self.kind == "nested":
             return self._nested(inputs, None)[1]
-        return self.head.mean(self.rnn(inputs)[0])
+        return self.head.mean(self.states(inputs))
 
     def _nested(self, inputs: Tensor, generator: torch.Generator | None) -> tuple[Gaussian, Tensor]:
         z = inputs.new_zeros(len(inputs), self.head.to_mean.out_features)
