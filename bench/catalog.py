@@ -1,0 +1,217 @@
+"""What there is: methods, data sets and tables by name. Listing imports nothing heavy; loading does.
+
+A method is found because its module in `methods/` says `METHOD = Class`, a data set because its module in
+`datasets/` says `DATASETS = {"name": Class}`. Plug-ins are files (`path/to/file.py:Class`) and entry points of
+the groups `seqdis.methods` and `seqdis.datasets`.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import importlib
+import importlib.util
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqdis.bench.core.errors import UserError, unknown_name
+from seqdis.bench.core.files import file_digest
+
+if TYPE_CHECKING:
+    from seqdis.datasets.base import DataSet
+    from seqdis.methods.base import Method
+
+ALL_METHODS = ("dsvae", "s3vae", "rwae", "mocogan", "fhvae", "cdsvae")
+ALL_DATASETS = ("sprites", "mug", "smmnist", "timit")
+CONTROLS = ("oracle", "autoencoder:all-in-z", "autoencoder:all-in-s")
+ORACLE = "oracle"
+
+
+def _room(room: str) -> Path:
+    spec = importlib.util.find_spec(f"seqdis.{room}")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"seqdis.{room} is not installed; reinstall with: pip install -e .")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _assigned(path: Path, name: str) -> ast.expr | None:
+    """The value assigned to `name` at the top level of a module, read without importing it."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            return node.value
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == name:
+            return node.value
+    return None
+
+
+@functools.cache
+def method_modules() -> dict[str, Path]:
+    """Our methods: name -> file."""
+    return {path.stem: path for path in sorted(_room("methods").glob("*.py")) if _assigned(path, "METHOD") is not None}
+
+
+@functools.cache
+def dataset_modules() -> dict[str, str]:
+    """Our data sets: name -> module."""
+    found = {}
+    for path in sorted(_room("datasets").glob("*.py")):
+        value = _assigned(path, "DATASETS")
+        if isinstance(value, ast.Dict):
+            for key in value.keys:
+                if isinstance(key, ast.Constant):
+                    found[str(key.value)] = f"seqdis.datasets.{path.stem}"
+    return found
+
+
+def _plugins(group: str) -> dict[str, Any]:
+    return {point.name: point for point in entry_points(group=group)}
+
+
+def method_names() -> list[str]:
+    """Every installed method, plug-ins included, without importing any."""
+    return sorted({*method_modules(), *_plugins("seqdis.methods")})
+
+
+def dataset_names() -> list[str]:
+    """Every installed data set, plug-ins included, without importing any."""
+    return sorted({*dataset_modules(), *_plugins("seqdis.datasets")})
+
+
+def docstring(name: str) -> str:
+    """A method's module docstring, read without importing it."""
+    if name not in method_modules():
+        raise unknown_name("method", name, method_names(), "bench list methods")
+    return ast.get_docstring(ast.parse(method_modules()[name].read_text())) or ""
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodRef:
+    """What was asked for after --methods: a name or a plug-in file, and a variant.
+
+    `plugin` is "path/to/file.py:Class" for a file outside the suite, else empty.
+    """
+
+    name: str
+    variant: str = ""
+    plugin: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.variant}" if self.variant else self.name
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of a plug-in's file, else empty: a changed file is another method."""
+        return file_digest(Path(self.plugin.rpartition(":")[0])) if self.plugin else ""
+
+
+def parse_methods(text: str) -> list[MethodRef]:
+    """The methods named by a comma-separated list: `all`, `controls`, `dsvae`, `rwae:gan`, `file.py:Class`.
+
+    Raises:
+        UserError: an unknown method or variant, with the nearest name.
+    """
+    refs: list[MethodRef] = []
+    for part in filter(None, (item.strip() for item in text.split(","))):
+        if part == "all":
+            refs += [MethodRef(name) for name in ALL_METHODS if name in method_modules()]
+        elif part == "controls":
+            refs += [_parse_one(name) for name in CONTROLS]
+        else:
+            refs.append(_parse_one(part))
+    if not refs:
+        raise UserError("no method named; try --methods all, or 'bench list methods'.")
+    return list(dict.fromkeys(refs))
+
+
+def _parse_one(part: str) -> MethodRef:
+    if ".py:" in part or part.endswith(".py"):
+        file, _, class_name = part.partition(".py:")
+        path = Path(file if file.endswith(".py") else file + ".py").resolve()
+        class_name, _, variant = class_name.partition(":")
+        if not path.is_file():
+            raise UserError(f"{path} does not exist; name a method's file as path/to/file.py:Class.")
+        ref = MethodRef(path.stem, variant, f"{path}:{class_name or 'METHOD'}")
+    else:
+        name, _, variant = part.partition(":")
+        if name == ORACLE and not variant:
+            return MethodRef(ORACLE)
+        if name not in method_names():
+            raise unknown_name("method", name, method_names(), "bench list methods")
+        ref = MethodRef(name, variant)
+    if ref.variant:
+        known = load_method(ref).variants
+        if ref.variant not in known:
+            raise unknown_name(f"variant of {ref.name}", ref.variant, known, f"bench describe {ref.name}")
+    return ref
+
+
+def parse_datasets(text: str) -> list[str]:
+    """The data sets named by a comma-separated list, or `all` for the field's four.
+
+    Raises:
+        UserError: an unknown data set, with the nearest name.
+    """
+    names: list[str] = []
+    for part in filter(None, (item.strip() for item in text.split(","))):
+        if part == "all":
+            names += [name for name in ALL_DATASETS if name in dataset_modules()]
+        elif part in dataset_names():
+            names.append(part)
+        else:
+            raise unknown_name("data set", part, dataset_names(), "bench list datasets")
+    if not names:
+        raise UserError("no data set named; try --datasets sprites, or 'bench list datasets'.")
+    return list(dict.fromkeys(names))
+
+
+def load_method(ref: MethodRef) -> type[Method]:
+    """Imports a method's class.
+
+    Raises:
+        UserError: a plug-in that cannot be imported or is not a `Method`.
+    """
+    from seqdis.methods.base import Method
+
+    try:
+        if ref.plugin:
+            found = _from_file(ref.plugin)
+        elif ref.name in method_modules():
+            found = importlib.import_module(f"seqdis.methods.{ref.name}").METHOD
+        else:
+            found = _plugins("seqdis.methods")[ref.name].load()
+    except UserError:
+        raise
+    except Exception as error:  # a plug-in may raise anything at import; ours would show in every test
+        raise UserError(f"method {ref.name!r} cannot be imported ({type(error).__name__}: {error}).") from error
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise UserError(f"{ref.plugin or ref.name} is {found!r}, not a subclass of seqdis.methods.base.Method.")
+    return found
+
+
+def _from_file(plugin: str) -> Any:
+    file, _, class_name = plugin.rpartition(":")
+    module_name = f"seqdis_plugin_{Path(file).stem}"
+    spec = importlib.util.spec_from_file_location(module_name, file)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{file} cannot be imported as a Python module.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look their module up by name
+    spec.loader.exec_module(module)
+    if not hasattr(module, class_name):
+        raise UserError(f"{file} has no class {class_name!r}; name it as path/to/file.py:Class.")
+    return getattr(module, class_name)
+
+
+def load_dataset(name: str) -> type[DataSet]:
+    """Imports a data set's class."""
+    if name in dataset_modules():
+        found: type[DataSet] = importlib.import_module(dataset_modules()[name]).DATASETS[name]
+        return found
+    plugins = _plugins("seqdis.datasets")
+    if name not in plugins:
+        raise unknown_name("data set", name, dataset_names(), "bench list datasets")
+    loaded: type[DataSet] = plugins[name].load()
+    return loaded

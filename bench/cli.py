@@ -1,0 +1,89 @@
+"""The command line. Only the chosen command's module is imported, and none imports torch before it must."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from seqdis.bench.core.errors import UserError, unknown_name
+
+COMMANDS: dict[str, str] = {
+    "run": "train, judge and record methods on data sets, here or on SLURM",
+    "table": "the field's tables from records, beside the published numbers",
+    "figure": "swap grids, samples, curves and comparison sheets",
+    "publish": "a static leaderboard page from records",
+    "list": "methods, data sets, judges, presets or tables",
+    "describe": "a method, data set or preset: paper, equations, departures, settings",
+    "data": "prepare, verify or preview a data set",
+    "judge": "train, verify or show a judge",
+    "status": "what is done, running, queued, failed or lost",
+    "watch": "status, live",
+    "logs": "a cell's log",
+    "cancel": "stop cells",
+    "retry": "run again what failed or was lost",
+    "validate": "check records: schema, identities, ranges, digests",
+    "import": "take records from another lab, after validation",
+    "perf": "throughput, FLOPs and memory of training steps, as ratios",
+    "tune": "a small seeded search of quick-preset settings, on validation only",
+    "doctor": "check this installation",
+    "cell": "run one planned cell (what launchers start)",
+}
+MODULES = {"import": "import_"}
+
+
+def build_parser(command: str | None) -> argparse.ArgumentParser:
+    """The parser; only `command`'s own arguments are added, so that help costs no imports."""
+    parser = argparse.ArgumentParser(
+        prog="bench",
+        description="The benchmark suite for sequential disentanglement.",
+        epilog="Start with: bench run --methods all --datasets sprites,mug --preset quick",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, text in COMMANDS.items():
+        if name != command:
+            subparsers.add_parser(name, help=text, add_help=False)
+            continue
+        module = importlib.import_module(f"seqdis.bench.commands.{MODULES.get(name, name)}")
+        sub = subparsers.add_parser(name, help=text, description=module.HELP,
+                                    formatter_class=argparse.RawDescriptionHelpFormatter)
+        module.add_arguments(sub)
+        sub.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code: 0 done, 1 something failed, 2 the user's to put right."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = next((argument for argument in arguments if not argument.startswith("-")), None)
+    try:
+        if command is not None and command not in COMMANDS:
+            raise unknown_name("command", command, COMMANDS, "bench --help")
+        parser = build_parser(command)
+        args = parser.parse_args(arguments)
+        if args.version:
+            from importlib.metadata import version
+
+            print(f"seqdis-bench {version('seqdis-bench')}")
+            return 0
+        if command is None:
+            parser.print_help()
+            return 0
+        return int(args.run(args) or 0)
+    except UserError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("bench: interrupted; run the same line again to go on.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) went away; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

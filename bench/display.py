@@ -1,0 +1,101 @@
+"""What `bench run` shows: the grid of cells, live on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from seqdis.bench.launch.local import Pool, Run
+
+PLAIN_EVERY = 15.0
+
+
+def show(pool: Pool) -> None:
+    """Runs the pool to its end and shows it."""
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+        _live(pool)
+    else:
+        _plain(pool)
+
+
+def _live(pool: Pool) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    started = time.monotonic()
+    console = Console()
+    with Live(console=console, refresh_per_second=2, transient=False) as live:
+        for _ in pool.run():
+            live.update(_grid(pool, time.monotonic() - started, console.height))
+        live.update(_grid(pool, time.monotonic() - started, console.height))
+
+
+def _grid(pool: Pool, seconds: float, height: int) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    counts: dict[str, int] = {}
+    for run in pool.runs:
+        counts[run.state] = counts.get(run.state, 0) + 1
+    summary = ", ".join(f"{count} {state}" for state, count in counts.items())
+    table = Table(title=f"{summary}  ({clock(seconds)})", title_justify="left", expand=False)
+    for name in ("cell", "phase", "step", "loss", "seq/s", "left"):
+        table.add_column(name, justify="left" if name in ("cell", "phase") else "right", no_wrap=name != "cell")
+    # On a long grid what runs and what went wrong is worth the lines that a terminal has.
+    interesting = sorted(pool.runs, key=lambda run: ("running", "failed", "waiting", "queued", "done").index(run.state))
+    for run in interesting[: max(3, height - 6)]:
+        table.add_row(escape(run.title), *map(escape, _columns(run, pool)))
+    if len(pool.runs) > height - 6:
+        table.add_row(f"... and {len(pool.runs) - max(3, height - 6)} more", "", "", "", "", "")
+    return table
+
+
+def _columns(run: Run, pool: Pool) -> tuple[str, str, str, str, str]:
+    if run.state != "running":
+        return run.state, "", "", "", ""
+    at = run.progress(pool.store)
+    if at.get("phase") != "train":
+        return str(at.get("phase", "starting")), "", "", "", ""
+    return (f"train, epoch {at['epoch'] + 1}", f"{at['step']}/{at['steps']}", _number(at.get("loss")),
+            f"{at['sequences_per_second']:.0f}", clock(at["seconds_left"]))
+
+
+def _plain(pool: Pool) -> None:
+    """One line when a cell changes its state, and one a cell every quarter of a minute while it runs."""
+    states: dict[str, str] = {}
+    last: dict[str, float] = {}
+    total = len(pool.runs)
+    for _ in pool.run():
+        _report(pool, states, last, total)
+    _report(pool, states, last, total)
+
+
+def _report(pool: Pool, states: dict[str, str], last: dict[str, float], total: int) -> None:
+    for run in pool.runs:
+        if states.get(run.cell_id, "queued") != run.state:
+            states[run.cell_id] = run.state
+            done = sum(other.state not in ("queued", "running") for other in pool.runs)
+            reason = f": {run.reason}" if run.reason else ""
+            print(f"[{done}/{total}] {run.state}: {run.title}{reason}", flush=True)
+            last[run.cell_id] = time.monotonic()
+        elif run.state == "running" and time.monotonic() - last[run.cell_id] > PLAIN_EVERY:
+            last[run.cell_id] = time.monotonic()
+            phase, step, loss, rate, left = _columns(run, pool)
+            if step:
+                print(f"  {run.title}: {phase}, step {step}, loss {loss}, {rate} seq/s, {left} left", flush=True)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else ""
+
+
+def clock(seconds: float) -> str:
+    """'3:07' or '1:02:03'."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

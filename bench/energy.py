@@ -1,0 +1,53 @@
+"""Energy of a run, where the machine tells it: NVML's counter on a GPU, RAPL on a Linux CPU. Else None."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+import torch
+
+_RAPL = Path("/sys/class/powercap")
+
+
+class EnergyMeter:
+    """Joules between entering and leaving the block: of the GPU, or of all CPU packages (other jobs included)."""
+
+    joules: float | None = None
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._before: float | None = None
+
+    def __enter__(self) -> EnergyMeter:
+        self._before = self._read()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        after = self._read()
+        # A counter that wrapped around would give a negative difference: then nothing is known.
+        if self._before is not None and after is not None and after >= self._before:
+            self.joules = after - self._before
+
+    def _read(self) -> float | None:
+        return _gpu_joules(self.device) if self.device.type == "cuda" else _cpu_joules()
+
+
+def _gpu_joules(device: torch.device) -> float | None:
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByIndex(device.index or 0)
+        return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
+    except Exception:  # no NVML, or a card without the counter: the energy is not known, which the record says
+        return None
+
+
+def _cpu_joules() -> float | None:
+    try:
+        counters = [path for path in _RAPL.glob("intel-rapl:*") if path.name.count(":") == 1]
+        return sum(int((path / "energy_uj").read_text()) for path in counters) / 1e6 if counters else None
+    except (OSError, ValueError):
+        return None

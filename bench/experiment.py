@@ -1,0 +1,408 @@
+"""One cell: open the data, train, judge, record. The same code runs on a laptop and in a SLURM job."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+import platform
+import resource
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from seqdis.bench import catalog, records
+from seqdis.bench.catalog import MethodRef
+from seqdis.bench.core.errors import MissingDataError, UserError
+from seqdis.bench.core.files import read_json, write_json
+from seqdis.bench.core.lease import Lease, LeaseHeld, LeaseLost
+from seqdis.bench.core.seeds import derive
+from seqdis.bench.energy import EnergyMeter
+from seqdis.bench.presets import TrainingConfig
+from seqdis.bench.provenance import code_version
+from seqdis.bench.store import ATTEMPTS, CHECKPOINT, CLIPS, CONFIG, ERROR, PROGRESS
+from seqdis.bench.trainer import Diverged, Interrupted, Progress, State, Trainer
+from seqdis.datasets.base import DataSet, Split, data_root
+from seqdis.judges import protocol
+from seqdis.judges.controls import Oracle
+from seqdis.judges.judge import Judge, load_judge
+from seqdis.methods.base import Method, Shape, SignalShape
+
+DONE, FAILED, WAITING, INTERRUPTED = 0, 1, 3, 75  # exit codes of `bench cell`; 75 is EX_TEMPFAIL: start me again
+
+
+MAX_STUCK = 5
+
+
+class NotApplicable(Exception):
+    """The method cannot be scored on this data set; the message is the reason that the table prints."""
+
+
+class StopFlag:
+    """True after SIGUSR2 (what SLURM sends before the end) or SIGTERM. The loop asks it each step."""
+
+    def __init__(self) -> None:
+        self.set = False
+        for number in (signal.SIGUSR2, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.set = True
+
+    def __call__(self) -> bool:
+        return self.set
+
+
+class ProgressFile:
+    """progress.json of a cell, rewritten at most every `interval` seconds (30 on a shared file system)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / PROGRESS
+        self.interval = float(os.environ.get("SEQDIS_PROGRESS_SECONDS", "1"))
+        self.last = -1e9
+        self.phase = ""
+
+    def __call__(self, update: dict[str, Any]) -> None:
+        phase = str(update.get("phase", ""))
+        if phase == self.phase and time.monotonic() - self.last < self.interval:
+            return
+        self.last, self.phase = time.monotonic(), phase
+        write_json(self.path, {**update, "updated": time.time(), "pid": os.getpid(), "host": platform.node()})
+
+
+def run_cell(folder: Path, *, device: str = "auto", data_dir: Path | None = None,
+             progress: Progress | None = None) -> int:
+    """Runs the cell whose config lies in `folder` and publishes its record. May be called any number of times.
+
+    Returns:
+        DONE (also when another process is at work on it or has done it), FAILED (error.json says why), WAITING (its
+        data or judge is missing), INTERRUPTED (checkpoint saved).
+    """
+    if (folder / records.NAME).exists():
+        return DONE
+    config = read_json(folder / CONFIG)
+    stop = StopFlag()
+    report = progress or ProgressFile(folder)
+    try:
+        with Lease(folder) as lease:
+            if (folder / records.NAME).exists():
+                return DONE
+            lease.attempt = _count_attempt(folder)
+            return _attempt(folder, config, lease, stop, report, pick_device(device), data_dir or data_root())
+    except LeaseHeld as held:
+        print(f"{held}; nothing to do here", flush=True)
+        return DONE
+
+
+def _count_attempt(folder: Path) -> int:
+    """Counts this start of the cell.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    path = folder / ATTEMPTS
+    before = read_json(path) if path.exists() else {"count": 0, "stuck": 0, "checkpoint": None}
+    checkpoint = folder / CHECKPOINT
+    stamp = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
+    stuck = before["stuck"] + 1 if before["count"] and stamp == before["checkpoint"] else 0
+    write_json(path, {"count": before["count"] + 1, "stuck": stuck, "checkpoint": stamp})
+    return int(before["count"]) + 1
+
+
+def _refuse_endless_loop(folder: Path) -> None:
+    if read_json(folder / ATTEMPTS)["stuck"] >= MAX_STUCK:
+        raise UserError(f"{MAX_STUCK} starts in a row died without progress; look at its log, then use 'bench retry'.")
+
+
+def _attempt(folder: Path, config: dict[str, Any], lease: Lease, stop: StopFlag, report: Progress,
+             device: torch.device, root: Path) -> int:
+    try:
+        _refuse_endless_loop(folder)
+        record = Experiment(config, folder=folder, device=device, root=root, report=report,
+                            should_stop=lambda: stop() or lease.lost).record()
+    except Interrupted as interrupted:
+        print(interrupted, flush=True)
+        return INTERRUPTED
+    except MissingDataError as error:
+        print(f"waiting: {error}", flush=True)
+        return WAITING
+    except NotApplicable as error:
+        record = _blank_record(config, "n/a", {"reason": str(error)})
+    except Exception as error:  # whatever a method raises: the cell is recorded as failed and the others go on
+        reason = str(error) if isinstance(error, UserError | Diverged) else f"{type(error).__name__}: {error}"
+        print(traceback.format_exc(), flush=True)
+        write_json(folder / ERROR, {"reason": reason[:2000], "traceback": traceback.format_exc()[-8000:],
+                                    "when": _now(), "attempt": lease.attempt})
+        report({"phase": "failed", "reason": reason[:500]})
+        return FAILED
+    record["attempts"] = lease.attempt
+    try:
+        lease.check()
+    except LeaseLost as lost:
+        print(lost, flush=True)
+        return DONE
+    if not records.write_record(folder, record):
+        print("another process has published this cell's record; it stays", flush=True)
+    for name in (ERROR, CHECKPOINT, ATTEMPTS):
+        (folder / name).unlink(missing_ok=True)
+    report({"phase": "done"})
+    return DONE
+
+
+@dataclasses.dataclass
+class Trained:
+    """A trained method and what training cost."""
+
+    method: Method
+    state: State
+    n_steps: int
+    batch_size: int
+
+
+class Experiment:
+    """The cell of a resolved config."""
+
+    def __init__(self, config: dict[str, Any], *, folder: Path, device: torch.device, root: Path, report: Progress,
+                 should_stop: Any = lambda: False) -> None:
+        self.config, self.folder, self.device, self.root = config, folder, device, root
+        self.report, self.should_stop = report, should_stop
+        self.cell = config["cell"]
+        self.evaluation = protocol.EvaluationConfig(**_untupled(protocol.EvaluationConfig, config["evaluation"]))
+        self.notes: list[str] = []
+
+    def record(self) -> records.Record:
+        """Trains and judges; returns the record."""
+        self.report({"phase": "data"})
+        dataset = self.open_data()
+        judge = self.open_judge(dataset)
+        if self.cell["method"] == catalog.ORACLE:
+            return self._oracle(dataset, judge)
+        method_class, method_config = self.method()
+        self._check_applicable(method_class, method_config, dataset)
+        split = dataset.segmented() if method_class.needs(method_config).segments else dataset.train
+        with EnergyMeter(self.device) as energy:
+            trained = self.train(method_class, method_config, dataset, split, judge)
+        self.report({"phase": "judge"})
+        started = time.monotonic()
+        metrics = protocol.evaluate(trained.method, dataset, judge, self.evaluation, self.device)
+        evaluation_seconds = time.monotonic() - started
+        self._save_clips(trained.method, dataset)
+        needs, capabilities = method_class.needs(method_config), method_class.capabilities(method_config)
+        record = self._frame(dataset, judge, metrics)
+        record |= {
+            "title": method_class.variant_title(self.cell["variant"]), "paper": method_class.paper,
+            "supervision": _supervision(needs, dataset), "ranked": capabilities.ranked,
+            "notes": [*([capabilities.note] if capabilities.note else []), *self.notes],
+            "training": self._training(trained),
+            "cost": {
+                "train_seconds": trained.state.seconds, "evaluation_seconds": evaluation_seconds,
+                "sequences_per_second": trained.state.step * trained.batch_size / max(trained.state.seconds, 1e-9),
+                "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                "gpu_memory_bytes": torch.cuda.max_memory_allocated() if self.device.type == "cuda" else 0,
+                "parameters": sum(p.numel() for p in trained.method.parameters()),
+                "energy_joules": energy.joules,
+            },
+        }
+        if needs.signal and dataset.spec.signal is not None:
+            record["signal"] = dataset.spec.signal.how
+        return record
+
+    # Parts -------------------------------------------------------------------------------------------------------
+
+    def open_data(self) -> DataSet:
+        return open_dataset(self.cell, self.root, self.config["data"])
+
+    def open_judge(self, dataset: DataSet) -> Judge | None:
+        if dataset.spec.headline[0] == "verification":
+            return None
+        return load_judge(dataset.spec, self.root).to(self.device)
+
+    def method(self) -> tuple[type[Method], Any]:
+        """The method's class and its config."""
+        ref = MethodRef(self.cell["method"], self.cell["variant"], self.config["plugin"])
+        if ref.plugin and ref.digest != self.config["plugin_digest"]:
+            raise UserError(f"{ref.plugin} has changed since this cell was planned; run the line that planned it again.")
+        found = catalog.load_method(ref)
+        return found, found.Config(**_untupled(found.Config, self.config["method"]))
+
+    def build(self, method_class: type[Method], method_config: Any, dataset: DataSet, split: Split) -> Method:
+        """The method with weights drawn from the seed."""
+        spec = dataset.spec
+        signal = None if spec.signal is None else SignalShape(dim=spec.signal.dim, kind=spec.signal.kind)
+        motions = [factor.n_classes for factor in spec.by_role("dynamic")]
+        n_frames = split.clips(torch.zeros(1, dtype=torch.long, device=split.device),
+                               torch.Generator(split.device)).shape[1]
+        shape = Shape(frame=spec.frame, n_frames=n_frames, n_train=len(split), n_sequences=split.n_sequences,
+                      n_motions=motions[0] if motions else 0, signal=signal)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(self.cell["seed"], "initialise"))
+            method = method_class(method_config, shape)
+        method = method.to(self.device)
+        return method.to(memory_format=torch.channels_last) if spec.modality == "video" else method  # type: ignore[call-overload]
+
+    def train(self, method_class: type[Method], method_config: Any, dataset: DataSet, split: Split,
+              judge: Judge | None) -> Trained:
+        training = TrainingConfig(**self.config["training"])
+        torch.set_float32_matmul_precision("high" if training.precision == "tf32" else "highest")
+        torch.backends.cudnn.benchmark = True
+        needs = method_class.needs(method_config)
+        if needs.signal:
+            dataset.load_signal()
+        method = self.build(method_class, method_config, dataset, split)
+        dynamic = dataset.spec.by_role("dynamic")
+        trainer = Trainer(
+            method, split, dataset.spec, training, seed=self.cell["seed"], device=self.device,
+            validate=lambda candidate: protocol.selection_score(
+                candidate, dataset.validation, dataset.spec, judge, self.evaluation, self.device),
+            motion_labels=split.labels[dynamic[0].name] if dynamic and needs.motion_labels else None,
+            checkpoint=self.folder / CHECKPOINT, progress=self.report, should_stop=self.should_stop)
+        if trainer.batch_size < training.batch_size:
+            self.notes.append(f"batch of {trainer.batch_size}: the split has no {training.batch_size} clips")
+        state = trainer.fit()
+        return Trained(method, state, trainer.n_steps, trainer.batch_size)
+
+    def _check_applicable(self, method_class: type[Method], method_config: Any, dataset: DataSet) -> None:
+        if dataset.spec.headline[0] == "verification" and not method_class.capabilities(method_config).encodes:
+            raise NotApplicable(f"{method_class.title} has no encoder, and speaker verification compares codes")
+        if method_class.needs(method_config).signal and dataset.spec.signal is None:
+            raise NotApplicable(f"{method_class.title} needs a per-frame signal, and {dataset.spec.name} has none")
+
+    def _save_clips(self, method: Method, dataset: DataSet) -> None:
+        from seqdis.bench.clips import make_clips, save_clips
+
+        save_clips(self.folder / CLIPS, make_clips(method, dataset, self.evaluation, self.device))
+
+    def _oracle(self, dataset: DataSet, judge: Judge | None) -> records.Record:
+        """The control that renders the true factors: real clips of the test set, looked up by their labels."""
+        if judge is None:
+            raise NotApplicable("the oracle looks clips up by their factors, and speaker verification compares codes")
+        metrics = protocol.evaluate(Oracle(dataset.test, dataset.spec), dataset, judge, self.evaluation, self.device)
+        record = self._frame(dataset, judge, metrics)
+        return record | {
+            "title": Oracle.title, "paper": "control: renders the true factors", "supervision": "none", "ranked": False,
+            "training": _no_training(), "cost": _no_cost(),
+        }
+
+    def _training(self, trained: Trained) -> dict[str, Any]:
+        state = trained.state
+        return {
+            "steps": state.step, "planned_steps": trained.n_steps,
+            "complete": state.step >= trained.n_steps or state.stale > 0 and state.finished,
+            "epochs": state.epoch + 1, "selected_step": state.best_step if state.best_step >= 0 else state.step,
+            "selection": "validation score" if state.validation else "last step",
+            "validation": state.validation, "losses": state.losses, "batch_size": trained.batch_size,
+        }
+
+    def _frame(self, dataset: DataSet, judge: Judge | None, metrics: dict[str, Any]) -> records.Record:
+        """What every record says, whatever the method."""
+        spec = dataset.spec
+        record = _blank_record(self.config, "done", None)
+        record["data"] = {
+            "name": spec.name, "title": spec.title, "source": spec.source, "revision": spec.revision,
+            "digest": getattr(dataset, "digest", ""), "frame": list(spec.frame), "n_frames": spec.n_frames,
+            "split_rule": spec.split_rule, "licence": spec.licence, "attribution": spec.attribution,
+            "splits": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
+            "factors": [{"name": f.name, "role": f.role, "classes": list(f.classes)} for f in spec.factors],
+            "headline": list(spec.headline), "modality": spec.modality, "may_show": spec.may_show,
+        }
+        if judge is not None:
+            record["judge"] = {key: judge.card[key] for key in ("name", "sha256", "accuracy")}
+        record["protocol"] = {
+            "name": metrics.pop("protocol", "encoder"), "version": protocol.PROTOCOL_VERSION,
+            "draws": self.evaluation.draws, "sample": self.evaluation.sample,
+        }
+        record["metrics"] = metrics
+        record["environment"]["device"] = device_name(self.device)
+        record["environment"]["precision"] = self.config["training"]["precision"]
+        record["notes"] = self.notes
+        return record
+
+
+def open_dataset(cell: dict[str, Any], root: Path, options: dict[str, Any]) -> DataSet:
+    """Opens a cell's data set.
+
+    Raises:
+        MissingDataError: it is not prepared; the error holds the command that does it.
+    """
+    return catalog.load_dataset(cell["dataset"]).open(root, cell["source"], cell["size"], **options)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; `auto` is the GPU where there is one.
+
+    Raises:
+        UserError: an unknown device, or a GPU that isn't there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"unknown device {name!r}; use --device auto, cpu, cuda or cuda:0.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {name} was asked for, but torch sees no GPU here; use --device cpu.")
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
+
+
+def _untupled(kind: type[Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """JSON settings with the tuples that the dataclass has."""
+    import typing
+
+    hints = typing.get_type_hints(kind)
+    return {key: tuple(value) if isinstance(value, list) and typing.get_origin(hints.get(key)) is tuple else value
+            for key, value in settings.items()}
+
+
+def _supervision(needs: Any, dataset: DataSet) -> str:
+    if needs.motion_labels:
+        return "motion labels"
+    if needs.signal and dataset.spec.signal is not None:
+        return "privileged signal" if dataset.spec.signal.privileged else "external signal"
+    return "none"
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _no_training() -> dict[str, Any]:
+    return {"steps": 0, "planned_steps": 0, "complete": True, "epochs": 0, "selected_step": 0, "selection": "none",
+            "validation": [], "losses": [], "batch_size": 0}
+
+
+def _no_cost() -> dict[str, Any]:
+    return {"train_seconds": 0.0, "evaluation_seconds": 0.0, "sequences_per_second": 0.0, "peak_memory_bytes": 0,
+            "gpu_memory_bytes": 0, "parameters": 0, "energy_joules": None}
+
+
+def _blank_record(config: dict[str, Any], status: str, error: dict[str, Any] | None) -> records.Record:
+    """A record with all that is known before anything ran."""
+    from seqdis.bench.plan import cell_id
+
+    cell = config["cell"]
+    record: records.Record = {
+        "schema": records.SCHEMA, "status": status, "cell": {"id": cell_id(config), **cell},
+        "title": str(MethodRef(cell["method"], cell["variant"])), "paper": "", "supervision": "none", "ranked": False,
+        "notes": [],
+        "config": {key: config[key] for key in ("method", "training", "evaluation", "data", "versions")},
+        "data": {"name": cell["dataset"], "source": cell["source"]}, "judge": None,
+        "protocol": {"name": "none", "version": protocol.PROTOCOL_VERSION, "draws": 0, "sample": ""},
+        "metrics": {}, "training": _no_training(), "cost": _no_cost(),
+        "environment": {"python": platform.python_version(), "torch": torch.__version__, "platform": sys.platform,
+                        "machine": platform.machine(), "device": "", "threads": torch.get_num_threads(),
+                        "precision": ""},
+        "code": code_version(), "attempts": 1, "finished": _now(),
+    }
+    if error is not None:
+        record["error"] = error
+    return record

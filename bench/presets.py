@@ -1,0 +1,125 @@
+"""Presets: how large, how long, on which data. They count optimiser steps, never seconds. No torch here.
+
+`quick` shows the whole job on a laptop CPU in minutes, on generated stand-ins by default; `demo` trains the same
+nets for several minutes a cell; `paper` is the papers' scale on real data. The weights of quick and demo are not the
+published ones and are printed with their tables: at this scale the published 1/1/1 puts all motion into the static
+code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from seqdis.bench.core.errors import unknown_name
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How a method is trained.
+
+    Attributes:
+        steps: optimiser steps; 0 means `epochs` decides.
+        epochs: passes over the training clips, if `steps` is 0.
+        batch_size: clips a step (the last, smaller batch of an epoch is dropped).
+        schedule: `constant`, or `cosine` down to `final_lr` times the rate.
+        precision: `float32`, `tf32` or `bfloat16` (autocast around the loss).
+        compile: run the loss through torch.compile.
+        validations: how often the judge scores the validation clips, evenly spaced, the last at the end.
+        patience: stop after so many validations without a better score; 0 never stops early.
+        log_every: steps between two logged losses (each one synchronises once).
+        clip_norm: gradient-norm ceiling; 0 is none.
+    """
+
+    steps: int = 0
+    epochs: int = 100
+    batch_size: int = 128
+    schedule: Literal["constant", "cosine"] = "constant"
+    final_lr: float = 0.05
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    compile: bool = False
+    validations: int = 20
+    patience: int = 0
+    log_every: int = 50
+    clip_norm: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A named scale. `method` applies to every method that has the setting, `by_method` and `by_dataset` to theirs."""
+
+    name: str
+    text: str
+    source: Literal["real", "synthetic"]
+    seeds: int
+    size: int
+    training: dict[str, Any]
+    method: dict[str, Any] = dataclasses.field(default_factory=dict)
+    by_method: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    training_by_method: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    training_by_dataset: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    method_by_dataset: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    evaluation: dict[str, Any] = dataclasses.field(default_factory=dict)
+    data: dict[str, Any] = dataclasses.field(default_factory=dict)
+    needs_gpu: bool = False
+
+
+# Narrow nets for 32x32 frames; the weights move motion out of the static code at this scale.
+_SMALL = {
+    "width": 16, "embedding_dim": 128, "hidden_dim": 64, "static_dim": 32, "dynamic_dim": 8, "lr": 5e-3,
+    "recon_weight": 10.0, "recon_frames": 4, "kl_static_weight": 5.0, "kl_dynamic_weight": 0.15,
+}
+
+QUICK = Preset(
+    name="quick",
+    text="32x32 frames, narrow nets, a minute or two a cell on one CPU core; generated stand-ins unless --source real",
+    source="synthetic", seeds=1, size=32,
+    training={"steps": 1500, "batch_size": 16, "schedule": "cosine", "validations": 5, "log_every": 25},
+    method=_SMALL,
+    evaluation={"draws": 5},
+)
+DEMO = dataclasses.replace(
+    QUICK, name="demo", text="the quick preset's nets and data, five times the steps: several minutes a cell",
+    seeds=1, training={**QUICK.training, "steps": 7500, "validations": 10, "log_every": 100},
+)
+PAPER = Preset(
+    name="paper", text="the papers' nets and sizes on real data: 64x64, batch 128, 100 epochs as the released script",
+    source="real", seeds=5, size=64,
+    training={"epochs": 100, "batch_size": 128, "validations": 20, "log_every": 50},
+    training_by_dataset={"timit": {"batch_size": 256}},
+    method_by_dataset={"sprites": {"lr": 1.5e-3}},
+    evaluation={"draws": 10},
+    needs_gpu=True,
+)
+PAPER_LONG = dataclasses.replace(
+    PAPER, name="paper-long", text="the paper preset trained to the validation plateau, at most 1000 epochs",
+    training={**PAPER.training, "epochs": 1000, "validations": 100, "patience": 15},
+)
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in (QUICK, DEMO, PAPER, PAPER_LONG)}
+
+
+def get(name: str) -> Preset:
+    """The preset of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in PRESETS:
+        raise unknown_name("preset", name, PRESETS, "bench list presets")
+    return PRESETS[name]
+
+
+def method_settings(preset: Preset, method: str, dataset: str, fields: set[str]) -> dict[str, Any]:
+    """What the preset changes of a method's defaults; general settings only where the method has them.
+
+    The papers' learning rate for a data set is the shared VAE's: a method that the preset names keeps its own.
+    """
+    own = preset.by_method.get(method, {})
+    general = {**preset.method, **preset.method_by_dataset.get(dataset, {})}
+    return {**{key: value for key, value in general.items() if key in fields}, **own}
+
+
+def training_settings(preset: Preset, method: str, dataset: str) -> dict[str, Any]:
+    """What the preset changes of the training defaults, the method's own last."""
+    return {**preset.training, **preset.training_by_dataset.get(dataset, {}),
+            **preset.training_by_method.get(method, {})}
