@@ -175,4 +175,4 @@ def published_digest(dataset: DataSet) -> str:
     return sha.hexdigest()
 
 
-DATASETS: dict[str, type[DataSet]] = {Sprites.name: Sprites}
+DATASETS: dict[str, type[DataSet]] = {"sprites": Sprites}

@@ -104,8 +104,8 @@ def _limb(x0: float, y0: float, x1: float, y1: float, radius: float) -> NDArray[
 def _arm(canvas: Map, shoulder: tuple[float, float], hand: tuple[float, float]) -> None:
     (x0, y0), (x1, y1) = shoulder, hand
     middle = (x0 + 0.45 * (x1 - x0), y0 + 0.45 * (y1 - y0))
-    canvas[_limb(*middle, x1, y1, 2.0)] = SKIN
-    canvas[_limb(x0, y0, *middle, 2.1)] = SHADED_TOPS
+    canvas[_limb(*middle, x1, y1, 2.2)] = SKIN
+    canvas[_limb(x0, y0, *middle, 2.3)] = SHADED_TOPS
 
 
 def _front(arm: int, step: int, style: int) -> Map:
@@ -147,14 +147,14 @@ def _left(arm: int, step: int, style: int) -> Map:
     stride = (0, 4, -4)[step]
     for part, shoe, sign in ((SHADED_PANTS, SHOES, -1), (PANTS, SHOES, 1)):
         foot = 16 + sign * stride
-        canvas[_limb(16, 22, foot, 27.5, 3.2)] = part
+        canvas[_limb(16, 22.5, foot, 27.5, 3.6)] = part
         canvas[_box(foot - 4.5, 29, foot + 3, 31)] = shoe
     canvas[_box(10.5, 15 + rise, 21.5, 23)] = TOPS
     canvas[_box(19, 15 + rise, 21.5, 23)] = SHADED_TOPS
     canvas[_ellipse(15.5, 9.5 + rise, 8, 7)] = SKIN
     canvas[_box(9, 9 + rise, 11, 12 + rise)] = EYE
     _hair_left(canvas, style, rise)
-    hand = {DOWN: (16, 24), FORWARD: (6, 18), UP: (5, 8)}[arm]
+    hand = {DOWN: (16, 22), FORWARD: (6, 18), UP: (5, 8)}[arm]
     _arm(canvas, (16, 17 + rise), (hand[0], hand[1] + rise))
     return canvas
 
