@@ -240,6 +240,17 @@ class Method(nn.Module):
         return latents.static.mean(0), latents.dynamic.flatten(0, 1).mean(0)
 
 
+def required(value: Tensor | None, name: str) -> Tensor:
+    """A field of `Batch` that the method's `needs` asked for.
+
+    Raises:
+        ValueError: the trainer did not make it.
+    """
+    if value is None:
+        raise ValueError(f"the batch has no {name}, which this method's needs() asks for")
+    return value
+
+
 def default_device(module: nn.Module) -> torch.device:
     """The device of a module's first parameter."""
     return next(module.parameters()).device

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from seqdis.methods.base import Shape
 from seqdis.methods.nets.audio import AudioFrameDecoder, AudioFrameEncoder
 from seqdis.methods.nets.sequence import (
@@ -13,7 +15,6 @@ from seqdis.methods.nets.sequence import (
     StaticPosterior,
 )
 from seqdis.methods.nets.video import BatchNorm, DecoderKind, FrameDecoder, FrameEncoder, stage_channels
-from torch import nn
 
 __all__ = [
     "AudioFrameDecoder",

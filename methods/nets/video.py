@@ -2,8 +2,8 @@
 
 At 64x64 and width 64 they are the networks of the released C-DSVAE code (Bai et al. 2021, appendix C.2),
 which S3VAE shares: four stride-2 convolutions of 64, 128, 256, 512 channels and a 4x4 one to the embedding.
-Each halving of the frame takes one stage away. Leading dimensions (..., C, H, W) are free: frames are flattened
-before and restored after.
+Each halving of the frame takes one stage away. Leading dimensions (..., C, H, W) are free: frames are
+flattened before and restored after.
 """
 
 from __future__ import annotations
