@@ -12,6 +12,7 @@ all clips and the others over a class-balanced subset; several published rows br
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -109,8 +110,13 @@ def scores(logits: ArrayLike, labels: ArrayLike) -> dict[str, float]:
     p = softmax(logits)
     intra = intra_entropy(p)
     inter = max(inter_entropy(p), intra)
-    return {"acc": accuracy(logits, labels), "is": float(np.exp(inter - intra)), "h_y_given_x": intra,
-            "h_y": inter, "label_entropy": label_entropy(np.argmax(logits, axis=1), p.shape[1])}
+    return {
+        "acc": accuracy(logits, labels),
+        "is": float(np.exp(inter - intra)),
+        "h_y_given_x": intra,
+        "h_y": inter,
+        "label_entropy": label_entropy(np.argmax(logits, axis=1), p.shape[1]),
+    }
 
 
 def joint_accuracy(logits: Sequence[ArrayLike], labels: Sequence[ArrayLike]) -> float:
@@ -125,10 +131,35 @@ def joint_accuracy(logits: Sequence[ArrayLike], labels: Sequence[ArrayLike]) -> 
     return float(np.logical_and.reduce(right).mean())
 
 
+def joint_scores(logits: Sequence[ArrayLike], labels: Sequence[ArrayLike], *, is_sorted: bool) -> dict[str, float]:
+    """Scores of several heads taken together, such as the 55 sorted pairs of two digits.
+
+    The joint distribution of a clip is the product of its heads', over all combinations of classes, or over those that
+    never decrease from head to head (normalised). A clip is right where every head is right.
+
+    Args:
+        logits: one (N, K) a head.
+        labels: one (N,) a head.
+        is_sorted: only sorted combinations exist.
+    """
+    parts = [log_softmax(head) for head in logits]
+    combinations = np.array(list(itertools.product(*(range(part.shape[1]) for part in parts))))
+    if is_sorted:
+        combinations = combinations[(np.diff(combinations, axis=1) >= 0).all(axis=1)]
+    joint = np.sum([part[:, column] for part, column in zip(parts, combinations.T, strict=True)], axis=0)
+    truth = np.stack([np.asarray(label) for label in labels], axis=1)
+    number = (truth[:, None] == combinations).all(axis=2)
+    if not number.any(axis=1).all():
+        raise ValueError("labels of a sorted joint must not decrease from one head to the next")
+    return scores(joint, number.argmax(axis=1)) | {"acc": joint_accuracy(logits, labels)}
+
+
 def mean_scores(draws: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
     """Each factor's scores averaged over prior draws. (IS's identity holds within a draw, not for means.)"""
-    return {factor: {key: float(np.mean([draw[factor][key] for draw in draws])) for key in first}
-            for factor, first in draws[0].items()}
+    return {
+        factor: {key: float(np.mean([draw[factor][key] for draw in draws])) for key in first}
+        for factor, first in draws[0].items()
+    }
 
 
 def above_chance(acc: float, chance: float) -> float:

@@ -24,13 +24,17 @@ def _slow(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         rows.append([weight / sum(weights) for weight in weights])
     n, k = len(rows), len(rows[0])
     mean = [sum(row[j] for row in rows) / n for j in range(k)]
-    divergence = sum(sum(p * (math.log(p) - math.log(m)) for p, m in zip(row, mean, strict=True) if p > 0)
-                     for row in rows) / n
+    divergence = (
+        sum(sum(p * (math.log(p) - math.log(m)) for p, m in zip(row, mean, strict=True) if p > 0) for row in rows) / n
+    )
     pairs = zip(logits.tolist(), labels.tolist(), strict=True)
     hits = sum(max(range(k), key=row.__getitem__) == label for row, label in pairs)
-    return {"acc": hits / n, "is": math.exp(divergence),
-            "h_y_given_x": sum(-sum(p * math.log(p) for p in row if p > 0) for row in rows) / n,
-            "h_y": -sum(m * math.log(m) for m in mean if m > 0)}
+    return {
+        "acc": hits / n,
+        "is": math.exp(divergence),
+        "h_y_given_x": sum(-sum(p * math.log(p) for p in row if p > 0) for row in rows) / n,
+        "h_y": -sum(m * math.log(m) for m in mean if m > 0),
+    }
 
 
 @settings(max_examples=40, deadline=None)
@@ -63,8 +67,9 @@ def test_scores_do_not_depend_on_the_order_of_clips_or_classes(seed: int) -> Non
 def test_scores_of_a_perfect_judge_reach_the_ceiling() -> None:
     labels = np.tile(np.arange(9), 7)
     found = metrics.scores(1e4 * np.eye(9)[labels], labels)
-    assert found == pytest.approx({"acc": 1, "is": 9, "h_y_given_x": 0, "h_y": math.log(9),
-                                   "label_entropy": math.log(9)})
+    assert found == pytest.approx(
+        {"acc": 1, "is": 9, "h_y_given_x": 0, "h_y": math.log(9), "label_entropy": math.log(9)}
+    )
 
 
 def test_scores_of_a_collapsed_and_of_an_uncertain_judge() -> None:
@@ -76,10 +81,18 @@ def test_scores_of_a_collapsed_and_of_an_uncertain_judge() -> None:
     assert uncertain["h_y"] == pytest.approx(uncertain["h_y_given_x"]) == pytest.approx(math.log(4))
 
 
-@pytest.mark.parametrize(("logits", "labels"), [
-    (np.full((2, 3), np.nan), [0, 1]), (np.zeros((2, 3)), [0, 3]), (np.zeros((2, 3)), [0, -1]),
-    (np.zeros((2, 3)), [0]), (np.zeros((0, 3)), np.zeros(0, dtype=int)), (np.zeros(3), [0, 1, 2]), (np.zeros((2, 3)), [0.0, 1.0]),
-])
+@pytest.mark.parametrize(
+    ("logits", "labels"),
+    [
+        (np.full((2, 3), np.nan), [0, 1]),
+        (np.zeros((2, 3)), [0, 3]),
+        (np.zeros((2, 3)), [0, -1]),
+        (np.zeros((2, 3)), [0]),
+        (np.zeros((0, 3)), np.zeros(0, dtype=int)),
+        (np.zeros(3), [0, 1, 2]),
+        (np.zeros((2, 3)), [0.0, 1.0]),
+    ],
+)
 def test_scores_refuse_what_is_not_scorable(logits: np.ndarray, labels: object) -> None:
     with pytest.raises(ValueError):
         metrics.scores(logits, np.asarray(labels))

@@ -1,0 +1,218 @@
+"""Judges: classifiers of every factor, trained once on real clips and frozen, the same for every method.
+
+A judge belongs to (data set, source, frame size, data revision). It is two files: weights (safetensors) and a card
+(JSON) that says how it was made, how well it does on clips it never saw, and the SHA-256 of its weights. Judges that
+may be given away are shipped in `judges/weights/`; the others are trained by the user into `<data root>/judges/`.
+
+Card, version 1: schema, name, dataset, source, size, frame, n_frames, factors ({name: [classes, role]}),
+architecture, recipe, seed, data {revision, digest, clips}, accuracy and accuracy_blurred ({factor: fraction}, on the
+test clips as they are and blurred), joint (accuracy of derived heads, such as a pair of digits), n_test, parameters,
+steps, weights (file name), bytes, sha256, torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.files import digest, read_json, write_bytes, write_json
+from seqdis.datasets.base import Spec, data_root
+from seqdis.judges.nets import Architecture, build
+from torch import Tensor, nn
+
+CARD_SCHEMA = 1
+FOLDER = "judges"
+CHUNK = 256
+"""Clips judged at once: bounds memory. The judge is in evaluation mode, so results do not depend on it."""
+
+Factors = dict[str, tuple[int, str]]
+
+
+class Judge(nn.Module):
+    """A network with one head a factor, and its card.
+
+    Attributes:
+        card: what the module docstring lists; empty while it is being trained.
+        factors: name -> (number of classes, role).
+    """
+
+    def __init__(
+        self, frame: tuple[int, ...], factors: Factors, architecture: Architecture, card: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__()
+        self.frame = tuple(frame)
+        self.factors = factors
+        self.architecture = architecture
+        self.card = card or {}
+        self.net = build(self.frame, factors, architecture)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Logits (B, K) of each factor for clips (B, T, C, H, W) in [0, 1] or (B, T, F), with gradients."""
+        logits: dict[str, Tensor] = self.net(x)
+        return logits
+
+    @torch.inference_mode()
+    def classify(self, x: Tensor) -> dict[str, Tensor]:
+        """Float32 logits (B, K) of each factor. The judge must be in evaluation mode, as `load_judge` leaves it.
+
+        Raises:
+            ValueError: clips of another shape than it was trained on, or a judge in training mode.
+        """
+        if self.training:
+            raise ValueError("a judge classifies in evaluation mode only: call judge.eval() first")
+        if tuple(x.shape[2:]) != self.frame:
+            raise ValueError(f"this judge takes frames {self.frame}, not {tuple(x.shape[2:])}")
+        with torch.autocast(x.device.type, enabled=False):
+            parts = [self(part.float()) for part in x.split(CHUNK)]
+        return {factor: torch.cat([part[factor] for part in parts]) for factor in self.factors}
+
+
+def judged_factors(spec: Spec) -> Factors:
+    """What a judge of this data set has heads for: every labelled factor."""
+    return {factor.name: (factor.n_classes, factor.role) for factor in spec.factors}
+
+
+def side(spec: Spec) -> int:
+    """Side of the frames in pixels; 0 for audio."""
+    return spec.frame[-1] if spec.modality == "video" else 0
+
+
+def stem(spec: Spec, name: str = "default") -> str:
+    """File name of a judge without its ending: `sprites-real-64`, `sprites-real-64-second`."""
+    parts = [spec.name, spec.source, *([str(side(spec))] if side(spec) else []), *([name] if name != "default" else [])]
+    return "-".join(parts)
+
+
+def train_command(spec: Spec, root: Path | None = None, name: str = "default") -> str:
+    """The command that trains this judge, as the user would type it."""
+    words = ["bench judge train", spec.name, f"--source {spec.source}"]
+    words += [f"--size {side(spec)}"] if side(spec) else []
+    words += [f"--name {name}"] if name != "default" else []
+    if root is not None and root.expanduser().resolve() != data_root().expanduser().resolve():
+        words.append(f"--data-dir {root}")
+    return " ".join(words)
+
+
+def shipped_folder() -> Path:
+    """The folder of the judges that come with the suite."""
+    return Path(str(files("seqdis.judges.weights")))
+
+
+def trained_folder(root: Path | None = None) -> Path:
+    """The folder of the judges that the user trained."""
+    return (data_root() if root is None else root) / FOLDER
+
+
+def find_card(spec: Spec, root: Path | None = None, name: str = "default") -> tuple[Path, dict[str, Any]]:
+    """The card of the judge for these data, the shipped one first, and where it lies.
+
+    Raises:
+        UserError: there is none for this revision of the data; the message holds the command that trains one.
+    """
+    command = train_command(spec, root, name)
+    outdated = ""
+    for folder in (shipped_folder(), trained_folder(root)):
+        path = folder / f"{stem(spec, name)}.json"
+        if not path.is_file():
+            continue
+        card = read_card(path, command)
+        if card["data"]["revision"] == spec.revision and tuple(card["frame"]) == tuple(spec.frame):
+            return path, card
+        outdated = (
+            f" ({path} was trained on revision {card['data']['revision']!r} of the data, these are {spec.revision!r})"
+        )
+    raise UserError(f"no judge {stem(spec, name)}{outdated}. Train it with: {command}")
+
+
+def read_card(path: Path, command: str) -> dict[str, Any]:
+    """A judge's card, checked for the keys that loading needs.
+
+    Raises:
+        UserError: it is not a card; the message holds `command`.
+    """
+    card = read_json(path, max_bytes=1 << 20)
+    if not isinstance(card, dict) or card.get("schema") != CARD_SCHEMA:
+        raise UserError(f"{path} is not a judge's card of schema {CARD_SCHEMA}. Train the judge again with: {command}")
+    try:
+        strings = [card["name"], card["sha256"], card["weights"], card["data"]["revision"]]
+        well_formed = all(isinstance(value, str) for value in strings) and Path(card["weights"]).name == card["weights"]
+        card["frame"], card["factors"].items(), card["architecture"].items(), card["accuracy"].items()
+    except (KeyError, TypeError, AttributeError):
+        well_formed = False
+    if not well_formed:
+        raise UserError(f"{path} is incomplete. Train the judge again with: {command}")
+    return card
+
+
+def load_judge(spec: Spec, root: Path | None = None, name: str = "default") -> Judge:
+    """The frozen judge for a data set, in evaluation mode on the CPU.
+
+    Args:
+        root: the data root (default: the configured one), searched after the shipped judges.
+        name: "default", or "second" for the cross-check of another architecture.
+
+    Raises:
+        UserError: missing, of another data revision, or weights that are not the ones its card names.
+    """
+    path, card = find_card(spec, root, name)
+    return load_card(path, card, train_command(spec, root, name))
+
+
+def load_card(path: Path, card: dict[str, Any], command: str) -> Judge:
+    """The judge of a card. The weights are read once, so what is checked is what is loaded.
+
+    Raises:
+        UserError: the weights are missing or do not match the card.
+    """
+    weights = path.parent / card["weights"]
+    try:
+        data = weights.read_bytes()
+    except OSError:
+        raise UserError(f"{weights} is missing. Train the judge again with: {command}") from None
+    if digest(data) != card["sha256"]:
+        raise UserError(
+            f"{weights} is not what its card says (SHA-256 {digest(data)[:12]}… instead of "
+            f"{card['sha256'][:12]}…): it was changed or cut. Reinstall the suite or train again "
+            f"with: {command}"
+        )
+    try:
+        factors = {factor: (int(classes), str(role)) for factor, (classes, role) in card["factors"].items()}
+        judge = Judge(tuple(card["frame"]), factors, Architecture(**card["architecture"]), card)
+        judge.load_state_dict(safetensors.torch.load(data))
+    except (RuntimeError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise UserError(
+            f"{path} and its weights do not fit together ({str(error).splitlines()[0]}). "
+            f"Train the judge again with: {command}"
+        ) from None
+    return judge.eval().requires_grad_(False)
+
+
+def save_judge(judge: Judge, folder: Path, file_stem: str) -> Path:
+    """Writes weights and card into `folder` and returns the card's path. The card is replaced last, atomically.
+
+    Outside the package the weights' file is named after their digest, so that two processes that train the same
+    judge at once can never leave one's card with the other's weights.
+
+    Raises:
+        UserError: no space or no permission.
+    """
+    state = {key: value.detach().cpu().contiguous() for key, value in judge.state_dict().items()}
+    data = safetensors.torch.save(state)
+    sha256 = digest(data)
+    shipped = folder.resolve() == shipped_folder().resolve()
+    weights = f"{file_stem}.safetensors" if shipped else f"{file_stem}.{sha256[:12]}.safetensors"
+    judge.card |= {"weights": weights, "bytes": len(data), "sha256": sha256}
+    write_bytes(folder / weights, data)
+    write_json(folder / f"{file_stem}.json", judge.card)
+    return folder / f"{file_stem}.json"
+
+
+def architecture_card(architecture: Architecture) -> dict[str, Any]:
+    """An architecture as a card holds it."""
+    return dataclasses.asdict(architecture)

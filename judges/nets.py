@@ -1,0 +1,204 @@
+"""Networks that tell the factors of a clip: two for video, one for audio, all with one head a factor.
+
+Shape legend: B batch, T frames, C, H, W image, F features, D clip features, K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import torch
+from seqdis.bench.core.errors import UserError
+from torch import Tensor, nn
+
+Kind = Literal["cnn-lstm", "cnn-tcn", "audio-tcn"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What a judge is built from; a card holds it, so that a judge can be built again.
+
+    Attributes:
+        kind: `cnn-lstm` (the field's: frame CNN, bi-LSTM), `cnn-tcn` (its cross-check: max-pooled frame CNN and
+            convolutions over time) or `audio-tcn`.
+        width: channels of the first convolution, doubled at each halving up to `max_width`.
+        embedding: features of a frame.
+        hidden: of the LSTM (each direction) or of the convolutions over time.
+        head_hidden: of each head; 0 makes it linear.
+    """
+
+    kind: Kind = "cnn-lstm"
+    width: int = 16
+    max_width: int = 64
+    embedding: int = 96
+    hidden: int = 64
+    head_hidden: int = 0
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "default": Architecture(),
+    "second": Architecture(kind="cnn-tcn", embedding=64, hidden=96),
+    # The official Sprites judge: the frame encoder of the methods, bi-LSTM 256, heads 512-256-K.
+    "official": Architecture(width=64, max_width=512, embedding=128, hidden=256, head_hidden=256),
+    "audio": Architecture(kind="audio-tcn", embedding=96, hidden=96),
+}
+
+
+class Heads(nn.Module):
+    """One classifier a factor on clip features; dynamic factors do not see the time-mean of frames."""
+
+    def __init__(self, factors: dict[str, tuple[int, str]], ordered: int, unordered: int, hidden: int) -> None:
+        super().__init__()
+        self.roles = {name: role for name, (_, role) in factors.items()}
+        self.heads = nn.ModuleDict()
+        for name, (n_classes, role) in factors.items():
+            dim = ordered if role == "dynamic" else ordered + unordered
+            self.heads[name] = (
+                nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, n_classes))
+                if hidden
+                else nn.Linear(dim, n_classes)
+            )
+
+    def forward(self, ordered: Tensor, unordered: Tensor) -> dict[str, Tensor]:
+        both = torch.cat([ordered, unordered], 1)
+        return {name: head(ordered if self.roles[name] == "dynamic" else both) for name, head in self.heads.items()}
+
+
+def _halvings(side: int) -> int:
+    count, rest = 0, side
+    while rest > 4 and rest % 2 == 0:
+        count, rest = count + 1, rest // 2
+    if rest != 4:
+        raise UserError(f"a judge needs square frames of 8, 16, 32, 64 or 128 pixels, not {side}.")
+    return count
+
+
+class StridedFrames(nn.Module):
+    """Frames (N, C, S, S) to features (N, E): strided 4x4 convolutions with BatchNorm down to 4x4, then linear."""
+
+    def __init__(self, frame: tuple[int, ...], arch: Architecture) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = frame[0]
+        for level in range(_halvings(frame[-1])):
+            width = min(arch.width << level, arch.max_width)
+            layers += [nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+            channels = width
+        self.net = nn.Sequential(
+            *layers,
+            nn.Flatten(),
+            nn.Linear(16 * channels, arch.embedding),
+            nn.BatchNorm1d(arch.embedding),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, frames: Tensor) -> Tensor:
+        out: Tensor = self.net(frames)
+        return out
+
+
+class PooledFrames(nn.Module):
+    """Frames (N, C, S, S) to features (N, E): 3x3 convolutions, max pooling, one strided start; then linear."""
+
+    def __init__(self, frame: tuple[int, ...], arch: Architecture) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = frame[0]
+        for level in range(_halvings(frame[-1])):
+            width = min(arch.width << level, arch.max_width)
+            stride = 2 if level == 0 else 1
+            layers += [
+                nn.Conv2d(channels, width, 5 if level == 0 else 3, stride, 2 if level == 0 else 1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.LeakyReLU(0.1, inplace=True),
+            ]
+            layers += [nn.MaxPool2d(2)] if level else []
+            channels = width
+        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * channels, arch.embedding), nn.Tanh())
+
+    def forward(self, frames: Tensor) -> Tensor:
+        out: Tensor = self.net(frames)
+        return out
+
+
+class VideoLstm(nn.Module):
+    """Clip features by a bi-LSTM: its two ends (order matters) and the time-mean of the frames (it does not)."""
+
+    def __init__(self, frame: tuple[int, ...], factors: dict[str, tuple[int, str]], arch: Architecture) -> None:
+        super().__init__()
+        self.frames = StridedFrames(frame, arch)
+        self.lstm = nn.LSTM(arch.embedding, arch.hidden, batch_first=True, bidirectional=True)
+        self.heads = Heads(factors, 2 * arch.hidden, arch.embedding, arch.head_hidden)
+        self.hidden = arch.hidden
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        frames = self.frames(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        out, _ = self.lstm(frames)
+        ends = torch.cat([out[:, -1, : self.hidden], out[:, 0, self.hidden :]], 1)
+        logits: dict[str, Tensor] = self.heads(ends, frames.mean(1))
+        return logits
+
+
+class OverTime(nn.Module):
+    """Two convolutions over time on (B, T, E), then mean and maximum over T: (B, 2 hidden)."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv1d(dim, hidden, 3, padding=1, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Conv1d(hidden, hidden, 3, padding=1, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+        )
+
+    def forward(self, frames: Tensor) -> Tensor:
+        out: Tensor = self.net(frames.transpose(1, 2))
+        return torch.cat([out.mean(2), out.amax(2)], 1)
+
+
+class VideoTcn(nn.Module):
+    """Clip features by convolutions over time: another inductive bias than the bi-LSTM's."""
+
+    def __init__(self, frame: tuple[int, ...], factors: dict[str, tuple[int, str]], arch: Architecture) -> None:
+        super().__init__()
+        self.frames = PooledFrames(frame, arch)
+        self.time = OverTime(arch.embedding, arch.hidden)
+        self.heads = Heads(factors, 2 * arch.hidden, arch.embedding, arch.head_hidden)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        frames = self.frames(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        logits: dict[str, Tensor] = self.heads(self.time(frames), frames.mean(1))
+        return logits
+
+
+class AudioTcn(nn.Module):
+    """Clip features of (B, T, F): a frame layer, convolutions over time."""
+
+    def __init__(self, frame: tuple[int, ...], factors: dict[str, tuple[int, str]], arch: Architecture) -> None:
+        super().__init__()
+        self.frames = nn.Sequential(nn.Linear(frame[0], arch.embedding), nn.ReLU())
+        self.time = OverTime(arch.embedding, arch.hidden)
+        self.heads = Heads(factors, 2 * arch.hidden, arch.embedding, arch.head_hidden)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        frames = self.frames(x)
+        logits: dict[str, Tensor] = self.heads(self.time(frames), frames.mean(1))
+        return logits
+
+
+def build(frame: tuple[int, ...], factors: dict[str, tuple[int, str]], arch: Architecture) -> nn.Module:
+    """The network for clips of `frame` ((C, S, S) or (F,)) and `factors`, name -> (classes, role).
+
+    Raises:
+        UserError: the kind does not fit the data.
+    """
+    kinds: dict[str, Any] = {"cnn-lstm": VideoLstm, "cnn-tcn": VideoTcn, "audio-tcn": AudioTcn}
+    if arch.kind not in kinds:
+        raise UserError(f"a judge of kind {arch.kind!r} is unknown; there are {', '.join(kinds)}.")
+    if (len(frame) == 3) != (arch.kind != "audio-tcn"):
+        raise UserError(f"a judge of kind {arch.kind!r} does not take frames of shape {tuple(frame)}.")
+    net: nn.Module = kinds[arch.kind](frame, factors, arch)
+    return net

@@ -1,0 +1,358 @@
+"""The protocol: what is fixed, what is drawn, what is scored. One for every method, so that rows can be compared.
+
+1. Each test clip is encoded once; the code that is fixed is the posterior mean.
+2. Two directions: `fix_dynamic` keeps z and draws s from its prior (does the motion survive, do attributes change?),
+   `fix_static` keeps s and draws z (do the attributes survive, does the motion change?).
+3. The decoded clip is judged on every factor and scored against the true label of the source clip, over all test
+   clips (no batch is dropped), once a prior draw. What is kept should be right, what is drawn anew at chance: the
+   latter is leakage.
+4. Beside it: the judge on the real clips and on reconstructions (the ceilings), and the reconstruction error.
+
+The same numbers result for any batch size. Where published code differs: it decodes the prior's step means (option
+`sample="means"`), drops the last test batch and takes the entropies over a class-balanced subset.
+
+Methods without an encoder go to `generation.py`, speaker verification to `verification.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from seqdis.bench.core.seeds import derive
+from seqdis.datasets.base import DataSet, Spec, Split
+from seqdis.judges import metrics
+from seqdis.judges.judge import Judge
+from seqdis.judges.selection import balance, chance, kept_and_leaked
+from seqdis.judges.subjects import (
+    DIRECTIONS,
+    HasSubject,
+    MethodSubject,
+    Rebuild,
+    Subject,
+    positions,
+    shuffle_change,
+)
+from torch import Tensor, nn
+
+PROTOCOL_VERSION = 1
+
+Logits = dict[str, NDArray[np.float32]]
+Labels = dict[str, NDArray[np.int64]]
+Scores = dict[str, dict[str, float]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What changes the numbers of an evaluation (`batch_size` apart, which only bounds memory).
+
+    Attributes:
+        draws: prior draws a test clip, in each direction.
+        sample: decode `draw`s of the dynamic prior, or the `means` of its steps as the official code does.
+        max_clips: test clips examined, evenly spread over the split; 0 is all of them.
+        selection_clips: validation clips that choose the checkpoint; 0 is all of them.
+        shuffle_clips: clips for the static code's change under frame shuffles.
+        seed: of the prior draws; the same for every method.
+    """
+
+    draws: int = 10
+    sample: Literal["draw", "means"] = "draw"
+    max_clips: int = 0
+    selection_clips: int = 256
+    shuffle_clips: int = 256
+    batch_size: int = 128
+    seed: int = 0
+
+
+def evaluate(
+    method: Any,
+    dataset: DataSet,
+    judge: Judge | None,
+    config: EvaluationConfig,
+    device: torch.device | str = "cpu",
+    *,
+    outputs: dict[str, NDArray[Any]] | None = None,
+) -> dict[str, Any]:
+    """Scores a trained method on the test clips.
+
+    Args:
+        method: a `Method` on `device`, or a control that brings its own subject. Its mode is left as it was.
+        judge: of these data, on `device`; None where verification scores need none.
+        outputs: if given, filled with the judge's logits and the labels (see `save_outputs`).
+
+    Returns:
+        `metrics` of the record (`bench/records.py`), and "protocol", the name of the protocol that was used.
+    """
+    device = torch.device(device)
+    with _examined(method):
+        if dataset.spec.headline[0] == "verification":
+            return _evaluate_verification(method, dataset, config, device)
+        if judge is None:
+            raise ValueError(f"{dataset.spec.name} is scored by a judge, and none was given")
+        if not _encodes(method):
+            from seqdis.judges.generation import evaluate_generator
+
+            return {"protocol": "generator", "generator": evaluate_generator(method, dataset, judge, config, device)}
+        split = examined_clips(dataset.test, config.max_clips)
+        return {"protocol": "encoder", **_evaluate_encoder(method, split, dataset.spec, judge, config, device, outputs)}
+
+
+def _evaluate_encoder(
+    method: Any,
+    split: Split,
+    spec: Spec,
+    judge: Judge,
+    config: EvaluationConfig,
+    device: torch.device,
+    outputs: dict[str, NDArray[Any]] | None,
+) -> dict[str, Any]:
+    subject = subject_of(method, split, spec, config, device)
+    labels = labels_of(split, spec)
+    panel = Panel(judge, split, spec, labels, config, device, outputs)
+    result: dict[str, Any] = {"directions": {}}
+    for direction in DIRECTIONS:
+        draws = []
+        for number in range(config.draws):
+            generator = torch.Generator(device).manual_seed(derive(config.seed, "prior draw", direction, number))
+            draws.append(panel.scores(subject.draw(direction, generator), f"{direction}/{number}"))
+        result["directions"][direction] = {"n_clips": len(split), "draws": draws}
+    result["reconstruction"] = panel.reconstruction(subject)
+    result["real"] = {"factors": panel.real()}
+    if not isinstance(method, HasSubject):
+        result["shuffle"] = _shuffle(method, split, config, device)
+    return result
+
+
+def _evaluate_verification(
+    method: Any, dataset: DataSet, config: EvaluationConfig, device: torch.device
+) -> dict[str, Any]:
+    from seqdis.judges.verification import evaluate_verification
+
+    split = examined_clips(dataset.test, config.max_clips)
+    subject = subject_of(method, split, dataset.spec, config, device)
+    error = squared_errors(subject, split, dataset.spec, config, device)
+    return {
+        "protocol": "verification",
+        **evaluate_verification(method, dataset, config, device),
+        "reconstruction": {**error, "factors": {}},
+        "shuffle": _shuffle(method, split, config, device),
+    }
+
+
+def _shuffle(method: Any, split: Split, config: EvaluationConfig, device: torch.device) -> float:
+    generator = torch.Generator().manual_seed(derive(config.seed, "shuffle"))
+    return shuffle_change(method, split, device, generator, n_clips=config.shuffle_clips, batch_size=config.batch_size)
+
+
+def selection_score(
+    method: Any,
+    split: Split,
+    spec: Spec,
+    judge: Judge | None,
+    config: EvaluationConfig,
+    device: torch.device | str = "cpu",
+) -> dict[str, float]:
+    """What the checkpoint is chosen by, on validation clips: one prior draw in each direction, always the same one.
+
+    Returns:
+        "score" to maximise (see `selection.balance`), "acc" of the headline where it has one, and for each direction
+        "<direction>/kept" and "<direction>/leaked".
+    """
+    device = torch.device(device)
+    chosen = examined_clips(split, config.selection_clips)
+    with _examined(method):
+        if spec.headline[0] == "verification":
+            from seqdis.judges.verification import selection_verification
+
+            return selection_verification(method, chosen, spec, config, device)
+        if judge is None:
+            raise ValueError(f"{spec.name} is scored by a judge, and none was given")
+        if not _encodes(method):
+            from seqdis.judges.generation import selection_generator
+
+            return selection_generator(method, chosen, spec, judge, config, device)
+        return _selection_encoder(method, chosen, spec, judge, config, device)
+
+
+def _selection_encoder(
+    method: Any, split: Split, spec: Spec, judge: Judge, config: EvaluationConfig, device: torch.device
+) -> dict[str, float]:
+    subject = subject_of(method, split, spec, config, device)
+    labels = labels_of(split, spec)
+    panel = Panel(judge, split, spec, labels, config, device, None)
+    acc: dict[str, dict[str, float]] = {}
+    change: dict[str, float] = {}
+    for direction in DIRECTIONS:
+        generator = torch.Generator(device).manual_seed(derive(config.seed, "selection", direction))
+        rebuild = subject.draw(direction, generator)
+        scores = panel.scores(rebuild, "")
+        acc[direction] = {factor: score["acc"] for factor, score in scores.items()}
+        if not (spec.by_role("static") and spec.by_role("dynamic")):
+            change[direction] = relative_change(subject, rebuild, split, config, device)
+    sides = kept_and_leaked(acc, spec, chance(labels), change)
+    headline, factor = spec.headline
+    return {
+        "score": balance(sides),
+        "acc": acc[headline][factor],
+        **{f"{direction}/{key}": value for direction, pair in sides.items() for key, value in pair.items()},
+    }
+
+
+class Panel:
+    """Judges the examined clips however they were rebuilt, always the same clips in the same order."""
+
+    def __init__(
+        self,
+        judge: Judge,
+        split: Split,
+        spec: Spec,
+        labels: Labels,
+        config: EvaluationConfig,
+        device: torch.device,
+        outputs: dict[str, NDArray[Any]] | None,
+    ) -> None:
+        self.judge, self.split, self.spec, self.labels = judge, split, spec, labels
+        self.config, self.device, self.outputs = config, device, outputs
+        if outputs is not None:
+            outputs.update({f"labels/{factor}": label for factor, label in labels.items()})
+
+    def scores(self, rebuild: Rebuild, key: str) -> Scores:
+        """Scores of every factor and joint for rebuilt clips; logits are kept under `key`."""
+        batches = torch.arange(len(self.split), device=self.device).split(self.config.batch_size)
+        return self._scored([self.judge.classify(rebuild(position)) for position in batches], key)
+
+    def real(self) -> Scores:
+        """The judge's own ceiling: real clips."""
+        return self._scored(
+            [
+                self.judge.classify(self.split.clips(index).to(self.device))
+                for index in positions(self.split, self.config.batch_size)
+            ],
+            "real",
+        )
+
+    def reconstruction(self, subject: Subject) -> dict[str, Any]:
+        """Error of the reconstructions and the judge's scores on them."""
+        parts: list[dict[str, Tensor]] = []
+        errors: list[Tensor] = []
+        for index in positions(self.split, self.config.batch_size):
+            clips = subject.reconstruct(index.to(self.device))
+            parts.append(self.judge.classify(clips))
+            errors.append(_squared_error(clips, self.split.clips(index).to(self.device)))
+        return {**_error_summary(torch.cat(errors), self.spec), "factors": self._scored(parts, "reconstruction")}
+
+    def _scored(self, parts: list[dict[str, Tensor]], key: str) -> Scores:
+        logits = {factor: torch.cat([part[factor] for part in parts]).float().cpu().numpy() for factor in self.labels}
+        if self.outputs is not None:
+            self.outputs.update({f"{key}/{factor}": array for factor, array in logits.items()})
+        return factor_scores(logits, self.labels, self.spec)
+
+
+def factor_scores(logits: Logits, labels: Labels, spec: Spec) -> Scores:
+    """Scores of each factor, and of each joint of the spec.
+
+    A joint's distribution is the product of its parts' (over sorted classes only, if it is sorted, normalised), and it
+    is right where every part is.
+    """
+    found = {factor: metrics.scores(logits[factor], labels[factor]) for factor in labels}
+    for joint in spec.joints:
+        heads = [logits[factor] for factor in joint.factors]
+        truth = [labels[factor] for factor in joint.factors]
+        found[joint.name] = metrics.joint_scores(heads, truth, is_sorted=joint.is_sorted)
+    return found
+
+
+def subject_of(method: Any, split: Split, spec: Spec, config: EvaluationConfig, device: torch.device) -> Subject:
+    """The subject that stands for a method or a control."""
+    if isinstance(method, HasSubject):
+        return method.subject(split, device)
+    return MethodSubject(method, split, spec, device, means=config.sample == "means", batch_size=config.batch_size)
+
+
+def labels_of(split: Split, spec: Spec) -> Labels:
+    """True labels (N,) of every factor."""
+    return {factor.name: split.labels[factor.name].cpu().numpy() for factor in spec.factors}
+
+
+def examined_clips(split: Split, max_clips: int) -> Split:
+    """At most `max_clips` clips, evenly spread over the split and the same for every method; 0 is all."""
+    if not 0 < max_clips < len(split):
+        return split
+    # An even stride could fall in step with the classes of an ordered split; a seeded choice cannot.
+    generator = torch.Generator().manual_seed(derive("examined clips", len(split)))
+    chosen = torch.randperm(len(split), generator=generator)[:max_clips].sort().values
+    return split.subset(chosen.to(split.device))
+
+
+def squared_errors(
+    subject: Subject, split: Split, spec: Spec, config: EvaluationConfig, device: torch.device
+) -> dict[str, float]:
+    """`mse` and `sse` of the reconstructions."""
+    errors = [
+        _squared_error(subject.reconstruct(index.to(device)), split.clips(index).to(device))
+        for index in positions(split, config.batch_size)
+    ]
+    return _error_summary(torch.cat(errors), spec)
+
+
+def relative_change(
+    subject: Subject, rebuild: Rebuild, split: Split, config: EvaluationConfig, device: torch.device
+) -> float:
+    """How much a draw changes a clip, in [0, 1]: 0 not at all, 1 as much as putting another clip in its place."""
+    changed, spread = [], []
+    for index in positions(split, config.batch_size):
+        position = index.to(device)
+        kept, drawn = subject.reconstruct(position), rebuild(position)
+        changed.append(_squared_error(drawn, kept).sum())
+        spread.append(_squared_error(kept.roll(1, 0), kept).sum())
+    total = float(torch.stack(spread).sum())
+    return min(float(torch.stack(changed).sum()) / total, 1.0) if total > 0 else 0.0
+
+
+def save_outputs(path: Any, outputs: dict[str, NDArray[Any]]) -> None:
+    """Writes a judge's outputs as .npz, so that others can recompute every score.
+
+    Keys: `labels/<factor>` (N,), and logits (N, K) under `<direction>/<draw>/<factor>`, `reconstruction/<factor>`
+    and `real/<factor>`.
+    """
+    from seqdis.bench.core.files import writing
+
+    with writing(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **{key.replace("/", "."): value for key, value in outputs.items()})
+
+
+def _squared_error(clips: Tensor, target: Tensor) -> Tensor:
+    return (clips.float() - target).square().flatten(1).sum(1, dtype=torch.float64)
+
+
+def _error_summary(errors: Tensor, spec: Spec) -> dict[str, float]:
+    sse = float(errors.mean())
+    return {"mse": sse / (spec.n_frames * math.prod(spec.frame)), "sse": sse}
+
+
+def _encodes(method: Any) -> bool:
+    if isinstance(method, HasSubject):
+        return True
+    return bool(type(method).capabilities(method.config).encodes)
+
+
+@contextlib.contextmanager
+def _examined(method: Any) -> Iterator[None]:
+    """Evaluation mode without gradients; the mode is put back."""
+    if not isinstance(method, nn.Module):
+        with torch.inference_mode():
+            yield
+        return
+    was_training = method.training
+    method.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        method.train(was_training)
