@@ -2,12 +2,12 @@
 
 The lease saves work, it does not make anything correct: of two processes that finish the same cell, the first
 to publish its record wins (`core.files.publish`). It is created whole (written aside, then hard-linked, which
-fails if it exists) and its modification time is the heartbeat. The owner keeps the file open and touches that very
-file, so an owner that was asleep while another took over can never revive its lease by accident.
+fails if it exists) and its modification time is the heartbeat. The owner keeps the file open and touches that
+very file, so an owner that was asleep while another took over can never revive its lease by accident.
 
 Whether a foreign lease is alive is decided by watching its heartbeat move, never by comparing two hosts' clocks.
-Two short cuts spare the wait: its process is known to be gone (same kernel, same process-id space), or it belongs
-to an earlier start of the very same SLURM job.
+Two short cuts spare the wait: its process is known to be gone (same kernel, same process-id space), or it is of
+an earlier start of the very same SLURM job.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any
 
 NAME = "lease.json"
+ATTEMPTS = "attempts.jsonl"
 MISSED_BEATS = 3
 INTERVAL_VARIABLE = "SEQDIS_HEARTBEAT"
 DEFAULT_INTERVAL = 10.0
@@ -55,15 +56,19 @@ class Lease:
     Args:
         folder: an existing folder.
         interval: seconds between two beats (default: the environment's SEQDIS_HEARTBEAT, else 10).
-        attempt: how often this work was started, for people.
+        counted: keep attempts.jsonl, a line for each time the lease was taken.
+
+    Attributes:
+        attempt: how often the lease of this folder was taken, this time included (0 if not counted).
     """
 
-    def __init__(self, folder: Path, *, interval: float | None = None, attempt: int = 0) -> None:
+    def __init__(self, folder: Path, *, interval: float | None = None, counted: bool = True) -> None:
         self.folder = folder
         self.path = folder / NAME
         self.interval = interval or default_interval()
         self.token = uuid.uuid4().hex
-        self.attempt = attempt
+        self.counted = counted
+        self.attempt = 0
         self._file: int | None = None
         self._lost = threading.Event()
         self._stop = threading.Event()
@@ -78,6 +83,8 @@ class Lease:
         """
         while not self._create():
             self._supersede()
+        if self.counted:
+            self._count()
         self._thread = threading.Thread(target=self._beat, name=f"lease {self.folder.name}", daemon=True)
         self._thread.start()
         return self
@@ -134,10 +141,18 @@ class Lease:
         self._file = descriptor
         return True
 
+    def _count(self) -> None:
+        line = {"started": _utc(), "host": socket.gethostname(), "pid": os.getpid(), **slurm_identity()}
+        try:
+            self.attempt = note_attempt(self.folder, line)
+        except OSError:
+            self.release()
+            raise
+
     def _content(self) -> Holder:
         return {"token": self.token, "host": socket.gethostname(), "pid": os.getpid(),
-                "process": process_identity(os.getpid()), "interval": self.interval, "attempt": self.attempt,
-                "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **slurm_identity()}
+                "process": process_identity(os.getpid()), "interval": self.interval, "started": _utc(),
+                **slurm_identity()}
 
     def _is_ours(self) -> bool:
         if self._file is None:
@@ -195,6 +210,26 @@ def _await_death(folder: Path, holder: Holder, beat: int) -> None:
             raise LeaseHeld(folder, seen[0])
 
 
+def note_attempt(folder: Path, line: dict[str, Any]) -> int:
+    """Appends a line to attempts.jsonl. Returns how many attempts it has now."""
+    with open(folder / ATTEMPTS, "ab") as file:
+        file.write(json.dumps(line).encode() + b"\n")
+    return sum("started" in attempt for attempt in read_attempts(folder))
+
+
+def read_attempts(folder: Path) -> list[dict[str, Any]]:
+    """The lines of attempts.jsonl, oldest first. A line cut short by a crash or a full disk is left out."""
+    try:
+        lines = (folder / ATTEMPTS).read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    return [line for line in map(_holder, lines) if line]
+
+
+def _utc() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
 def default_interval() -> float:
     """Seconds between two beats."""
     return float(os.environ.get(INTERVAL_VARIABLE) or DEFAULT_INTERVAL)
@@ -221,7 +256,7 @@ def _holder(content: bytes) -> Holder:
 
 
 def process_identity(pid: int) -> list[str] | None:
-    """What tells a process from every other: boot, process-id space, start time. None for a dead or unseen one."""
+    """What tells a process from every other: boot, process-id space, start time. None for a dead one."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         space = os.readlink("/proc/self/ns/pid")
@@ -247,10 +282,10 @@ def is_gone(holder: Holder) -> bool:
     ours = slurm_identity()
     same_job = all(ours.get(key) and ours[key] == holder.get(key) for key in ("job", "submission"))
     if same_job and int(holder.get("restarts") or 0) < int(ours["restarts"]):
-        # SLURM itself says that the earlier start of this job is over; if it is not (a split network), it will
-        # see that its lease is lost and stop.
+        # SLURM itself says that the earlier start of this job is over; if it is not (a split network), it
+        # will see that its lease is lost and stop.
         return True
     identity, here = holder.get("process"), process_identity(os.getpid())
     if not identity or not here or identity[:2] != here[:2]:
         return False
-    return process_identity(int(holder.get("pid") or 0)) != identity
+    return bool(process_identity(int(holder.get("pid") or 0)) != identity)

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from seqdis.bench.core.lease import Lease, LeaseHeld, LeaseLost, is_gone, read_lease
+from seqdis.bench.core.lease import Lease, LeaseHeld, LeaseLost, is_gone, read_attempts, read_lease
 
 HOLD = """
 import sys, time
@@ -64,9 +64,11 @@ def test_lease_is_exclusive_while_held_and_free_afterwards(tmp_path: Path) -> No
         with pytest.raises(LeaseHeld, match=str(os.getpid())), Lease(tmp_path, interval=0.1):
             pass
         lease.check()
-    assert list(tmp_path.iterdir()) == []
-    with Lease(tmp_path, interval=0.1):
-        pass
+    assert not (tmp_path / "lease.json").exists()
+    with Lease(tmp_path, interval=0.1) as lease:
+        assert lease.attempt == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["attempts.jsonl"]
+    assert [line["pid"] for line in read_attempts(tmp_path)] == [os.getpid()] * 2
 
 
 def test_lease_of_a_live_process_is_not_taken(tmp_path: Path, holder) -> None:
@@ -164,10 +166,10 @@ def test_many_processes_that_find_a_dead_lease_end_with_one_holder(tmp_path: Pat
     time.sleep(0.7)
     alive = [word for other, word in zip(others, words, strict=True) if other.poll() is None]
     assert alive == ["have"], words
-    assert [path.name for path in tmp_path.iterdir()] == ["lease.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["attempts.jsonl", "lease.json"]
 
 
-def test_unreadable_lease_is_replaced_after_missed_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_lease_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQDIS_HEARTBEAT", "0.1")
     (tmp_path / "lease.json").write_text('{"interval": 0.1, "host"')
     with Lease(tmp_path) as lease:
