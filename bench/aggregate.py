@@ -1,0 +1,406 @@
+"""Many records as rows, fast: each record is read once, reduced to what tables need, and forgotten.
+
+A record that `write_record` wrote has each top-level key on a line of its own with one blank before it, so that the
+parts a table never looks at (losses, logs of validation) are skipped as text and parts that many records share (the
+data, the judge, the config) are parsed once. Any other valid JSON is parsed whole. Standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+import os
+import stat
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.files import canonical_json, digest
+from seqdis.bench.records import MAX_BYTES, NAME, REQUIRED, SCHEMA
+
+SCORES = ("acc", "is", "h_y_given_x", "h_y")
+_COST = ("train_seconds", "evaluation_seconds", "sequences_per_second", "peak_memory_bytes", "gpu_memory_bytes",
+         "parameters", "energy_joules")
+_SHARED = (b"config", b"data", b"judge", b"protocol", b"code", b"environment", b"notes")
+_SKIPPED = (b"validation", b"losses")
+
+
+class Setting(NamedTuple):
+    """What must agree before two numbers may stand in one table: nothing else is ever averaged or ranked together.
+
+    `judge` is the SHA-256 of its weights, empty where none is used; `sample` and `draws` say how codes are drawn.
+    """
+
+    dataset: str
+    source: str
+    size: int
+    preset: str
+    revision: str
+    digest: str
+    judge: str
+    protocol: int
+    sample: str
+    draws: int
+    version: str
+
+
+@dataclasses.dataclass(slots=True)
+class Entry:
+    """One record, reduced. `names` is shared by all entries with the same metrics; `values` holds their numbers."""
+
+    path: str
+    cell: str
+    method: str
+    variant: str
+    seed: int
+    batch: int
+    status: str
+    title: str
+    supervision: str
+    signal: str
+    ranked: bool
+    notes: tuple[str, ...]
+    overrides: tuple[str, ...]
+    complete: bool
+    steps: int
+    planned_steps: int
+    setting: Setting
+    protocol: str
+    config: str
+    batch_size: int
+    device: str
+    commit: str
+    dirty: bool
+    reason: str
+    names: dict[str, int]
+    values: array[float]
+
+    def get(self, name: str) -> float | None:
+        """A metric by its flat name, such as `fix_dynamic/action/acc`; None if the record has none."""
+        position = self.names.get(name)
+        return None if position is None else self.values[position]
+
+
+@dataclasses.dataclass
+class Collection:
+    """All that was read.
+
+    Attributes:
+        entries: in the order of their paths.
+        about: what the footer of a setting prints: its data, judge and protocol as recorded.
+        problems: one sentence for each file that could not be read.
+    """
+
+    entries: list[Entry] = dataclasses.field(default_factory=list)
+    about: dict[Setting, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    problems: list[str] = dataclasses.field(default_factory=list)
+
+
+# Finding --------------------------------------------------------------------------------------------------------
+
+
+def find(folder: Path) -> Iterator[str]:
+    """Paths of the records below `folder`, sorted: a store (`<folder>/cells/*/record.json`), or a folder of records.
+
+    A folder of records may hold them as `*/record.json` or `*.json`, at most three folders deep. Links are not
+    followed.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    cells = folder / "cells"
+    if cells.is_dir():
+        yield from (f"{path}/{NAME}" for path in _folders(cells))
+    elif folder.is_dir():
+        yield from _walk(str(folder), 3)
+    else:
+        raise UserError(f"{folder} does not exist; name the folder that 'bench run' wrote with --out.")
+
+
+def _folders(path: Path) -> list[str]:
+    with os.scandir(path) as found:
+        return sorted(entry.path for entry in found if entry.is_dir(follow_symlinks=False))
+
+
+def _walk(folder: str, depth: int) -> Iterator[str]:
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            if depth > 0 and not entry.name.startswith("."):
+                yield from _walk(entry.path, depth - 1)
+        elif entry.name == NAME or (entry.name.endswith(".json") and f"{os.sep}records" in folder):
+            yield entry.path
+
+
+def read_bytes(path: str) -> bytes | None:
+    """The bytes of a regular file of at most MAX_BYTES; None if there is none.
+
+    Raises:
+        UserError: it is a link, a pipe or another kind of file, too large, or cannot be read.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from None
+    with open(handle, "rb", buffering=0) as file:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            raise UserError(f"{path} is not a regular file.")
+        if about.st_size > MAX_BYTES:
+            raise UserError(f"{path} is larger than {MAX_BYTES >> 20} MiB: not a record.")
+        return file.readall()
+
+
+# Reading --------------------------------------------------------------------------------------------------------
+
+
+def load(folders: Iterable[Path]) -> Collection:
+    """Reads every record below the folders. A cell that several folders hold is taken from the first.
+
+    Raises:
+        UserError: a folder does not exist.
+    """
+    paths = [path for folder in folders for path in find(folder)]
+    return _load(paths)
+
+
+def _load(paths: Iterable[str]) -> Collection:
+    loader = Loader()
+    collecting = gc.isenabled()
+    gc.disable()  # what is read lives on and holds no cycles: looking for them costs a tenth of the time
+    try:
+        for path in paths:
+            loader.add(path)
+    finally:
+        if collecting:
+            gc.enable()
+    return loader.collection
+
+
+class Loader:
+    """Reads records one by one and shares what they have in common."""
+
+    def __init__(self) -> None:
+        self.collection = Collection()
+        self._parsed: dict[bytes, Any] = {}
+        self._configs: dict[bytes, tuple[str, int]] = {}
+        self._settings: dict[Setting, Setting] = {}
+        self._layouts: dict[tuple[str, ...], dict[str, int]] = {}
+        self._texts: dict[str, str] = {}
+        self._seen: set[str] = set()
+
+    def add(self, path: str) -> None:
+        """Reads one record, or why the cell failed where there is none; notes what cannot be read."""
+        try:
+            raw = read_bytes(path)
+            if raw is None:
+                self._add_failure(path)
+                return
+            record = self._sections(raw)
+            if record.get("schema") != SCHEMA:
+                raise UserError(f"{path} is not a record of schema {SCHEMA}; run the cell again with this version.")
+            missing = [key for key in REQUIRED if key not in record]
+            if missing:
+                raise UserError(f"{path} lacks {', '.join(missing)}; run the cell again.")
+            entry = self._entry(path, record)
+        except UserError as error:
+            self.collection.problems.append(str(error))
+            return
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            self.collection.problems.append(f"{path} is damaged ({type(error).__name__}: {error}); "
+                                            f"'bench validate {path}' says where.")
+            return
+        self._keep(entry)
+
+    def _keep(self, entry: Entry) -> None:
+        if entry.cell in self._seen:
+            return
+        self._seen.add(entry.cell)
+        self.collection.entries.append(entry)
+
+    def _text(self, value: Any) -> str:
+        text = value if isinstance(value, str) else "" if value is None else str(value)
+        return self._texts.setdefault(text, text)
+
+    def _sections(self, raw: bytes) -> dict[str, Any]:
+        pieces = raw.split(b'\n "')
+        if len(pieces) < len(REQUIRED) or pieces[0] != b"{" or not raw.endswith(b"\n}\n"):
+            return _object(raw)
+        pieces[-1] = pieces[-1][:-3]
+        record: dict[str, Any] = {}
+        for piece in pieces[1:]:
+            key, _, value = piece.partition(b'": ')
+            value = value.removesuffix(b",")
+            name = key.decode()
+            if name in record:
+                return _object(raw)
+            if key == b"training":
+                value = _without(value, _SKIPPED)
+            if key in _SHARED:
+                if value not in self._parsed:
+                    self._parsed[value] = json.loads(value)
+                record[name] = self._parsed[value]
+                if key == b"config":
+                    record["config digest"] = self._config(value, record[name])
+            else:
+                record[name] = json.loads(value)
+        return record
+
+    def _config(self, raw: bytes, config: dict[str, Any]) -> tuple[str, int]:
+        if raw not in self._configs:
+            self._configs[raw] = describe_config(config)
+        return self._configs[raw]
+
+    def _entry(self, path: str, record: dict[str, Any]) -> Entry:
+        cell, training, code = record["cell"], record["training"] or {}, record["code"] or {}
+        protocol, environment = record["protocol"] or {}, record["environment"] or {}
+        config, batch_size = record.get("config digest") or describe_config(record["config"])
+        setting = self._setting(record, cell, protocol, code)
+        names, values = flatten(record)
+        return Entry(
+            path=path, cell=str(cell["id"]), method=self._text(cell["method"]), variant=self._text(cell["variant"]),
+            seed=int(cell["seed"]), batch=int(cell.get("batch") or 0), status=self._text(record["status"]),
+            title=self._text(record["title"]), supervision=self._text(record["supervision"]),
+            signal=self._text(record.get("signal")), ranked=bool(record["ranked"]),
+            notes=tuple(self._text(note) for note in record["notes"]),
+            overrides=tuple(f"{key}={value}" for key, value in sorted(cell["overrides"].items())),
+            complete=bool(training.get("complete", False)), steps=int(training.get("steps") or 0),
+            planned_steps=int(training.get("planned_steps") or 0), setting=setting,
+            protocol=self._text(protocol.get("name")), config=self._text(config), batch_size=batch_size,
+            device=self._text(environment.get("device")), commit=self._text(code.get("commit")),
+            dirty=bool(code.get("dirty")), reason=self._text((record.get("error") or {}).get("reason")),
+            names=self._layout(names), values=values,
+        )
+
+    def _layout(self, names: list[str]) -> dict[str, int]:
+        key = tuple(names)
+        if key not in self._layouts:
+            self._layouts[key] = {self._text(name): position for position, name in enumerate(key)}
+        return self._layouts[key]
+
+    def _setting(self, record: dict[str, Any], cell: dict[str, Any], protocol: dict[str, Any],
+                 code: dict[str, Any]) -> Setting:
+        data, judge = record["data"] or {}, record["judge"] or {}
+        setting = Setting(
+            dataset=self._text(cell["dataset"]), source=self._text(cell["source"]), size=int(cell["size"] or 0),
+            preset=self._text(cell["preset"]), revision=self._text(data.get("revision")),
+            digest=self._text(data.get("digest")), judge=self._text(judge.get("sha256")),
+            protocol=int(protocol.get("version") or 0), sample=self._text(protocol.get("sample")),
+            draws=int(protocol.get("draws") or 0), version=self._text(code.get("version")),
+        )
+        if setting not in self._settings:
+            self._settings[setting] = setting
+        about = self.collection.about.setdefault(setting, {})
+        if record["status"] == "done" and not about:
+            about.update(data=data, judge=judge, protocol=protocol)
+        return self._settings[setting]
+
+    def _add_failure(self, path: str) -> None:
+        """A cell without a record that has failed: its config says which one, its error.json says why."""
+        folder = os.path.dirname(path)
+        raw = read_bytes(f"{folder}/error.json")
+        config = read_bytes(f"{folder}/config.json")
+        if raw is None or config is None:
+            return
+        error, cell = _object(raw), _object(config)["cell"]
+        record = {
+            "status": "failed", "cell": {**cell, "id": os.path.basename(folder)}, "title": "", "supervision": "none",
+            "ranked": True, "notes": [], "config": {}, "data": {}, "judge": {}, "protocol": {}, "metrics": {},
+            "training": {}, "cost": {}, "environment": {}, "code": {}, "error": error,
+        }
+        self._keep(self._entry(path, record))
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    value = json.loads(raw)
+    if not isinstance(value, dict):
+        raise ValueError(f"a JSON object was expected, not {type(value).__name__}")
+    return value
+
+
+def _without(raw: bytes, keys: tuple[bytes, ...]) -> bytes:
+    """The text of an object less some of its members, if it is laid out as `write_record` does; else unchanged."""
+    pieces = raw.split(b'\n  "')
+    if pieces[0] != b"{" or not raw.endswith(b"\n }"):
+        return raw
+    pieces[-1] = pieces[-1][:-3]
+    kept = [piece.removesuffix(b",") for piece in pieces[1:] if piece.partition(b'"')[0] not in keys]
+    return b"{" + b",".join(b'"' + piece for piece in kept) + b"}"
+
+
+def describe_config(config: dict[str, Any]) -> tuple[str, int]:
+    """A digest of a resolved config, seeds left out, and its batch size (0 if it has none)."""
+    def stripped(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: stripped(item) for key, item in value.items() if key != "seed"}
+        return value
+
+    training = config.get("training") or {}
+    return digest(canonical_json(stripped(config)))[:12], int(training.get("batch_size") or 0)
+
+
+# Numbers --------------------------------------------------------------------------------------------------------
+
+
+def flatten(record: dict[str, Any]) -> tuple[list[str], array[float]]:
+    """A record's metrics and costs as flat names and numbers. Scores of several prior draws become their mean.
+
+    Names: `<direction>/<factor>/<score>`, `generator/<kind>/<factor>/<score>`,
+    `consistency/<direction>/<factor>/<score>`, `rec/<factor>/<score>`, `real/<factor>/<score>`, `rec/mse`, `shuffle`,
+    `<level>/eer_static` and so on for `verification`, `probes/<factor>/<code>`, `cost/<what>`.
+    """
+    metrics = record["metrics"] or {}
+    names: list[str] = []
+    values = array("d")
+
+    def put(name: str, value: Any) -> None:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            names.append(name)
+            values.append(value)
+
+    def put_scores(prefix: str, factors: dict[str, dict[str, Any]]) -> None:
+        for factor, scores in factors.items():
+            for score, value in scores.items():
+                put(f"{prefix}/{factor}/{score}", value)
+
+    def put_draws(prefix: str, part: dict[str, Any]) -> None:
+        put(f"{prefix}/n_clips", part.get("n_clips"))
+        draws = part["draws"]
+        if not draws:
+            return
+        for factor, first in draws[0].items():
+            rows = [draw[factor] for draw in draws]
+            names.extend([f"{prefix}/{factor}/{score}" for score in first])
+            values.extend([sum([row[score] for row in rows]) / len(rows) for score in first])
+
+    for direction, part in (metrics.get("directions") or {}).items():
+        put_draws(direction, part)
+    for kind, part in (metrics.get("generator") or {}).items():
+        if kind == "consistency":
+            for direction, factors in part.items():
+                put_scores(f"consistency/{direction}", factors)
+        else:
+            put_draws(f"generator/{kind}", part)
+    reconstruction = metrics.get("reconstruction") or {}
+    put("rec/mse", reconstruction.get("mse"))
+    put_scores("rec", reconstruction.get("factors") or {})
+    put_scores("real", (metrics.get("real") or {}).get("factors") or {})
+    put("shuffle", metrics.get("shuffle"))
+    for level, part in (metrics.get("verification") or {}).items():
+        for name, value in part.items():
+            if name.endswith("_ci") and value:
+                put(f"{level}/{name}/low", value[0])
+                put(f"{level}/{name}/high", value[1])
+            else:
+                put(f"{level}/{name}", value)
+    put_scores("probes", metrics.get("probes") or {})
+    cost = record["cost"] or {}
+    for name in _COST:
+        put(f"cost/{name}", cost.get(name))
+    return names, values
