@@ -129,13 +129,17 @@ class Context:
 
 @dataclasses.dataclass(kw_only=True)
 class Latents:
-    """Codes of B clips: `static` (B, Ds) and `dynamic` (B, T, Dd), or (B, S, Dd) where one code covers a segment."""
+    """Codes of B clips: `static` (B, Ds) and `dynamic` (B, T, Dd), or (B, S, Dd) where one code covers a segment.
+
+    `n_frames` is set only where segments do not tell the length of the clips: what `decode` shall return then.
+    """
 
     static: Tensor
     dynamic: Tensor
+    n_frames: int | None = None
 
     def __getitem__(self, index: Any) -> Latents:
-        return Latents(static=self.static[index], dynamic=self.dynamic[index])
+        return Latents(static=self.static[index], dynamic=self.dynamic[index], n_frames=self.n_frames)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -164,6 +168,9 @@ class Method(nn.Module):
     Config: ClassVar[type[Any]]
     variants: ClassVar[dict[str, dict[str, Any]]] = {}
     players: ClassVar[tuple[str, ...]] = ("model",)
+
+    # Categories in the dynamic code. With any, `sample_dynamic` also takes `category`, (n,) of them.
+    n_categories: int = 0
 
     def __init__(self, config: Any, shape: Shape) -> None:
         super().__init__()
