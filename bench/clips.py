@@ -88,7 +88,7 @@ class ClipConfig:
 
 
 def make_clips(
-    method: Method, dataset: DataSet, config: ClipConfig | None = None, device: torch.device | str = "cpu"
+    method: Method, dataset: DataSet, config: Any = None, device: torch.device | str = "cpu"
 ) -> Clips:
     """Reconstructions, swaps, prior samples and interpolations of a trained method on a few test clips.
 
@@ -97,7 +97,7 @@ def make_clips(
     Args:
         method: trained, on `device`.
         dataset: opened; its test split may lie on any device.
-        config: how many.
+        config: a `ClipConfig`, or any config with a `seed` (the evaluation's), or None.
         device: where the method is.
 
     Returns:
@@ -105,7 +105,8 @@ def make_clips(
     """
     import torch
 
-    config = config or ClipConfig()
+    if not isinstance(config, ClipConfig):
+        config = ClipConfig(seed=int(getattr(config, "seed", 0)))
     training = method.training
     method.eval()
     try:
@@ -254,6 +255,10 @@ def choose(split: Split, n: int, seed: int) -> NDArray[np.int64]:
 def save_clips(folder: Path, clips: Mapping[str, NDArray[Any]]) -> Path:
     """Writes `clips.npz` into a cell's folder, whole or not at all, and returns its path.
 
+    Args:
+        folder: the cell's folder, or any file name in it.
+        clips: as `make_clips` gives them.
+
     Raises:
         ValueError: an array is not one of ours, or has another type or shape than it should.
     """
@@ -261,6 +266,7 @@ def save_clips(folder: Path, clips: Mapping[str, NDArray[Any]]) -> Path:
         problem = _problem(name, array)
         if problem:
             raise ValueError(problem)
+    folder = folder.parent if folder.suffix in (".npz", ".safetensors") else folder
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name in sorted(clips):

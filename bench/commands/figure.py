@@ -1,0 +1,273 @@
+"""`bench figure`: sheets of clips and curves of finished cells."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seqdis.bench.core.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from seqdis.bench.figures import Cell
+
+HELP = """Figures of finished cells, as PNG, PDF and GIF.
+
+kinds:
+  swap         every static code with every dynamic code
+  fixed        one code kept, the other drawn from its prior
+  samples      both codes drawn from their priors
+  interpolate  straight lines in the static code
+  audio        spectrograms and their cross-reconstruction
+  compare      all methods on the same clips
+  mi           I(s; x), I(z; x) and I(s; z) during training
+  training     losses and validation scores during training
+
+examples:
+  bench figure swap runs/cells/sprites-synth-cdsvae-quick-s0-0123456789
+  bench figure compare --dataset sprites --format png,gif
+  bench figure mi --method cdsvae,dsvae:mws --dataset sprites"""
+
+KINDS = ("swap", "fixed", "samples", "interpolate", "audio", "compare", "mi", "training")
+FORMATS = ("png", "pdf", "gif")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's own arguments."""
+    parser.add_argument("kind", metavar="KIND", help=", ".join(KINDS))
+    parser.add_argument("cells", nargs="*", metavar="CELL", help="folders or ids of cells (default: all that fit)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        action="append",
+        metavar="RUNS",
+        help="folder that 'bench run' wrote; may be repeated (default: ./runs)",
+    )
+    parser.add_argument("--dataset", help="only this data set")
+    parser.add_argument("--method", help="only these rows, such as cdsvae,rwae:gan")
+    parser.add_argument("--source", choices=("real", "synthetic"), help="only this source")
+    parser.add_argument("--preset", help="only this preset")
+    parser.add_argument("--seed", type=int, help="only this seed")
+    parser.add_argument("--out-dir", type=Path, default=Path("figures"), help="where to write (default: ./figures)")
+    parser.add_argument("--format", default="png", help="png, pdf, gif; several with commas (default: png)")
+    parser.add_argument("--frames", type=int, default=4, help="frames a clip in PNG and PDF (default: 4)")
+    parser.add_argument(
+        "--private",
+        action="store_true",
+        help="draw data that may not be published (MUG, TIMIT) for your own eyes",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draws the figures and prints their paths on stdout."""
+    if args.kind not in KINDS:
+        raise unknown_name("figure", args.kind, KINDS, "bench figure --help")
+    formats = parse_formats(args.format)
+    if not 1 <= args.frames <= 64:
+        raise UserError(f"--frames {args.frames} is not between 1 and 64.")
+    cells = list(chosen(args))
+    if not cells:
+        raise UserError("no finished cell fits; 'bench status' shows what there is.")
+    if args.kind in ("mi", "training"):
+        paths = draw_curves(args, cells, formats)
+    elif args.kind == "compare":
+        paths = draw_comparisons(args, cells, formats)
+    else:
+        paths = draw_sheets(args, cells, formats)
+    for path in paths:
+        print(path)
+    return 0
+
+
+def parse_formats(text: str) -> list[str]:
+    """The formats in a comma-separated list.
+
+    Raises:
+        UserError: one is unknown.
+    """
+    formats = [part.strip().lower() for part in text.split(",") if part.strip()]
+    for name in formats:
+        if name not in FORMATS:
+            raise unknown_name("format", name, FORMATS, "bench figure --help")
+    if not formats:
+        raise UserError("no format named; try --format png,pdf,gif.")
+    return list(dict.fromkeys(formats))
+
+
+# Which cells
+
+
+def chosen(args: argparse.Namespace) -> Iterator[Cell]:
+    """The done cells that were named, or all below the run folders, and that fit the filters."""
+    rows = {part.strip() for part in (args.method or "").split(",") if part.strip()}
+    for path in record_paths(args.cells, args.out or [Path("runs")]):
+        cell = read_cell(path)
+        about = cell.record["cell"]
+        row = f"{about['method']}:{about['variant']}" if about["variant"] else about["method"]
+        fits = (
+            cell.record["status"] == "done"
+            and (not rows or row in rows)
+            and all(
+                wanted is None or about[name] == wanted
+                for name, wanted in (
+                    ("dataset", args.dataset),
+                    ("source", args.source),
+                    ("preset", args.preset),
+                    ("seed", args.seed),
+                )
+            )
+        )
+        if fits:
+            yield cell
+        elif args.cells:
+            print(
+                f"bench: {path.parent} is left out: it is {cell.record['status']} or does not fit the filters.",
+                file=sys.stderr,
+            )
+
+
+def read_cell(path: Path) -> Cell:
+    """A cell from its record.
+
+    Raises:
+        UserError: not a record, or one whose parts have the wrong type.
+    """
+    from seqdis.bench.figures import Cell
+    from seqdis.bench.records import read_record
+
+    record = read_record(path)
+    parts = {"cell": dict, "data": dict, "training": dict, "status": str}
+    for name, kind in parts.items():
+        if not isinstance(record[name], kind):
+            raise UserError(f"{path}: {name} is not {kind.__name__}; 'bench validate {path}' says what is wrong.")
+    return Cell(path.parent, record)
+
+
+def record_paths(names: Sequence[str], outs: Sequence[Path]) -> Iterator[Path]:
+    """Paths of records: of the named cells (a folder, a record, an id or its beginning), or of all.
+
+    Raises:
+        UserError: a name fits no cell, or several.
+    """
+    from seqdis.bench.aggregate import find
+
+    if not names:
+        for out in outs:
+            yield from (path for path in map(Path, find(out)) if path.is_file())
+        return
+    for name in names:
+        path = Path(name)
+        if (path / "record.json").is_file():
+            yield path / "record.json"
+        elif path.is_file():
+            yield path
+        else:
+            yield by_id(name, outs)
+
+
+def by_id(name: str, outs: Sequence[Path]) -> Path:
+    """The record of the one cell whose id begins with `name`."""
+    found = [
+        path
+        for out in outs
+        for path in sorted((out / "cells").glob("*/record.json"))
+        if path.parent.name.startswith(name)
+    ]
+    exact = [path for path in found if path.parent.name == name]
+    if len(exact or found) != 1:
+        what = "no finished cell" if not found else f"{len(found)} cells"
+        raise UserError(f"{what} below {', '.join(map(str, outs))} begins with {name!r}; give a folder or a whole id.")
+    return (exact or found)[0]
+
+
+# What is drawn
+
+
+def draw_sheets(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequence[str]) -> list[Path]:
+    """One sheet a cell. Without named cells, those that cannot be drawn are left out with a sentence."""
+    from seqdis.bench import figures
+
+    paths: list[Path] = []
+    for cell in cells:
+        try:
+            grids = figures.SHEETS[args.kind](cell.clips(private=args.private))
+        except UserError as error:
+            if args.cells or len(cells) == 1:
+                raise
+            print(f"bench: {cell.folder.name} is left out: {error}", file=sys.stderr)
+            continue
+        title = f"{cell.title}, seed {cell.record['cell']['seed']}"
+        files = figures.sheet_files(grids, title, cell.context, formats, args.frames)
+        paths += figures.write_files(args.out_dir, f"{args.kind}-{stem(cell.folder.name)}", files)
+    if not paths:
+        raise UserError(f"no {args.kind} figure could be drawn from these cells.")
+    return paths
+
+
+def draw_comparisons(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequence[str]) -> list[Path]:
+    """One sheet for each data set, source, preset and size: the lowest seed of each method."""
+    from seqdis.bench import figures
+
+    groups: dict[tuple[str, ...], dict[tuple[str, str], Cell]] = {}
+    for cell in sorted(cells, key=lambda cell: cell.record["cell"]["seed"]):
+        about = cell.record["cell"]
+        group = tuple(str(about[name]) for name in ("dataset", "source", "preset", "size"))
+        groups.setdefault(group, {}).setdefault(cell.key, cell)
+    paths: list[Path] = []
+    for group, rows in sorted(groups.items()):
+        ordered = [rows[key] for key in sorted(rows)]
+        try:
+            titled = [(cell.title, cell.clips(private=args.private)) for cell in ordered]
+        except UserError as error:
+            if len(groups) == 1:
+                raise
+            print(f"bench: {' '.join(group)} is left out: {error}", file=sys.stderr)
+            continue
+        files = figures.sheet_files(
+            figures.compare_sheet(titled),
+            "All methods on the same clips",
+            ordered[0].context,
+            formats,
+            args.frames,
+        )
+        paths += figures.write_files(args.out_dir, stem(f"compare-{'-'.join(group)}"), files)
+    if not paths:
+        raise UserError("no comparison sheet could be drawn from these cells.")
+    return paths
+
+
+def draw_curves(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequence[str]) -> list[Path]:
+    """One figure for each data set, source, preset and size, with every method in it."""
+    from seqdis.bench import curves, figures
+
+    kinds = [kind for kind in formats if kind != "gif"]
+    if not kinds:
+        raise UserError("curves do not move; choose --format png or pdf.")
+    draw = curves.information_curves if args.kind == "mi" else curves.training_curves
+    groups: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in cells:
+        group = tuple(str(cell.record["cell"][name]) for name in ("dataset", "source", "preset", "size"))
+        groups.setdefault(group, []).append(cell)
+    paths: list[Path] = []
+    for group, members in sorted(groups.items()):
+        try:
+            with figures.house_style():
+                figure = draw(members)
+                files = {kind: figures.figure_bytes(figure, kind) for kind in kinds}
+        except UserError as error:
+            if len(groups) == 1:
+                raise
+            print(f"bench: {' '.join(group)} is left out: {error}", file=sys.stderr)
+            continue
+        paths += figures.write_files(args.out_dir, stem(f"{args.kind}-{'-'.join(group)}"), files)
+    if not paths:
+        raise UserError(f"no {args.kind} curves could be drawn from these cells.")
+    return paths
+
+
+def stem(text: str) -> str:
+    """A file name from a name that a record gave: letters, digits, dot, dash and underscore only."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".")[:120] or "cell"
