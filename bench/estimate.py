@@ -75,11 +75,10 @@ def _matmul_rate() -> float:
 def _operations(config: dict[str, Any]) -> float:
     """Operations of all training steps, counted on a batch of two and scaled; 0 for what trains nothing."""
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
     from seqdis.bench import catalog
     from seqdis.bench.catalog import MethodRef
     from seqdis.methods.base import Batch, Context, Shape, SignalShape
+    from torch.utils.flop_counter import FlopCounterMode
 
     cell = config["cell"]
     if cell["method"] == catalog.ORACLE:
@@ -89,7 +88,8 @@ def _operations(config: dict[str, Any]) -> float:
     settings = {key: tuple(value) if isinstance(value, list) else value
                 for key, value in config["method"].items() if key in kinds}
     method_config = method_class.Config(**settings)
-    frame = (80,) if cell["dataset"] == "timit" else (1 if "mnist" in cell["dataset"] else 3, cell["size"], cell["size"])
+    channels = 1 if "mnist" in cell["dataset"] else 3
+    frame = (80,) if cell["dataset"] == "timit" else (channels, cell["size"], cell["size"])
     n_frames = {"sprites": 8, "timit": 20}.get(cell["dataset"], 15)
     shape = Shape(frame=frame, n_frames=n_frames, n_train=64, n_sequences=32, n_motions=9,
                   signal=SignalShape(dim=9, kind="multilabel"))

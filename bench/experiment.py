@@ -16,7 +16,6 @@ from types import FrameType
 from typing import Any
 
 import torch
-
 from seqdis.bench import catalog, records
 from seqdis.bench.catalog import MethodRef
 from seqdis.bench.core.errors import MissingDataError, UserError
@@ -107,7 +106,7 @@ def _count_attempt(folder: Path) -> int:
         UserError: the folder cannot be written.
     """
     path = folder / ATTEMPTS
-    before = read_json(path) if path.exists() else {"count": 0, "stuck": 0, "checkpoint": None}
+    before: dict[str, Any] = read_json(path) if path.exists() else {"count": 0, "stuck": 0, "checkpoint": None}
     checkpoint = folder / CHECKPOINT
     stamp = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
     stuck = before["stuck"] + 1 if before["count"] and stamp == before["checkpoint"] else 0
@@ -227,7 +226,7 @@ class Experiment:
         """The method's class and its config."""
         ref = MethodRef(self.cell["method"], self.cell["variant"], self.config["plugin"])
         if ref.plugin and ref.digest != self.config["plugin_digest"]:
-            raise UserError(f"{ref.plugin} has changed since this cell was planned; run the line that planned it again.")
+            raise UserError(f"{ref.plugin} has changed since this cell was planned; type the line that planned it again.")
         found = catalog.load_method(ref)
         return found, found.Config(**_untupled(found.Config, self.config["method"]))
 
@@ -293,7 +292,7 @@ class Experiment:
         state = trained.state
         return {
             "steps": state.step, "planned_steps": trained.n_steps,
-            "complete": state.step >= trained.n_steps or state.stale > 0 and state.finished,
+            "complete": state.step >= trained.n_steps or (state.stale > 0 and state.finished),
             "epochs": state.epoch + 1, "selected_step": state.best_step if state.best_step >= 0 else state.step,
             "selection": "validation score" if state.validation else "last step",
             "validation": state.validation, "losses": state.losses, "batch_size": trained.batch_size,

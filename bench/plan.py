@@ -69,8 +69,8 @@ def grid(methods: Iterable[MethodRef], datasets: Iterable[str], *, source: str, 
     for seed in seeds:
         for dataset in datasets:
             for method in methods:
-                for batch in _batches(table, preset, method, dataset):
-                    cells.append(Cell(dataset, source, method, preset, seed, batch, chosen))
+                cells += [Cell(dataset, source, method, preset, seed, batch, chosen)
+                          for batch in _batches(table, preset, method, dataset)]
     return cells
 
 

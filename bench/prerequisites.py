@@ -1,4 +1,4 @@
-"""What cells need before they can start: prepared data and judges. Each is made once, atomically, by whoever comes first."""
+"""What cells need before they can start: data and judges. Each is made once, atomically, by whoever comes first."""
 
 from __future__ import annotations
 

@@ -57,8 +57,8 @@ from seqdis.bench.core.files import publish, read_json
 SCHEMA = 1
 MAX_BYTES = 4 << 20
 NAME = "record.json"
-REQUIRED = ("schema", "status", "cell", "title", "supervision", "ranked", "notes", "config", "data", "judge", "protocol",
-            "metrics", "training", "cost", "environment", "code", "attempts", "finished")
+REQUIRED = ("schema", "status", "cell", "title", "supervision", "ranked", "notes", "config", "data", "judge",
+            "protocol", "metrics", "training", "cost", "environment", "code", "attempts", "finished")
 
 Record = dict[str, Any]
 
@@ -85,7 +85,7 @@ def read_record(path: Path) -> Record:
     record = read_json(path, max_bytes=MAX_BYTES)
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         found = record.get("schema") if isinstance(record, dict) else type(record).__name__
-        raise UserError(f"{path} is not a record of schema {SCHEMA} (found {found!r}); remove it and run the cell again.")
+        raise UserError(f"{path} is no record of schema {SCHEMA} (found {found!r}); remove it and run the cell again.")
     missing = [key for key in REQUIRED if key not in record]
     if missing:
         raise UserError(f"{path} lacks {', '.join(missing)}; remove it and run the cell again.")

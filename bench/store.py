@@ -22,7 +22,8 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import read_json, write_json
 from seqdis.bench.records import NAME as RECORD
 
-CONFIG, PROGRESS, CHECKPOINT, LOG, ERROR = "config.json", "progress.json", "checkpoint.safetensors", "log.txt", "error.json"
+CONFIG, PROGRESS, LOG, ERROR = "config.json", "progress.json", "log.txt", "error.json"
+CHECKPOINT = "checkpoint.safetensors"
 CLIPS, LEASE, ATTEMPTS = "clips.safetensors", "lease.json", "attempts.json"
 
 

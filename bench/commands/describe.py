@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
         return _dataset(args)
     base = args.name.split(":")[0]
     if base not in catalog.method_names() and ".py" not in args.name:
-        raise unknown_name("name", args.name, [*catalog.method_names(), *catalog.dataset_names(), *PRESETS], "bench list")
+        known = [*catalog.method_names(), *catalog.dataset_names(), *PRESETS]
+        raise unknown_name("name", args.name, known, "bench list")
     return _method(args)
 
 
@@ -61,8 +62,8 @@ def _method(args: argparse.Namespace) -> int:
     print(text, end="\n\n")
     print(f"Paper: {found.paper}")
     print(f"Reads in training: {_yes(described['needs']) or 'clips only'}")
-    print(f"Can: {'encode, ' if capabilities.encodes else ''}decode, sample; motion categories: {capabilities.categories}; "
-          f"{'ranked' if capabilities.ranked else 'not ranked'}")
+    print(f"Can: {'encode, ' if capabilities.encodes else ''}decode, sample; "
+          f"motion categories: {capabilities.categories}; {'ranked' if capabilities.ranked else 'not ranked'}")
     if found.variants:
         print("Variants:")
         for name, changes in found.variants.items():

@@ -44,14 +44,14 @@ def _packages() -> list[Check]:
             module = importlib.import_module(name)
         except Exception as error:  # a broken binary may raise anything at import
             purpose = OPTIONAL.get(name)
-            checks.append((name, "missing" if purpose else "wrong",
-                           f"cannot be imported ({type(error).__name__}: {error})" + (f"; needed for {purpose}" if purpose else "")))
+            text = f"cannot be imported ({type(error).__name__}: {error})"
+            checks.append((name, "missing", f"{text}; needed for {purpose}") if purpose else (name, "wrong", text))
             continue
         found = getattr(module, "__version__", "installed")
         expected = trains.get(name)
         if expected and not str(found).startswith(expected):
-            checks.append((name, "wrong", f"{found}, but torch, torchvision and torchaudio must be of one release train "
-                                          f"({expected}*): pip install 'torch==2.11.*' 'torchvision==0.26.*' 'torchaudio==2.11.*'"))
+            checks.append((name, "wrong", f"{found} is not {expected}*: the three must be of one release train: "
+                                          "pip install 'torch==2.11.*' 'torchvision==0.26.*' 'torchaudio==2.11.*'"))
         else:
             checks.append((name, "ok", str(found)))
     return checks
@@ -92,7 +92,8 @@ def _plugins() -> list[Check]:
                 point.load()
                 checks.append((point.name, "ok", f"plug-in {point.value}"))
             except Exception as error:  # whatever a plug-in raises must not stop the rest
-                checks.append((point.name, "wrong", f"plug-in {point.value} does not load ({type(error).__name__}: {error})"))
+                text = f"plug-in {point.value} does not load ({type(error).__name__}: {error})"
+                checks.append((point.name, "wrong", text))
     try:
         checks.append(("seqdis-bench", "ok", version("seqdis-bench")))
     except PackageNotFoundError:

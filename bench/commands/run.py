@@ -36,10 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
                         help="change a setting; such records never stand in the preset's row")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="output folder (default: ./runs)")
-    parser.add_argument("--data-dir", type=Path, help="folder of prepared data (default: $SEQDIS_DATA or the user's cache)")
+    parser.add_argument("--data-dir", type=Path, help="prepared data (default: $SEQDIS_DATA or the user's cache)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--launcher", choices=("auto", "local", "slurm"), default="auto")
-    parser.add_argument("--workers", type=int, help="cells at once on this machine (default: one a GPU, else one a core)")
+    parser.add_argument("--workers", type=int, help="cells at once here (default: one a GPU, else one a core)")
     parser.add_argument("--time-budget", metavar="TIME", help="start no cell after this time, such as 9m; running ones "
                         "save their state and stop at the end")
     parser.add_argument("--dry-run", action="store_true", help="show the cells and an estimate; change nothing")
@@ -165,8 +165,8 @@ def _require_gpu(args: argparse.Namespace) -> None:
         return
     cells = "about 13 minutes an epoch of real Sprites on two CPU cores, so about 20 hours a cell"
     raise UserError(
-        f"the {args.preset} preset needs a GPU or a SLURM cluster, and this machine has neither ({cells}). Type: bench run "
-        f"--methods {args.methods or 'all'} --datasets {args.datasets} --preset quick; "
+        f"the {args.preset} preset needs a GPU or a SLURM cluster, and this machine has neither ({cells}). "
+        f"Type: bench run --methods {args.methods or 'all'} --datasets {args.datasets} --preset quick; "
         "or insist with --device cpu.")
 
 
@@ -221,8 +221,8 @@ def _dry_run(args: argparse.Namespace, planned: list[Planned], store: Store, lau
         text = f"about {left[cell.id] / 60:.1f} min" if cell.id in left else "done"
         print(f"{cell.id:72s} {text}")
     print(f"{len(planned)} cells, {len(planned) - len(missing)} done, {len(missing)} to run; "
-          f"about {sum(seconds) / places / 60:.0f} min with {places} workers (an estimate from operation counts, or from "
-          "cells already run here)")
+          f"about {sum(seconds) / places / 60:.0f} min with {places} workers (an estimate, from operation counts or "
+          "from cells already run here)")
     if launcher == "slurm":
         for request in slurm.render(store, missing, args, args.data_dir):
             print(request)

@@ -1,0 +1,105 @@
+"""Files are whole or absent, whatever happens to the writer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.files import canonical_json, publish, read_json, write_json, writing, writing_folder
+from seqdis.bench.core.seeds import derive
+
+
+def test_writing_a_block_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="no"), writing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("no")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_writing_killed_process_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"old": 1})
+    script = textwrap.dedent(f"""
+        import os, signal
+        from pathlib import Path
+        from seqdis.bench.core.files import writing
+        with writing(Path({str(path)!r})) as temporary:
+            temporary.write_text("{{half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    """)
+    done = subprocess.run([sys.executable, "-c", script], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert read_json(path) == {"old": 1}
+
+
+def test_publish_first_writer_wins(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    assert publish(path, b"first")
+    assert not publish(path, b"second")
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_writing_folder_second_one_keeps_the_first(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        with writing_folder(tmp_path / "cache") as temporary:
+            (temporary / "x").write_text(text)
+    assert (tmp_path / "cache" / "x").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_files_are_readable_by_others_as_the_umask_says(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        write_json(tmp_path / "a.json", 1)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no space left"), writing(tmp_path / "a") as temporary, open("/dev/full", "wb",
+                                                                                               buffering=0) as full:
+        del temporary
+        full.write(b"x")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_read_only_folder_is_one_sentence(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="cannot write"):
+        write_json(tmp_path / "a.json", 1)
+
+
+def test_read_json_says_what_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        read_json(tmp_path / "none.json")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be read as JSON"):
+        read_json(tmp_path / "bad.json")
+
+
+def test_nan_is_never_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical_json(float("inf"))
+
+
+def test_derive_is_the_same_everywhere_and_differs_by_part() -> None:
+    assert derive(0, "step", 1) == 4570293211867536398
+    seeds = {derive(seed, purpose, step) for seed in range(5) for purpose in ("step", "order") for step in range(50)}
+    assert len(seeds) == 500
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert derive("a", "bc") != derive("ab", "c")
