@@ -66,12 +66,14 @@ class AugmentPolicy:
 
     `crop`: random resized crop, one box a clip. `colour`: hue, saturation, brightness and contrast; grey-scale data
     get brightness and contrast. `blur`: one Gaussian a clip. `audio`: the voice shift, by name ("vtlp", "wsola").
+    `db_per_unit`: decibels that one unit of the audio features stands for (natural log of power: 10 / ln 10).
     """
 
     crop: bool = False
     colour: bool = False
     blur: bool = False
     audio: str = ""
+    db_per_unit: float = 4.343
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
