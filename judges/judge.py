@@ -12,7 +12,9 @@ steps, weights (file name), bytes, sha256, torch.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,16 +22,19 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from seqdis.bench.core.errors import UserError
-from seqdis.bench.core.files import digest, read_json, write_bytes, write_json
-from seqdis.datasets.base import Spec, data_root
-from seqdis.judges.nets import Architecture, build
 from torch import Tensor, nn
+
+from seqdis.bench.core.errors import MissingDataError, UserError
+from seqdis.bench.core.files import digest, read_json, write_bytes, write_json
+from seqdis.datasets.base import DataSet, Spec, data_root
+from seqdis.judges.nets import Architecture, build
 
 CARD_SCHEMA = 1
 FOLDER = "judges"
 CHUNK = 256
 """Clips judged at once: bounds memory. The judge is in evaluation mode, so results do not depend on it."""
+
+REINSTALL = "It came with the suite: install that again."
 
 Factors = dict[str, tuple[int, str]]
 
@@ -113,7 +118,8 @@ def find_card(spec: Spec, root: Path | None = None, name: str = "default") -> tu
     """The card of the judge for these data, the shipped one first, and where it lies.
 
     Raises:
-        UserError: there is none for this revision of the data; the message holds the command that trains one.
+        MissingDataError: there is none for this revision of the data; it holds the command that trains one.
+        UserError: what is there is not a card.
     """
     command = train_command(spec, root, name)
     outdated = ""
@@ -127,7 +133,7 @@ def find_card(spec: Spec, root: Path | None = None, name: str = "default") -> tu
         outdated = (
             f" ({path} was trained on revision {card['data']['revision']!r} of the data, these are {spec.revision!r})"
         )
-    raise UserError(f"no judge {stem(spec, name)}{outdated}. Train it with: {command}")
+    raise MissingDataError(f"No judge {stem(spec, name)}{outdated}.", command)
 
 
 def read_card(path: Path, command: str) -> dict[str, Any]:
@@ -158,14 +164,19 @@ def load_judge(spec: Spec, root: Path | None = None, name: str = "default") -> J
         name: "default", or "second" for the cross-check of another architecture.
 
     Raises:
-        UserError: missing, of another data revision, or weights that are not the ones its card names.
+        MissingDataError: there is none for this revision of the data; it holds the command that trains one.
+        UserError: damaged, or weights that are not the ones its card names.
     """
     path, card = find_card(spec, root, name)
-    return load_card(path, card, train_command(spec, root, name))
+    again = train_command(spec, root, name)
+    return load_card(path, card, REINSTALL if path.parent == shipped_folder() else f"Train it again with: {again}")
 
 
-def load_card(path: Path, card: dict[str, Any], command: str) -> Judge:
+def load_card(path: Path, card: dict[str, Any], remedy: str) -> Judge:
     """The judge of a card. The weights are read once, so what is checked is what is loaded.
+
+    Args:
+        remedy: what the user can do, the end of error messages.
 
     Raises:
         UserError: the weights are missing or do not match the card.
@@ -174,23 +185,80 @@ def load_card(path: Path, card: dict[str, Any], command: str) -> Judge:
     try:
         data = weights.read_bytes()
     except OSError:
-        raise UserError(f"{weights} is missing. Train the judge again with: {command}") from None
-    if digest(data) != card["sha256"]:
+        raise UserError(f"{weights} is missing. {remedy}") from None
+    found = digest(data)
+    if found != card["sha256"]:
         raise UserError(
-            f"{weights} is not what its card says (SHA-256 {digest(data)[:12]}… instead of "
-            f"{card['sha256'][:12]}…): it was changed or cut. Reinstall the suite or train again "
-            f"with: {command}"
+            f"{weights} is not what its card says (SHA-256 {found[:12]}... instead of {card['sha256'][:12]}...): "
+            f"it was changed or cut. {remedy}"
         )
     try:
         factors = {factor: (int(classes), str(role)) for factor, (classes, role) in card["factors"].items()}
         judge = Judge(tuple(card["frame"]), factors, Architecture(**card["architecture"]), card)
         judge.load_state_dict(safetensors.torch.load(data))
     except (RuntimeError, TypeError, ValueError, safetensors.SafetensorError) as error:
-        raise UserError(
-            f"{path} and its weights do not fit together ({str(error).splitlines()[0]}). "
-            f"Train the judge again with: {command}"
-        ) from None
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} and its weights do not fit together ({reason}). {remedy}") from None
     return judge.eval().requires_grad_(False)
+
+
+def train_judge(
+    dataset: DataSet,
+    *,
+    root: Path | None = None,
+    name: str = "default",
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int, str], None] | None = None,
+    again: bool = False,
+) -> Judge:
+    """The judge of a data set, trained and saved in `<root>/judges` unless it is there already.
+
+    Of several processes that ask at once, one trains and the others wait for its judge (where the file system has
+    locks; else each trains, and one's files win whole).
+
+    Args:
+        again: train even if there is one.
+        progress: called with (step, steps, text).
+
+    Raises:
+        UserError: no space or permission, or no labelled factor.
+    """
+    from seqdis.judges.train import fit_judge
+
+    folder = trained_folder(root)
+    with _alone(folder / f".{stem(dataset.spec, name)}.lock"):
+        if not again:
+            try:
+                return load_judge(dataset.spec, root, name)
+            except MissingDataError:
+                pass
+            except UserError:
+                # A damaged judge of the user's is trained anew; one of the suite's would still be found first.
+                if (shipped_folder() / f"{stem(dataset.spec, name)}.json").is_file():
+                    raise
+        judge = fit_judge(dataset, name=name, seed=seed, device=device, progress=progress)
+        save_judge(judge, folder, stem(dataset.spec, name))
+    return judge
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Holds a lock file while the block runs."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path, "ab")  # noqa: SIM115 - held over the yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path.parent}: {error.strerror}. Choose another folder with --data-dir."
+        ) from error
+    with lock:
+        # Without locks (Windows, some file systems) both train, and the files of one win whole.
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def save_judge(judge: Judge, folder: Path, file_stem: str) -> Path:

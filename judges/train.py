@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.seeds import derive
 from seqdis.datasets.base import DataSet, Spec, Split
 from seqdis.judges import metrics
 from seqdis.judges.judge import CARD_SCHEMA, Judge, architecture_card, judged_factors, side, stem
 from seqdis.judges.nets import ARCHITECTURES, Architecture
-from torch import Tensor, nn
-from torch.nn import functional
 
 Progress = Callable[[int, int, str], None]
 
@@ -85,7 +86,7 @@ def blurred(x: Tensor, box: int) -> Tensor:
     return functional.avg_pool2d(padded, kernel, stride=1).unflatten(0, x.shape[:2])
 
 
-def train_judge(
+def fit_judge(
     dataset: DataSet,
     *,
     name: str = "default",
