@@ -16,7 +16,7 @@ Shape legend: B clips, T frames, g embedding, Ds static, Dd dynamic.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -115,8 +115,28 @@ class Inference:
 
 
 def permute_frames(features: Tensor, order: Tensor) -> Tensor:
-    """Frames of each clip (B, T, ...) in the order given by (B, T)."""
+    """The frames of each clip (B, T, ...) that (B, K) names, in that order: (B, K, ...)."""
     return features[torch.arange(len(features), device=features.device)[:, None], order]
+
+
+def reconstruction_error(x: Tensor, codes: Tensor, decoder: Callable[[Tensor], Tensor], n_chosen: int,
+                         generator: torch.Generator) -> Tensor:
+    """Sum of squared errors a clip, mean over the batch.
+
+    Args:
+        x: (B, T, ...).
+        codes: (B, T, D), what each frame is decoded from.
+        decoder: frames from codes.
+        n_chosen: decode so many frames of each clip, drawn without replacement, and scale the error by T /
+            n_chosen
+            (unbiased). 0 decodes all.
+        generator: draws them.
+    """
+    n_frames = x.shape[1]
+    if 0 < n_chosen < n_frames:
+        chosen = torch.rand(x.shape[:2], generator=generator, device=x.device).argsort(dim=1)[:, :n_chosen]
+        x, codes = permute_frames(x, chosen), permute_frames(codes, chosen)
+    return estimators.squared_error(x, decoder(codes)) * (n_frames / x.shape[1])
 
 
 class SequentialVAE(Method):
@@ -209,19 +229,16 @@ class SequentialVAE(Method):
 
     # Terms of losses ------------------------------------------------------------------------------
 
-    def reconstruction(self, x: Tensor, s: Tensor, z: Tensor, generator: torch.Generator) -> Tensor:
-        """Sum of squared errors a clip, mean over the batch; of `recon_frames` drawn frames, scaled, if set."""
-        codes, n_frames, chosen = self.frame_codes(s, z), x.shape[1], self.config.recon_frames
-        if 0 < chosen < n_frames:
-            order = torch.rand(x.shape[:2], generator=generator, device=x.device).argsort(dim=1)[:, :chosen]
-            x, codes = permute_frames(x, order), permute_frames(codes, order)
-        return estimators.squared_error(x, self.frame_decoder(codes)) * (n_frames / x.shape[1])
+    def reconstruction(self, x: Tensor, q: Inference, generator: torch.Generator) -> Tensor:
+        """Sum of squared errors a clip, mean over the batch."""
+        codes = self.frame_codes(q.s, q.z)
+        return reconstruction_error(x, codes, self.frame_decoder, self.config.recon_frames, generator)
 
     def elbo(self, x: Tensor, q: Inference, generator: torch.Generator) -> dict[str, Tensor]:
         """`recon`, `kl_static` and `kl_dynamic` (C-DSVAE sections 2.1, 2.2), unweighted."""
         prior = self.prior(q.z)
         return {
-            "recon": self.reconstruction(x, q.s, q.z, generator),
+            "recon": self.reconstruction(x, q, generator),
             "kl_static": estimators.kl_standard_normal(*q.static).mean(),
             "kl_dynamic": estimators.kl_diagonal(*q.dynamic, *prior).sum(1).mean(),
         }

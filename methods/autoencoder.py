@@ -1,0 +1,142 @@
+"""Two controls that prove the evaluation protocol: autoencoders that hold the whole clip in one of the two
+codes.
+
+No paper: neither disentangles, both reconstruct. They are never ranked.
+
+    all-in-z:  L = REC + w sum_t KL(q(z_t|x_<=t) || p(z_t|z_<t));   the decoder does not see s all-in-s:  L
+    = REC + w KL(q(s|x_1:T) || N(0, I));               an LSTM unrolls s into frames, z is not seen
+
+With the dynamic code fixed, `all-in-z` keeps every factor of a clip, the static ones included; with the
+static code fixed, `all-in-s` keeps every factor, the motion included. A score that either of them wins
+measures reconstruction. The matching prior is learned (z) or standard (s), so that sampling is defined; the
+code that the decoder ignores is zero when encoded and N(0, I) when sampled. Nets and sizes are those of the
+VAE rows (`methods/vae.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from seqdis.methods import estimators
+from seqdis.methods.base import Batch, Capabilities, Context, Latents, Method, Shape, default_device
+from seqdis.methods.nets import (
+    DecoderKind,
+    DynamicPosterior,
+    LstmPrior,
+    StaticPosterior,
+    frame_nets,
+    init_normal,
+)
+from seqdis.methods.vae import reconstruction_error, with_total
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of the controls; sizes as in `vae.VAEConfig`.
+
+    Attributes:
+        holds: the code that holds the clip.
+        kl_weight: w. The priors must not cost reconstruction, so it is small.
+    """
+
+    holds: Literal["dynamic", "static"] = "dynamic"
+    lr: float = 1e-3
+    static_dim: int = 256
+    dynamic_dim: int = 32
+    width: int = 64
+    embedding_dim: int = 128
+    hidden_dim: int = 256
+    recon_weight: float = 1.0
+    kl_weight: float = 0.1
+    recon_frames: int = 0
+    decoder: DecoderKind = "transposed"
+
+
+class Autoencoder(Method):
+    """An autoencoder with everything in z, or everything in s."""
+
+    title = "Autoencoder"
+    paper = "none: a control of the evaluation protocol"
+    Config = Config
+    variants: ClassVar[dict[str, dict[str, Any]]] = {
+        "all-in-z": {"holds": "dynamic"},
+        "all-in-s": {"holds": "static"},
+    }
+    config: Config
+
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__(config, shape)
+        dynamic = config.holds == "dynamic"
+        self.frame_encoder, self.frame_decoder = frame_nets(
+            shape, config.width, config.embedding_dim, config.dynamic_dim if dynamic else config.hidden_dim,
+            config.decoder)
+        self.posterior: DynamicPosterior | StaticPosterior
+        if dynamic:
+            self.posterior = DynamicPosterior(config.embedding_dim, config.hidden_dim, config.dynamic_dim)
+            self.prior = LstmPrior(config.dynamic_dim, config.hidden_dim)
+        else:
+            self.posterior = StaticPosterior(config.embedding_dim, config.hidden_dim, config.static_dim)
+            self.unroll = nn.LSTM(config.static_dim, config.hidden_dim, batch_first=True)
+        init_normal(self)
+
+    @classmethod
+    def capabilities(cls, config: Any) -> Capabilities:
+        return Capabilities(ranked=False, note=f"control: everything in the {config.holds} code")
+
+    @classmethod
+    def variant_title(cls, variant: str) -> str:
+        titles = {"all-in-z": "Autoencoder, all in z", "all-in-s": "Autoencoder, all in s"}
+        return titles.get(variant) or super().variant_title(variant)
+
+    def loss(self, batch: Batch, player: str, ctx: Context) -> dict[str, Tensor]:
+        config = self.config
+        features = self.frame_encoder(batch.x)
+        if isinstance(self.posterior, DynamicPosterior):
+            q, z = self.posterior(features, ctx.generator)
+            codes = z
+            penalty = {"kl_dynamic": estimators.kl_diagonal(*q, *self.prior(z)).sum(1).mean()}
+        else:
+            q = self.posterior(features)
+            codes = self._unrolled(q.sample(ctx.generator), batch.x.shape[1])
+            penalty = {"kl_static": estimators.kl_standard_normal(*q).mean()}
+        recon = reconstruction_error(batch.x, codes, self.frame_decoder, config.recon_frames, ctx.generator)
+        return with_total({"recon": recon, **penalty}, {
+            "recon": config.recon_weight, "kl_dynamic": config.kl_weight, "kl_static": config.kl_weight})
+
+    def _unrolled(self, s: Tensor, n_frames: int) -> Tensor:
+        """Frame codes (B, T, H) of static codes (B, Ds), given to the LSTM at every step."""
+        codes: Tensor = self.unroll(s.unsqueeze(1).expand(-1, n_frames, -1))[0]
+        return codes
+
+    def encode(self, x: Tensor, generator: torch.Generator | None = None) -> Latents:
+        features = self.frame_encoder(x)
+        if isinstance(self.posterior, DynamicPosterior):
+            z = self.posterior(features, generator)[1]
+            return Latents(static=z.new_zeros(len(x), self.config.static_dim), dynamic=z)
+        q = self.posterior(features)
+        s = q.mean if generator is None else q.sample(generator)
+        return Latents(static=s, dynamic=s.new_zeros(*x.shape[:2], self.config.dynamic_dim))
+
+    def decode(self, latents: Latents) -> Tensor:
+        codes = latents.dynamic
+        if self.config.holds == "static":
+            codes = self._unrolled(latents.static, latents.dynamic.shape[1])
+        clips: Tensor = self.frame_decoder(codes)
+        return clips
+
+    def sample_static(self, n: int, generator: torch.Generator) -> Tensor:
+        return torch.randn(n, self.config.static_dim, generator=generator, device=default_device(self))
+
+    def sample_dynamic(self, n: int, n_frames: int, generator: torch.Generator, *,
+                       means: bool = False) -> Tensor:
+        if self.config.holds == "dynamic":
+            return self.prior.sample(n, n_frames, generator, means=means)
+        size = (n, n_frames, self.config.dynamic_dim)
+        return torch.randn(size, generator=generator, device=default_device(self))
+
+
+METHOD = Autoencoder
