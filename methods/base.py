@@ -160,14 +160,15 @@ class Method(nn.Module):
         Config: frozen dataclass; its defaults are the paper's; it holds `lr`, and `static_dim`, `dynamic_dim`,
             `width` (channels of the first convolution), `embedding_dim` (g), `hidden_dim` where it has them.
         variants: name -> changes to the config's defaults. The empty name is not listed: it is the plain method.
-        players: parameter groups that take turns in each step, in order. VAEs have one.
+        players: parameter groups that take turns in each step, in order. VAEs have one. An instance may set its
+            own, where the config decides.
     """
 
     title: ClassVar[str]
     paper: ClassVar[str]
     Config: ClassVar[type[Any]]
     variants: ClassVar[dict[str, dict[str, Any]]] = {}
-    players: ClassVar[tuple[str, ...]] = ("model",)
+    players: tuple[str, ...] = ("model",)
 
     # Categories in the dynamic code. With any, `sample_dynamic` also takes `category`, (n,) of them.
     n_categories: int = 0
