@@ -31,7 +31,14 @@ from seqdis.bench.core.seeds import derive
 from seqdis.datasets import idx, moving
 from seqdis.datasets.base import AugmentPolicy, DataSet, Factor, Joint, Signal, Source, Spec, Split
 from seqdis.datasets.cache import (
-    Cache, Progress, cache_folder, open_cache, prepare_command, preparing, verify_cache, writing_cache,
+    Cache,
+    Progress,
+    cache_folder,
+    open_cache,
+    prepare_command,
+    preparing,
+    verify_cache,
+    writing_cache,
 )
 from seqdis.datasets.synthetic.digits import digit_images
 
@@ -122,7 +129,7 @@ class MovingDigits(Split):
     def signal_for(self, index: Tensor) -> Tensor:
         """The signal (B, T, 9) of the clips last asked for, which must have been asked for with this very index."""
         if self._last is None or self._last[0] is not index:
-            raise ValueError("the signal belongs to drawn clips: call clips(index, generator) with the same index first")
+            raise ValueError("the signal belongs to drawn clips: call clips(index, generator) with this index first")
         return moving.moving_cells(self.digits[self.pairs[index]], self._last[1])
 
     def subset(self, index: Tensor) -> MovingDigits:
@@ -154,18 +161,23 @@ class SmMnist(DataSet):
 
     def __init__(self, cache: Cache, source: Source, size: int, n_validation: int, n_test: int) -> None:
         self.cache = cache
+        self.digest = cache.digest
         self.size = size
-        self.spec = self._spec(source, size)
+        self.spec = self.describe(source, size)
         self.train = self._training()
         self.validation = self._fixed("validation", n_validation)
         self.test = self._fixed("test", n_test)
 
     @classmethod
-    def _folder(cls, root: Path, source: Source) -> Path:
-        return cache_folder(root, cls.name, source)  # the cache holds digits and trajectories: no frame size
+    def folder(cls, root: Path, source: Source, size: int = 64, **options: Any) -> Path:
+        """The cache folder. It holds digits and trajectories, so one serves every frame size."""
+        if source not in cls.sources:
+            raise UserError(f"{cls.name} has no source {source!r}; it has {' and '.join(cls.sources)}.")
+        return cache_folder(root, cls.name, source)
 
     @classmethod
-    def _command(cls, root: Path, source: Source) -> str:
+    def command(cls, root: Path, source: Source, size: int = 64, **options: Any) -> str:
+        """The command that prepares it."""
         options = () if source == "synthetic" or cls.may_download else ("--from DIR",)
         return prepare_command(cls.name, root, source, 0, *options)
 
@@ -184,7 +196,7 @@ class SmMnist(DataSet):
         Raises:
             UserError: a file is missing, damaged, or not MNIST's.
         """
-        folder = cls._folder(root, source)
+        folder = cls.folder(root, source)
         with preparing(folder, revision=cls.revision, progress=progress) as is_needed:
             if is_needed:
                 digits = cls._digits(root, source, from_dir)
@@ -249,22 +261,24 @@ class SmMnist(DataSet):
         """
         if size not in N_DEFAULT:
             raise UserError(f"{cls.name} has frames of 64 or 32 pixels, not {size}.")
-        counts = {"validation": n_validation or N_DEFAULT[size]["validation"], "test": n_test or N_DEFAULT[size]["test"]}
+        default = N_DEFAULT[size]
+        counts = {"validation": n_validation or default["validation"], "test": n_test or default["test"]}
         for part, count in counts.items():
             if not 0 < count <= N_STORED[part]:
                 raise UserError(f"{cls.name} has {N_STORED[part]} {part} clips, not {count}.")
-        cache = open_cache(cls._folder(root, source), revision=cls.revision, title=cls.title,
-                           command=cls._command(root, source))
+        cache = open_cache(cls.folder(root, source), revision=cls.revision, title=cls.title,
+                           command=cls.command(root, source))
         return cls(cache, source, size, counts["validation"], counts["test"])
 
     @classmethod
     def verify(cls, root: Path, source: Source, size: int = 64, **options: Any) -> dict[str, str]:
         """Recomputes the cache's digests and compares. Returns array name -> SHA-256."""
-        return verify_cache(cls._folder(root, source), revision=cls.revision, title=cls.title,
-                            command=cls._command(root, source))
+        return verify_cache(cls.folder(root, source), revision=cls.revision, title=cls.title,
+                            command=cls.command(root, source))
 
     @classmethod
-    def _spec(cls, source: Source, size: int) -> Spec:
+    def describe(cls, source: Source, size: int = 64, **options: Any) -> Spec:
+        """The spec of one source and size, known without any file."""
         digits = "scikit-learn's digits" if source == "synthetic" else "MNIST's digits"
         return Spec(
             name=cls.name, title=cls.title, source=source, modality="video", frame=(1, size, size), n_frames=N_FRAMES,
@@ -299,6 +313,9 @@ class SmMnist(DataSet):
         motion = moving.Motion(self.cache.tensor(f"{split}_position")[:n_clips],
                                self.cache.tensor(f"{split}_velocity")[:n_clips])
         return MovingDigits(digits, labels, pairs[:n_clips], self.size, motion=motion)
+
+    def load_signal(self) -> None:
+        """Nothing to measure: the generator's signal comes with the clips."""
 
     def segmented(self) -> MovingDigits:
         """A fixed pool of 45-frame sequences of training digits, each cut into three clips in order."""
