@@ -9,9 +9,10 @@ hold everything in one code, it proves that the protocol measures what it says. 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+
 from seqdis.datasets.base import Spec, Split
 from seqdis.judges.subjects import Direction, Rebuild
-from torch import Tensor
 
 KEPT = {"fix_dynamic": "dynamic", "fix_static": "static"}
 

@@ -4,10 +4,10 @@ A judge belongs to (data set, source, frame size, data revision). It is two file
 (JSON) that says how it was made, how well it does on clips it never saw, and the SHA-256 of its weights. Judges that
 may be given away are shipped in `judges/weights/`; the others are trained by the user into `<data root>/judges/`.
 
-Card, version 1: schema, name, dataset, source, size, frame, n_frames, factors ({name: [classes, role]}),
-architecture, recipe, seed, data {revision, digest, clips}, accuracy and accuracy_blurred ({factor: fraction}, on the
-test clips as they are and blurred), joint (accuracy of derived heads, such as a pair of digits), n_test, parameters,
-steps, weights (file name), bytes, sha256, torch.
+Card, version 1: schema, name (of the file), judge (default, second, ...), dataset, title, source, size, frame,
+n_frames, factors ({name: [classes, role]}), architecture, recipe, seed, data {revision, digest, clips, split_rule},
+accuracy and accuracy_blurred ({factor: fraction}, on the test clips as they are and blurred), joint ({joint: fraction
+of test clips on which every part is right}), n_test, parameters, steps, torch, weights (file name), bytes, sha256.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Judge(nn.Module):
         if tuple(x.shape[2:]) != self.frame:
             raise ValueError(f"this judge takes frames {self.frame}, not {tuple(x.shape[2:])}")
         with torch.autocast(x.device.type, enabled=False):
-            parts = [self(part.float()) for part in x.split(CHUNK)]
+            parts = [self(part.float()) for part in torch.split(x, CHUNK)]
         return {factor: torch.cat([part[factor] for part in parts]) for factor in self.factors}
 
 
@@ -136,15 +136,20 @@ def find_card(spec: Spec, root: Path | None = None, name: str = "default") -> tu
     raise MissingDataError(f"No judge {stem(spec, name)}{outdated}.", command)
 
 
+def remedy(folder: Path, command: str) -> str:
+    """What a user can do about a damaged judge in `folder`: the end of error messages."""
+    return REINSTALL if folder == shipped_folder() else f"Train it again with: {command}"
+
+
 def read_card(path: Path, command: str) -> dict[str, Any]:
     """A judge's card, checked for the keys that loading needs.
 
     Raises:
-        UserError: it is not a card; the message holds `command`.
+        UserError: it is not a card; the message says what to do (`command` trains the judge).
     """
     card = read_json(path, max_bytes=1 << 20)
     if not isinstance(card, dict) or card.get("schema") != CARD_SCHEMA:
-        raise UserError(f"{path} is not a judge's card of schema {CARD_SCHEMA}. Train the judge again with: {command}")
+        raise UserError(f"{path} is not a judge's card of schema {CARD_SCHEMA}. {remedy(path.parent, command)}")
     try:
         strings = [card["name"], card["sha256"], card["weights"], card["data"]["revision"]]
         well_formed = all(isinstance(value, str) for value in strings) and Path(card["weights"]).name == card["weights"]
@@ -152,7 +157,7 @@ def read_card(path: Path, command: str) -> dict[str, Any]:
     except (KeyError, TypeError, AttributeError):
         well_formed = False
     if not well_formed:
-        raise UserError(f"{path} is incomplete. Train the judge again with: {command}")
+        raise UserError(f"{path} is incomplete. {remedy(path.parent, command)}")
     return card
 
 
@@ -168,15 +173,14 @@ def load_judge(spec: Spec, root: Path | None = None, name: str = "default") -> J
         UserError: damaged, or weights that are not the ones its card names.
     """
     path, card = find_card(spec, root, name)
-    again = train_command(spec, root, name)
-    return load_card(path, card, REINSTALL if path.parent == shipped_folder() else f"Train it again with: {again}")
+    return load_card(path, card, train_command(spec, root, name))
 
 
-def load_card(path: Path, card: dict[str, Any], remedy: str) -> Judge:
+def load_card(path: Path, card: dict[str, Any], command: str) -> Judge:
     """The judge of a card. The weights are read once, so what is checked is what is loaded.
 
     Args:
-        remedy: what the user can do, the end of error messages.
+        command: what trains it, for messages.
 
     Raises:
         UserError: the weights are missing or do not match the card.
@@ -185,12 +189,12 @@ def load_card(path: Path, card: dict[str, Any], remedy: str) -> Judge:
     try:
         data = weights.read_bytes()
     except OSError:
-        raise UserError(f"{weights} is missing. {remedy}") from None
+        raise UserError(f"{weights} is missing. {remedy(path.parent, command)}") from None
     found = digest(data)
     if found != card["sha256"]:
         raise UserError(
             f"{weights} is not what its card says (SHA-256 {found[:12]}... instead of {card['sha256'][:12]}...): "
-            f"it was changed or cut. {remedy}"
+            f"it was changed or cut. {remedy(path.parent, command)}"
         )
     try:
         factors = {factor: (int(classes), str(role)) for factor, (classes, role) in card["factors"].items()}
@@ -198,7 +202,9 @@ def load_card(path: Path, card: dict[str, Any], remedy: str) -> Judge:
         judge.load_state_dict(safetensors.torch.load(data))
     except (RuntimeError, TypeError, ValueError, safetensors.SafetensorError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{path} and its weights do not fit together ({reason}). {remedy}") from None
+        raise UserError(
+            f"{path} and its weights do not fit together ({reason}). {remedy(path.parent, command)}"
+        ) from None
     return judge.eval().requires_grad_(False)
 
 

@@ -9,8 +9,9 @@ import dataclasses
 from typing import Any, Literal
 
 import torch
-from seqdis.bench.core.errors import UserError
 from torch import Tensor, nn
+
+from seqdis.bench.core.errors import UserError
 
 Kind = Literal["cnn-lstm", "cnn-tcn", "audio-tcn"]
 

@@ -25,6 +25,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+
 from seqdis.bench.core.seeds import derive
 from seqdis.datasets.base import DataSet, Spec, Split
 from seqdis.judges import metrics
@@ -39,7 +41,6 @@ from seqdis.judges.subjects import (
     positions,
     shuffle_change,
 )
-from torch import Tensor, nn
 
 PROTOCOL_VERSION = 1
 
@@ -168,9 +169,7 @@ def selection_score(
     chosen = examined_clips(split, config.selection_clips)
     with _examined(method):
         if spec.headline[0] == "verification":
-            from seqdis.judges.verification import selection_verification
-
-            return selection_verification(method, chosen, spec, config, device)
+            return _selection_verification(method, split, chosen, spec, config, device)
         if judge is None:
             raise ValueError(f"{spec.name} is scored by a judge, and none was given")
         if not _encodes(method):
@@ -204,6 +203,24 @@ def _selection_encoder(
     }
 
 
+def _selection_verification(
+    method: Any, split: Split, chosen: Split, spec: Spec, config: EvaluationConfig, device: torch.device
+) -> dict[str, float]:
+    """The verification score, counted only as far as a draw of the dynamic code changes the clips.
+
+    A dynamic code that carries nothing verifies nobody, so an autoencoder with everything in the static code would
+    win by verification alone. Whole utterances are verified (codes are cheap), a part of the clips is decoded.
+    """
+    from seqdis.judges.verification import selection_verification
+
+    found = selection_verification(method, split, spec, config, device)
+    subject = subject_of(method, chosen, spec, config, device)
+    generator = torch.Generator(device).manual_seed(derive(config.seed, "selection", "fix_static"))
+    change = relative_change(subject, subject.draw("fix_static", generator), chosen, config, device)
+    score = found["score"] * change if found["score"] > 0 else found["score"]
+    return found | {"score": score, "fix_static/change": change}
+
+
 class Panel:
     """Judges the examined clips however they were rebuilt, always the same clips in the same order."""
 
@@ -224,7 +241,7 @@ class Panel:
 
     def scores(self, rebuild: Rebuild, key: str) -> Scores:
         """Scores of every factor and joint for rebuilt clips; logits are kept under `key`."""
-        batches = torch.arange(len(self.split), device=self.device).split(self.config.batch_size)
+        batches = torch.split(torch.arange(len(self.split), device=self.device), self.config.batch_size)
         return self._scored([self.judge.classify(rebuild(position)) for position in batches], key)
 
     def real(self) -> Scores:
@@ -323,8 +340,9 @@ def save_outputs(path: Any, outputs: dict[str, NDArray[Any]]) -> None:
     """
     from seqdis.bench.core.files import writing
 
+    flat: dict[str, Any] = {key.replace("/", "."): value for key, value in outputs.items()}
     with writing(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **{key.replace("/", "."): value for key, value in outputs.items()})
+        np.savez_compressed(file, **flat)
 
 
 def _squared_error(clips: Tensor, target: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+
 from seqdis.datasets.base import Spec
 from seqdis.judges.metrics import above_chance
 

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
-from seqdis.datasets.base import Spec, Split
 from torch import Tensor
+
+from seqdis.datasets.base import Spec, Split
 
 Direction = Literal["fix_dynamic", "fix_static"]
 DIRECTIONS: tuple[Direction, Direction] = ("fix_dynamic", "fix_static")
@@ -82,7 +83,7 @@ class MethodSubject:
 
 def positions(split: Split, batch_size: int) -> Iterator[Tensor]:
     """All positions of a split in order, in batches (B,), on its device; the last may be smaller."""
-    yield from torch.arange(len(split), device=split.device).split(batch_size)
+    yield from torch.split(torch.arange(len(split), device=split.device), batch_size)
 
 
 def shuffle_change(
@@ -97,7 +98,7 @@ def shuffle_change(
     moved: list[Tensor] = []
     count = min(n_clips, len(split))
     chosen = torch.linspace(0, len(split) - 1, count).round().long().to(split.device)
-    for index in chosen.split(batch_size):
+    for index in torch.split(chosen, batch_size):
         x = split.clips(index).to(device)
         order = torch.rand(x.shape[:2], generator=generator, device=generator.device).argsort(1).to(device)
         shuffled = x[torch.arange(len(x), device=device)[:, None], order]

@@ -83,7 +83,7 @@ def blurred(x: Tensor, box: int) -> Tensor:
     """Frames (B, T, C, S, S) averaged over `box` pixels at 32x32, and the like area at other sizes."""
     kernel = max(1, round((box - 1) * x.shape[-1] / 64)) * 2 + 1
     padded = functional.pad(x.flatten(0, 1), [kernel // 2] * 4, mode="replicate")
-    return functional.avg_pool2d(padded, kernel, stride=1).unflatten(0, x.shape[:2])
+    return functional.avg_pool2d(padded, kernel, stride=1).reshape(x.shape)
 
 
 def fit_judge(
@@ -127,6 +127,7 @@ def fit_judge(
     judge.card = {
         "schema": CARD_SCHEMA,
         "name": stem(spec, name),
+        "judge": name,
         "dataset": spec.name,
         "title": spec.title,
         "source": spec.source,
@@ -206,7 +207,7 @@ def _batches(n_clips: int, recipe: Recipe, generator: torch.Generator) -> Any:
     size = min(recipe.batch_size, n_clips)
     done = 0
     while done < recipe.steps:
-        for index in torch.randperm(n_clips, generator=generator)[: n_clips // size * size].split(size):
+        for index in torch.split(torch.randperm(n_clips, generator=generator)[: n_clips // size * size], size):
             if done == recipe.steps:
                 return
             done += 1
@@ -231,7 +232,7 @@ def _step(
         ]
     ).sum()
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    torch.autograd.backward(loss)
     nn.utils.clip_grad_norm_(judge.parameters(), 5.0)
     optimiser.step()
     return loss.detach()
@@ -255,7 +256,7 @@ def accuracies(
     """
     device = next(judge.parameters()).device
     parts: list[dict[str, Tensor]] = []
-    for index in torch.arange(len(split), device=split.device).split(chunk):
+    for index in torch.split(torch.arange(len(split), device=split.device), chunk):
         x = split.clips(index).to(device)
         parts.append(judge.classify(blurred(x, blur) if blur and x.dim() == 5 else x))
     logits = {factor: torch.cat([part[factor] for part in parts]).cpu().numpy() for factor in judge.factors}

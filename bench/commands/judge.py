@@ -1,0 +1,289 @@
+"""`bench judge`: trains, verifies or shows the classifiers that score decoded clips."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqdis.bench import catalog
+from seqdis.bench.core.errors import MissingDataError, UserError, unknown_name
+
+if TYPE_CHECKING:
+    from seqdis.datasets.base import DataSet
+
+HELP = """Judges: classifiers of every factor, trained once on real clips, the same for every method.
+
+  bench judge show [NAME]      cards of the judges at hand: how they were made and how well they do
+  bench judge train NAME       train one into the data folder (nothing to do if there is one)
+  bench judge verify [NAME]    check weights against cards, and accuracies on the test clips that are prepared"""
+
+# What comes with the suite. Judges of licensed data can't; their users train them.
+SHIPPED: tuple[tuple[str, str, int, str], ...] = (
+    ("sprites", "real", 64, "default"),
+    ("sprites", "real", 32, "default"),
+    ("sprites", "real", 64, "second"),
+    ("sprites", "real", 32, "second"),
+    ("sprites", "synthetic", 32, "default"),
+    ("sprites", "synthetic", 64, "default"),
+    ("mug", "synthetic", 32, "default"),
+    ("mug", "synthetic", 64, "default"),
+    ("smmnist", "synthetic", 32, "default"),
+    ("smmnist", "synthetic", 64, "default"),
+    ("smmnist-10k", "real", 32, "default"),
+    ("smmnist-10k", "real", 64, "default"),
+    ("smmnist-10k", "real", 64, "second"),
+)
+TOLERANCE = 0.002
+"""An accuracy may differ by so much from its card on another machine: a clip or two at the border of two classes."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("train", "verify", "show"), help="what to do")
+    parser.add_argument("dataset", nargs="?", metavar="NAME", help="data set ('bench list datasets')")
+    parser.add_argument("--source", choices=("real", "synthetic"), help="of the data (train: real)")
+    parser.add_argument("--size", type=int, help="side of the frames in pixels (train: 64)")
+    parser.add_argument(
+        "--name",
+        help="default, second (another network, to see whether ranks hang on one judge) or "
+        "official (the published network)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of training (default: 0)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument("--data-dir", type=Path, help="prepared data (default: $SEQDIS_DATA or the user's cache)")
+    parser.add_argument("--again", action="store_true", help="train even if there is one")
+    parser.add_argument(
+        "--all-shipped",
+        action="store_true",
+        help="train: those that come with the suite, into the source tree, where the data are "
+        "prepared and the judge is missing or of another revision of the data",
+    )
+    parser.add_argument("--json", action="store_true", help="cards as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.dataset is not None and args.dataset not in catalog.dataset_names():
+        raise unknown_name("data set", args.dataset, catalog.dataset_names(), "bench list datasets")
+    if args.action == "train":
+        return _train_shipped(args) if args.all_shipped else _train(args)
+    return _verify(args) if args.action == "verify" else _show(args)
+
+
+# Training ---------------------------------------------------------------------------------------------------------
+
+
+def _train(args: argparse.Namespace) -> int:
+    from seqdis.judges.judge import load_judge, train_judge
+
+    if args.dataset is None:
+        raise UserError("name the data set: bench judge train sprites.")
+    dataset = _open(args.dataset, args.source or "real", args.size or 64, args.data_dir)
+    if dataset.spec.headline[0] == "verification":
+        raise UserError(f"{args.dataset} is scored by speaker verification, which needs no judge.")
+    name = args.name or "default"
+    if not args.again:
+        try:
+            card = load_judge(dataset.spec, args.data_dir, name).card
+            print(f"{card['name']} is there already (--again trains it anew).", file=sys.stderr)
+            return _print([card], args.json)
+        except UserError:
+            pass
+    card = train_judge(
+        dataset,
+        root=args.data_dir,
+        name=name,
+        seed=args.seed,
+        device=_device(args.device),
+        progress=Lines(),
+        again=args.again,
+    ).card
+    return _print([card], args.json)
+
+
+def _train_shipped(args: argparse.Namespace) -> int:
+    """Brings the judges of the source tree up to date. For maintainers: commit what it writes."""
+    from seqdis.judges.judge import find_card, save_judge, shipped_folder, stem
+    from seqdis.judges.train import fit_judge
+
+    cards = []
+    for dataset_name, source, size, name in SHIPPED:
+        wanted = (args.dataset, args.source, args.size, args.name)
+        if any(
+            given is not None and given != is_
+            for given, is_ in zip(wanted, (dataset_name, source, size, name), strict=True)
+        ):
+            continue
+        label = f"{dataset_name} ({source}, {size}, {name})"
+        try:
+            dataset = _open(dataset_name, source, size, args.data_dir)
+        except (MissingDataError, UserError) as error:
+            print(f"{label}: skipped. {error}", file=sys.stderr)
+            continue
+        try:
+            path, card = find_card(dataset.spec, args.data_dir, name)
+            if path.parent == shipped_folder() and not args.again:
+                print(f"{label}: up to date", file=sys.stderr)
+                cards.append(card)
+                continue
+        except MissingDataError:
+            pass
+        print(f"{label}: training", file=sys.stderr)
+        judge = fit_judge(dataset, name=name, seed=args.seed, device=_device(args.device), progress=Lines())
+        save_judge(judge, shipped_folder(), stem(dataset.spec, name))
+        cards.append(judge.card)
+    return _print(cards, args.json)
+
+
+class Lines:
+    """Progress as lines on stderr, at most one every two seconds."""
+
+    def __init__(self) -> None:
+        self.last = -1e9
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        if time.monotonic() - self.last > 2 or done == total:
+            self.last = time.monotonic()
+            print(f"  step {done} of {total}: {text}", file=sys.stderr, flush=True)
+
+
+# Verifying --------------------------------------------------------------------------------------------------------
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from seqdis.judges.judge import load_card
+
+    found = list(_cards(args))
+    if not found:
+        raise UserError(
+            f"no such judge; 'bench judge show' lists what is there, "
+            f"bench judge train {args.dataset or 'NAME'} makes one."
+        )
+    checked = []
+    for path, card, _ in found:
+        judge = load_card(path, card, _command(card))
+        try:
+            dataset = _open(card["dataset"], card["source"], card["size"], args.data_dir)
+        except UserError as error:
+            print(f"{card['name']}: weights match the card (accuracy not recomputed: {error})", file=sys.stderr)
+            checked.append({**card, "verified": "digest"})
+            continue
+        if dataset.spec.revision != card["data"]["revision"]:
+            raise UserError(
+                f"{card['name']} was trained on revision {card['data']['revision']} of the data and "
+                f"revision {dataset.spec.revision} is prepared. Train it with: {_command(card)} --again"
+            )
+        _compare(judge, path, card, dataset)
+        print(
+            f"{card['name']}: weights match the card, and so do the accuracies on {len(dataset.test)} test clips",
+            file=sys.stderr,
+        )
+        checked.append({**card, "verified": "digest and accuracy"})
+    return _print(checked, args.json)
+
+
+def _compare(judge: Any, path: Path, card: dict[str, Any], dataset: DataSet) -> None:
+    from seqdis.judges.judge import remedy
+    from seqdis.judges.train import accuracies
+
+    accuracy, _ = accuracies(judge, dataset.test, dataset.spec)
+    for factor, value in accuracy.items():
+        if abs(value - card["accuracy"].get(factor, -1)) > TOLERANCE:
+            raise UserError(
+                f"{card['name']} is right on {value:.2%} of {factor} and its card says "
+                f"{card['accuracy'].get(factor, 0):.2%}. {remedy(path.parent, _command(card))}"
+            )
+
+
+# Showing ----------------------------------------------------------------------------------------------------------
+
+
+def _show(args: argparse.Namespace) -> int:
+    cards = [{**card, "path": str(path), "shipped": is_shipped} for path, card, is_shipped in _cards(args)]
+    if not cards and not args.json:
+        print("no judge; bench judge train NAME makes one.", file=sys.stderr)
+    return _print(cards, args.json)
+
+
+def _cards(args: argparse.Namespace) -> Iterator[tuple[Path, dict[str, Any], bool]]:
+    """The cards that the arguments name, shipped ones first, with their paths and whether they are shipped."""
+    from seqdis.judges.judge import read_card, shipped_folder, trained_folder
+
+    for folder in (shipped_folder(), trained_folder(args.data_dir)):
+        is_shipped = folder == shipped_folder()
+        for path in sorted(folder.glob("*.json")):
+            card = read_card(path, "bench judge train NAME --again")
+            wanted = (
+                (args.dataset, card["dataset"]),
+                (args.source, card["source"]),
+                (args.size, card["size"]),
+                (args.name, card["judge"]),
+            )
+            if all(given is None or given == is_ for given, is_ in wanted):
+                yield path, card, is_shipped
+
+
+def _print(cards: list[dict[str, Any]], as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(cards, indent=1))
+        return 0
+    if not cards:
+        return 0
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title="Judges: accuracy on held-out clips, and on the same clips blurred", title_justify="left")
+    for column in ("judge", "factor", "test", "blurred", "network", "revision", "kB", "sha256"):
+        table.add_column(column, justify="right" if column in ("test", "blurred", "kB") else "left")
+    for card in cards:
+        rows = [*card["accuracy"].items(), *((f"{joint} (all heads)", value) for joint, value in card["joint"].items())]
+        for number, (factor, value) in enumerate(rows):
+            blurred = card["accuracy_blurred"].get(factor)
+            own = (
+                (
+                    card["name"],
+                    card["architecture"]["kind"],
+                    card["data"]["revision"],
+                    f"{card['bytes'] / 1000:.0f}",
+                    card["sha256"][:12],
+                )
+                if number == 0
+                else ("",) * 5
+            )
+            table.add_row(
+                escape(own[0]),
+                escape(factor),
+                f"{value:.2%}",
+                "" if blurred is None else f"{blurred:.2%}",
+                *map(escape, own[1:]),
+                end_section=number == len(rows) - 1,
+            )
+    width = None if sys.stdout.isatty() else 140
+    Console(width=width).print(table)
+    return 0
+
+
+# Helpers ----------------------------------------------------------------------------------------------------------
+
+
+def _open(name: str, source: str, size: int, root: Path | None) -> DataSet:
+    from seqdis.datasets.base import data_root
+
+    loaded: Callable[..., DataSet] = catalog.load_dataset(name).open
+    return loaded(root or data_root(), source, size)
+
+
+def _device(name: str) -> Any:
+    from seqdis.bench.experiment import pick_device
+
+    return pick_device(name)
+
+
+def _command(card: dict[str, Any]) -> str:
+    size = f" --size {card['size']}" if card["size"] else ""
+    name = "" if card["judge"] == "default" else f" --name {card['judge']}"
+    return f"bench judge train {card['dataset']} --source {card['source']}{size}{name}"
