@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import digest
 from seqdis.datasets import lpc
@@ -41,7 +42,7 @@ class Sprites(StoredDataSet):
     title: ClassVar[str] = "Sprites"
 
     @classmethod
-    def describe(cls, source: Source, size: int, **options: Any) -> Spec:
+    def describe(cls, source: Source, size: int, meta: dict[str, Any] | None = None, **options: Any) -> Spec:
         real = source == "real"
         return Spec(
             name=cls.name, title=cls.title, source=source, modality="video", frame=(3, size, size), n_frames=N_FRAMES,

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
 from seqdis.bench.core.errors import UserError
 from seqdis.datasets.base import DataSet, Source, Spec, Split
 from seqdis.datasets.cache import (
@@ -44,8 +45,8 @@ class StoredDataSet(DataSet):
 
     @classmethod
     @abstractmethod
-    def describe(cls, source: Source, size: int, **options: Any) -> Spec:
-        """The spec of one source and size, known without any file."""
+    def describe(cls, source: Source, size: int, meta: dict[str, Any] | None = None, **options: Any) -> Spec:
+        """The spec of one source and size; `meta` is that of the opened cache, for what only the files tell."""
 
     @classmethod
     def tags(cls, source: Source, **options: Any) -> tuple[str, ...]:
@@ -68,16 +69,17 @@ class StoredDataSet(DataSet):
     @classmethod
     def open(cls, root: Path, source: Source, size: int, **options: Any) -> StoredDataSet:
         spec = cls.describe(source, size, **options)
-        cache = open_cache(cls.folder(root, source, size, **options), revision=spec.revision, title=_title(cls, source, size),
-                           command=cls.command(root, source, size, **options))
-        return cls(cache, spec)
+        cache = open_cache(cls.folder(root, source, size, **options), revision=spec.revision,
+                           title=_title(cls, source, size), command=cls.command(root, source, size, **options))
+        return cls(cache, cls.describe(source, size, cache.meta, **options))
 
     @classmethod
     def verify(cls, root: Path, source: Source, size: int, *, progress: Progress | None = None,
                **options: Any) -> dict[str, str]:
         spec = cls.describe(source, size, **options)
-        return verify_cache(cls.folder(root, source, size, **options), revision=spec.revision, title=_title(cls, source, size),
-                            command=cls.command(root, source, size, **options), progress=progress)
+        return verify_cache(cls.folder(root, source, size, **options), revision=spec.revision,
+                            title=_title(cls, source, size), progress=progress,
+                            command=cls.command(root, source, size, **options))
 
     def load_signal(self) -> None:
         """Measures the signal of every split once, caches it beside the data, and fills `split.signal`."""
