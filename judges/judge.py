@@ -217,6 +217,7 @@ def train_judge(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int, str], None] | None = None,
     again: bool = False,
+    **options: Any,
 ) -> Judge:
     """The judge of a data set, trained and saved in `<root>/judges` unless it is there already.
 
@@ -226,6 +227,7 @@ def train_judge(
     Args:
         again: train even if there is one.
         progress: called with (step, steps, text).
+        options: `recipe` and `architecture` of `train.fit_judge`.
 
     Raises:
         UserError: no space or permission, or no labelled factor.
@@ -243,7 +245,7 @@ def train_judge(
                 # A damaged judge of the user's is trained anew; one of the suite's would still be found first.
                 if (shipped_folder() / f"{stem(dataset.spec, name)}.json").is_file():
                     raise
-        judge = fit_judge(dataset, name=name, seed=seed, device=device, progress=progress)
+        judge = fit_judge(dataset, name=name, seed=seed, device=device, progress=progress, **options)
         save_judge(judge, folder, stem(dataset.spec, name))
     return judge
 

@@ -132,6 +132,12 @@ def toy() -> Toy:
     return Toy()
 
 
+@pytest.fixture
+def other_spec() -> Callable[..., Spec]:
+    """The toy's spec with something else in it."""
+    return lambda **changes: dataclasses.replace(SPEC, **changes)
+
+
 @pytest.fixture(scope="session")
 def recipe() -> Recipe:
     return Recipe(steps=300, check_every=50, good_checks=2)

@@ -1,0 +1,313 @@
+"""Judges: training, cards, saving and loading, and what happens to files that were changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from seqdis.bench.core.errors import MissingDataError, UserError
+from seqdis.bench.core.files import file_digest
+from seqdis.datasets.base import DataSet, Factor, Spec, Split
+from seqdis.judges import judge as judges
+from seqdis.judges.judge import Judge, load_judge, save_judge, shipped_folder, stem, train_judge
+from seqdis.judges.nets import ARCHITECTURES, Architecture, build
+from seqdis.judges.train import Recipe, accuracies, blurred, degrade, fit_judge
+
+FACTORS = {"motion": (9, "dynamic"), "hair": (6, "static")}
+CARDS = sorted(shipped_folder().glob("*.json"))
+
+
+@pytest.fixture
+def root(tmp_path: Path, toy: DataSet, judge: Judge) -> Path:
+    """A data root that holds the toy's judge."""
+    save_judge(judge, tmp_path / "judges", stem(toy.spec))
+    return tmp_path
+
+
+def _weights(root: Path) -> Path:
+    (path,) = (root / "judges").glob("*.safetensors")
+    return path
+
+
+# Training ---------------------------------------------------------------------------------------------------------
+
+
+def test_trained_judge_tells_every_factor_of_clips_it_never_saw(judge: Judge, toy: DataSet) -> None:
+    assert min(judge.card["accuracy"].values()) >= 0.99
+    assert min(judge.card["accuracy_blurred"].values()) >= 0.97
+    assert judge.card["joint"]["look"] >= 0.99
+    found, joint = accuracies(judge, toy.test, toy.spec, chunk=7)
+    assert (found, joint) == (judge.card["accuracy"], judge.card["joint"])
+    assert judge.card["n_test"] == len(toy.test)
+    assert judge.card["data"]["revision"] == toy.spec.revision
+    json.dumps(judge.card, allow_nan=False)
+
+
+def test_same_seed_trains_the_same_judge_and_another_seed_another(toy: DataSet, narrow: Architecture) -> None:
+    recipe = Recipe(steps=12, check_every=6)
+    trained = [fit_judge(toy, seed=seed, recipe=recipe, architecture=narrow) for seed in (3, 3, 4)]
+    first, again, other = (torch.cat([p.flatten() for p in judge.parameters()]) for judge in trained)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_training_leaves_the_global_generator_alone(toy: DataSet, narrow: Architecture) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    fit_judge(toy, recipe=Recipe(steps=2, check_every=2), architecture=narrow)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_training_stops_early_when_every_head_is_perfect(judge: Judge, recipe: Recipe) -> None:
+    assert judge.card["steps"] < recipe.steps
+
+
+def test_data_without_factors_cannot_be_judged(toy: DataSet, other_spec: Callable[..., Spec]) -> None:
+    toy_without = type(toy)(other_spec(factors=(), joints=()))  # type: ignore[call-arg]
+    with pytest.raises(UserError, match="no labelled factor"):
+        fit_judge(toy_without)
+
+
+def test_audio_judge_learns_who_speaks(other_spec: Callable[..., Spec]) -> None:
+    """Three speakers with different mean spectra, in noise, with a loudness of the clip's own."""
+
+    class Speech(DataSet):
+        name = "speech"
+
+        def __init__(self) -> None:
+            self.spec = other_spec(
+                name="speech",
+                modality="audio",
+                frame=(20,),
+                n_frames=10,
+                joints=(),
+                factors=(Factor(name="speaker", classes=("a", "b", "c"), role="static"),),
+            )
+            self.train, self.validation, self.test = (self._split(n, seed) for seed, n in enumerate((300, 60, 90)))
+
+        def _split(self, n: int, seed: int) -> Split:
+            generator = torch.Generator().manual_seed(seed)
+            speaker = torch.randint(3, (n,), generator=generator)
+            voices = torch.randn((3, 20), generator=torch.Generator().manual_seed(99))
+            noise = torch.randn((n, 10, 20), generator=generator)
+            loudness = torch.randn((n, 1, 1), generator=generator)
+            return Split((voices[speaker][:, None] + noise + loudness).half(), {"speaker": speaker}, torch.arange(n))
+
+    trained = fit_judge(Speech(), recipe=Recipe(steps=150, check_every=75))
+    assert trained.card["size"] == 0
+    assert trained.card["name"] == "speech-synthetic"
+    assert trained.card["accuracy"]["speaker"] >= 0.95
+
+
+# Degrading --------------------------------------------------------------------------------------------------------
+
+
+def test_blur_is_the_mean_of_the_box_and_keeps_plain_areas() -> None:
+    x = torch.rand((2, 3, 1, 32, 32), generator=torch.Generator().manual_seed(0))
+    assert blurred(x, 3)[1, 2, 0, 10, 7] == pytest.approx(float(x[1, 2, 0, 9:12, 6:9].mean()), abs=1e-6)
+    large = torch.rand((1, 1, 1, 64, 64), generator=torch.Generator().manual_seed(0))
+    assert blurred(large, 3)[0, 0, 0, 10, 7] == pytest.approx(float(large[0, 0, 0, 8:13, 5:10].mean()), abs=1e-6)
+    assert torch.allclose(blurred(torch.full((1, 2, 3, 16, 16), 0.3), 3), torch.tensor(0.3))
+
+
+@pytest.mark.parametrize("shape", [(8, 4, 3, 16, 16), (8, 10, 20)])
+def test_degrading_changes_the_asked_share_within_range_and_by_the_generator(shape: tuple[int, ...]) -> None:
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    recipe = Recipe(degraded=0.5)
+    made = [degrade(x, recipe, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
+    assert torch.equal(made[0][4:], x[4:])
+    assert (made[0][:4] != x[:4]).flatten(1).any(1).all()
+    if len(shape) == 5:
+        assert 0 <= made[0].min() <= made[0].max() <= 1
+    assert degrade(x, Recipe(degraded=0), torch.Generator()) is x
+
+
+# Networks ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["default", "second", "official"])
+@pytest.mark.parametrize(("side", "channels", "frames"), [(32, 3, 2), (64, 1, 5)])
+def test_video_networks_have_a_head_a_factor_and_gradients_everywhere(
+    name: str, side: int, channels: int, frames: int
+) -> None:
+    net = build((channels, side, side), FACTORS, ARCHITECTURES[name])
+    logits = net(torch.rand(3, frames, channels, side, side))
+    assert {factor: tuple(value.shape) for factor, value in logits.items()} == {"motion": (3, 9), "hair": (3, 6)}
+    assert net(torch.rand(2, 1, channels, side, side))["hair"].shape == (2, 6)
+    torch.stack([value.square().sum() for value in logits.values()]).sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+def test_shipped_networks_stay_near_a_megabyte() -> None:
+    for name in ("default", "second"):
+        net = build((3, 64, 64), FACTORS, ARCHITECTURES[name])
+        assert sum(p.numel() for p in net.parameters()) * 4 < 1.3e6
+
+
+def test_networks_refuse_frames_that_they_cannot_take() -> None:
+    for frame, arch in (((3, 48, 48), "default"), ((3, 32, 32), "audio"), ((80,), "default")):
+        with pytest.raises(UserError):
+            build(frame, FACTORS, ARCHITECTURES[arch])
+
+
+# Judging ----------------------------------------------------------------------------------------------------------
+
+
+def test_judgement_does_not_depend_on_the_batch(judge: Judge, toy: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = toy.test.clips(torch.arange(20))
+    whole = judge.classify(x)
+    alone = [judge.classify(x[i : i + 1]) for i in range(20)]
+    monkeypatch.setattr(judges, "CHUNK", 6)
+    chunks = judge.classify(x)
+    for factor, logits in whole.items():
+        torch.testing.assert_close(torch.cat([single[factor] for single in alone]), logits, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(chunks[factor], logits, rtol=1e-4, atol=1e-4)
+
+
+def test_motion_needs_the_order_of_frames_and_looks_do_not(judge: Judge, toy: DataSet) -> None:
+    x = toy.test.clips(torch.arange(len(toy.test)))
+    backward = judge.classify(x.flip(1))
+    mirrored = 2 - toy.test.labels["motion"]
+    assert (backward["motion"].argmax(1) == mirrored).float().mean() > 0.95
+    assert (backward["colour"].argmax(1) == toy.test.labels["colour"]).float().mean() > 0.99
+
+
+def test_a_judge_refuses_training_mode_and_other_shapes(judge: Judge) -> None:
+    with pytest.raises(ValueError, match="frames"):
+        judge.classify(torch.rand(1, 6, 1, 16, 16))
+    unfrozen = Judge(judge.frame, judge.factors, judge.architecture)
+    with pytest.raises(ValueError, match="evaluation mode"):
+        unfrozen.classify(torch.rand(1, 6, 3, 16, 16))
+
+
+# Files ------------------------------------------------------------------------------------------------------------
+
+
+def test_saved_judge_loads_frozen_and_judges_alike(root: Path, judge: Judge, toy: DataSet) -> None:
+    loaded = load_judge(toy.spec, root)
+    x = toy.test.clips(torch.arange(10))
+    for factor, logits in judge.classify(x).items():
+        assert torch.equal(loaded.classify(x)[factor], logits)
+    assert loaded.card["sha256"] == file_digest(_weights(root))
+    assert loaded.card["bytes"] == _weights(root).stat().st_size
+    assert not any(p.requires_grad for p in loaded.parameters())
+
+
+def test_missing_judge_says_how_to_train_it(tmp_path: Path, toy: DataSet) -> None:
+    with pytest.raises(MissingDataError) as caught:
+        load_judge(toy.spec, tmp_path)
+    assert caught.value.command == f"bench judge train toy --source synthetic --size 16 --data-dir {tmp_path}"
+    with pytest.raises(MissingDataError, match="--name second"):
+        load_judge(toy.spec, tmp_path, "second")
+
+
+def test_judge_of_another_data_revision_is_not_used(root: Path, other_spec: Callable[..., Spec]) -> None:
+    with pytest.raises(MissingDataError, match=r"'toy-1'.*'toy-2'"):
+        load_judge(other_spec(revision="toy-2"), root)
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "gone"])
+def test_changed_weights_are_refused(root: Path, toy: DataSet, how: str) -> None:
+    path = _weights(root)
+    data = bytearray(path.read_bytes())
+    path.unlink()
+    if how == "flipped":
+        data[-5] ^= 1
+        path.write_bytes(data)
+    elif how == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match="bench judge train toy"):
+        load_judge(toy.spec, root)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": 2},
+        {"sha256": None},
+        {"weights": "../elsewhere.safetensors"},
+        {"architecture": {"kind": "other"}},
+        {"architecture": {"width": 9}},
+        {"architecture": {"unknown": 1}},
+        {"factors": {"motion": [3, "dynamic"]}},
+        None,
+    ],
+)
+def test_changed_card_is_refused(root: Path, toy: DataSet, change: dict[str, Any] | None) -> None:
+    path = root / "judges" / "toy-synthetic-16.json"
+    card = json.loads(path.read_text())
+    path.write_text("{" if change is None else json.dumps(card | change))
+    with pytest.raises(UserError):
+        load_judge(toy.spec, root)
+
+
+def test_of_two_processes_one_trains_and_the_other_waits(tmp_path: Path, toy: DataSet, narrow: Architecture) -> None:
+    trained: list[str] = []
+    found: dict[str, Judge] = {}
+
+    def ask(name: str) -> None:
+        found[name] = train_judge(
+            toy,
+            root=tmp_path,
+            recipe=Recipe(steps=20, check_every=10),
+            architecture=narrow,
+            progress=lambda *_: trained.append(name),
+        )
+
+    askers = [threading.Thread(target=ask, args=(name,)) for name in "ab"]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    assert len(set(trained)) == 1
+    assert found["a"].card["sha256"] == found["b"].card["sha256"]
+
+
+def test_a_damaged_judge_of_the_users_is_trained_anew(root: Path, toy: DataSet, narrow: Architecture) -> None:
+    _weights(root).write_bytes(b"damaged")
+    train_judge(toy, root=root, recipe=Recipe(steps=4, check_every=2), architecture=narrow)
+    assert load_judge(toy.spec, root).card["steps"] == 4
+
+
+def test_unwritable_folder_is_a_clear_error(tmp_path: Path, toy: DataSet) -> None:
+    (tmp_path / "judges").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match="--data-dir"):
+        train_judge(toy, root=tmp_path)
+
+
+# What is shipped --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
+def test_shipped_judge_matches_its_card_and_is_good_enough(path: Path) -> None:
+    card = judges.read_card(path, "")
+    loaded = judges.load_card(path, card, "")
+    assert path.stem == card["name"]
+    assert card["bytes"] < 1.3e6
+    assert set(card["accuracy"]) == set(loaded.factors)
+    floor = 0.98 if card["dataset"].startswith("smmnist") else 0.999
+    assert min(card["accuracy"].values()) >= floor
+    assert all(value >= 0.97 for value in card["joint"].values())
+
+
+@pytest.mark.skipif("SEQDIS_TEST_DATA" not in os.environ, reason="SEQDIS_TEST_DATA is not set: no real sheets")
+@pytest.mark.skipif(not (shipped_folder() / "sprites-real-32.json").exists(), reason="no judge of real Sprites yet")
+def test_judge_of_real_sprites_is_as_good_as_its_card_says(tmp_path: Path) -> None:
+    from seqdis.datasets.sprites import Sprites
+
+    Sprites.prepare(tmp_path, "real", 32, from_dir=Path(os.environ["SEQDIS_TEST_DATA"]) / "lpc-sprites")
+    sprites = Sprites.open(tmp_path, "real", 32)
+    loaded = load_judge(sprites.spec, tmp_path)
+    found, _ = accuracies(loaded, sprites.test, sprites.spec)
+    assert found == pytest.approx(loaded.card["accuracy"], abs=0.002)
+    assert min(found.values()) >= 0.999
