@@ -209,7 +209,6 @@ def _read(writer: CacheWriter, root: Path, rule: str, size: int, progress: Progr
     writer.meta.update(subjects=subjects, videos=len(kept), skipped=dict(sorted(report.counts.items())),
                        notes=report.notes)
     _save(writer, videos, rule, clips_of, size, progress)
-    del pixels
     scratch.unlink()
 
 

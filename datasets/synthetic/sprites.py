@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from seqdis.bench.core.seeds import derive
 
-REVISION = "sprites-pixel-1"
+REVISION = "sprites-pixel-2"
 GRID = 32
 """Characters are drawn on a grid of 32 x 32 and doubled to 64: the 2 x 2 mean gives the grid back exactly."""
 
@@ -57,11 +57,11 @@ def timing(action: int, seed: int) -> NDArray[np.int64]:
         cycle = [(DOWN, 0), (FORWARD, foot), (DOWN, 0), (DOWN, 3 - foot)]
         start = int(generator.integers(4))
         return np.array([cycle[(start + t) % 4] for t in range(8)])
-    before, rising = int(generator.integers(1, 3)), int(generator.integers(1, 3))
-    held = int(generator.integers(2, 4))
-    frames = [(DOWN, 0)] * before + [(DOWN, foot)] + [(FORWARD, foot)] * rising + [(UP, foot)] * held
-    frames += [(DOWN, 0)] * (8 - len(frames))
-    return np.array(frames[:8] if action == 1 else frames[7::-1])
+    rising, held = int(generator.integers(1, 3)), int(generator.integers(2, 4))
+    core = [(DOWN, foot)] + [(FORWARD, foot)] * rising + [(UP, foot)] * held
+    before = int(generator.integers(0, 9 - len(core)))
+    frames = [(DOWN, 0)] * before + core + [(DOWN, 0)] * (8 - before - len(core))
+    return np.array(frames if action == 1 else frames[::-1])
 
 
 def palettes(attributes: NDArray[np.int64]) -> NDArray[np.uint8]:
