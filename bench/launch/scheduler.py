@@ -114,5 +114,5 @@ def _ask(command: Sequence[str], timeout: float) -> str:
         raise SchedulerUnknown(f"{command[0]} did not answer within {timeout:.0f} s") from None
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines()
-        raise SchedulerUnknown(f"{command[0]}: {said[-1] if said else f'exit code {done.returncode}'}")
+        raise SchedulerUnknown(said[-1] if said else f"{command[0]} ended with exit code {done.returncode}")
     return done.stdout
