@@ -44,7 +44,7 @@ class Recipe:
         good_checks: stop after so many looks in a row with every head perfect, clean and blurred.
     """
 
-    steps: int = 2000
+    steps: int = 1200
     batch_size: int = 32
     lr: float = 2e-3
     final_lr: float = 0.02
@@ -53,8 +53,8 @@ class Recipe:
     blur: int = 3
     noise: float = 0.05
     label_smoothing: float = 0.0
-    check_every: int = 250
-    good_checks: int = 3
+    check_every: int = 200
+    good_checks: int = 2
 
 
 def degrade(x: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
