@@ -247,15 +247,15 @@ def open_cache(folder: Path, *, revision: str, title: str, command: str) -> Cach
         command: what prepares it.
 
     Raises:
-        MissingDataError: nothing is there.
-        UserError: what is there is damaged, half-made or of another revision; the message holds the command.
+        MissingDataError: nothing is there, or what is there is damaged, half-made or of another revision; preparing
+            replaces it.
     """
     if not folder.is_dir():
         raise MissingDataError(f"{title} is not prepared (no folder {folder}).", command)
     try:
         return Cache(folder, _checked_meta(folder, revision))
     except UserError as error:
-        raise UserError(f"{title} in {folder} cannot be used: {error} Prepare it again with: {command}") from None
+        raise MissingDataError(f"{title} in {folder} cannot be used: {error}", command) from None
 
 
 def verify_cache(folder: Path, *, revision: str, title: str, command: str,
@@ -263,7 +263,8 @@ def verify_cache(folder: Path, *, revision: str, title: str, command: str,
     """Recomputes the digest of every array. Returns array name -> SHA-256, and "digest" for the whole.
 
     Raises:
-        UserError: as `open_cache`, or an array differs from its digest; the message names the file.
+        MissingDataError: as `open_cache`.
+        UserError: an array differs from its digest; the message names the file.
     """
     cache = open_cache(folder, revision=revision, title=title, command=command)
     arrays = cache.meta["arrays"]

@@ -111,10 +111,9 @@ def download_sheets(folder: Path) -> Path:
         try:
             fetcher.fetch(name)
         except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-            raise UserError(f"cannot download the Sprites sheet {name} from {UPSTREAM} ({reason}): check the network and "
-                            "run it again, or give a copy of the project with: bench data prepare sprites --from DIR"
-                            ) from None
+            reason = "what came is not the published file" if isinstance(error, ValueError) else type(error).__name__
+            raise UserError(f"cannot download {UPSTREAM}{name} ({reason}): check the network and run it again, or give "
+                            "a copy of that project with: bench data prepare sprites --from DIR") from None
     return folder
 
 

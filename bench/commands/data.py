@@ -1,0 +1,180 @@
+"""`bench data`: prepares, verifies and shows data sets."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqdis.bench import catalog
+from seqdis.bench.core.errors import MissingDataError, UserError, unknown_name
+
+if TYPE_CHECKING:
+    from seqdis.datasets.base import DataSet
+
+HELP = """Data sets: prepared once into a folder of arrays that later opens at once.
+
+  bench data prepare sprites                 download the sheets (pinned, checked) and compose the clips
+  bench data prepare sprites --from DIR      the same from your copy of YingzhenLi/Sprites
+  bench data prepare mug --from DIR          from your licensed copy
+  bench data prepare mug --source synthetic  draw the stand-in
+  bench data verify sprites                  recompute every digest
+  bench data preview sprites --out FILE.png  a contact sheet"""
+
+SIZES = (64, 32)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("prepare", "verify", "preview"), help="what to do")
+    parser.add_argument("dataset", metavar="NAME", help="data set ('bench list datasets')")
+    parser.add_argument("--from", dest="from_dir", type=Path, metavar="DIR", help="your copy of the files")
+    parser.add_argument("--source", choices=("real", "synthetic"), default="real", help="default: real")
+    parser.add_argument("--size", type=int, help="side of the frames in pixels: 64 or 32 (default: both)")
+    parser.add_argument("--split", choices=("video", "subject"), help="mug: what the splits keep apart (default: video)")
+    parser.add_argument("--data-dir", type=Path, help="prepared data (default: $SEQDIS_DATA or the user's cache)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="preview: the PNG (default: NAME-SOURCE.png)")
+    parser.add_argument("--part", choices=("train", "validation", "test"), default="train",
+                        help="preview: which split to show (default: train)")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.dataset not in catalog.dataset_names():
+        raise unknown_name("data set", args.dataset, catalog.dataset_names(), "bench list datasets")
+    if args.split and args.dataset != "mug":
+        raise UserError(f"--split chooses how mug is split; {args.dataset} has one split.")
+    if args.from_dir is not None and not args.from_dir.is_dir():
+        raise UserError(f"--from {args.from_dir} is not a folder.")
+    kind = catalog.load_dataset(args.dataset)
+    if args.source not in kind.sources:
+        raise UserError(f"{args.dataset} has no {args.source} source; it has {' and '.join(kind.sources)}.")
+    options = {"split": args.split} if args.split and args.split != "video" else {}
+    root = _root(args)
+    action = {"prepare": _prepare, "verify": _verify, "preview": _preview}[args.action]
+    return action(args, kind, root, options)
+
+
+def _root(args: argparse.Namespace) -> Path:
+    from seqdis.datasets.base import data_root
+
+    return args.data_dir or data_root()
+
+
+def _sizes(args: argparse.Namespace) -> tuple[int, ...]:
+    return (args.size,) if args.size else SIZES
+
+
+def _prepare(args: argparse.Namespace, kind: type[DataSet], root: Path, options: dict[str, Any]) -> int:
+    folders: dict[Path, int] = {}
+    for size in _sizes(args):
+        started = time.monotonic()
+        with Progress() as progress:
+            folder = kind.prepare(root, args.source, size, from_dir=args.from_dir, progress=progress, **options)
+        if folder in folders:  # one cache serves every size (audio, generated digits)
+            continue
+        folders[folder] = size
+        dataset = kind.open(root, args.source, size, **options)
+        counts = ", ".join(f"{len(split)} {name}" for name, split in
+                           (("training", dataset.train), ("validation", dataset.validation), ("test", dataset.test)))
+        took = f" in {time.monotonic() - started:.1f} s" if progress.was_used else " (was there)"
+        print(f"{dataset.spec.title} ({args.source}): {counts} clips of {dataset.spec.n_frames} frames in {folder}{took}")
+        _tell_skipped(dataset)
+        if dataset.spec.attribution:
+            print(f"  {dataset.spec.attribution}")
+    return 0
+
+
+def _tell_skipped(dataset: DataSet) -> None:
+    meta = getattr(getattr(dataset, "cache", None), "meta", {})
+    for reason, count in (meta.get("skipped") or {}).items():
+        print(f"  left out: {count} {reason}")
+    notes = meta.get("notes") or []
+    for note in notes[:10]:
+        print(f"  {note}")
+    if len(notes) > 10:
+        print(f"  and more, listed in {dataset.cache.folder / 'meta.json'}")  # type: ignore[attr-defined]
+
+
+def _verify(args: argparse.Namespace, kind: type[DataSet], root: Path, options: dict[str, Any]) -> int:
+    missing: list[MissingDataError] = []
+    seen: set[tuple[tuple[str, str], ...]] = set()
+    for size in _sizes(args):
+        try:
+            checked = kind.verify(root, args.source, size, **options)
+        except MissingDataError as error:
+            if args.size:
+                raise
+            missing.append(error)
+            continue
+        if tuple(checked.items()) in seen:
+            continue
+        seen.add(tuple(checked.items()))
+        print(f"{args.dataset} ({args.source}, {size}): every digest matches")
+        for name, sha in checked.items():
+            print(f"  {name:32} {sha}")
+    if not seen:
+        raise missing[0]
+    return 0
+
+
+def _preview(args: argparse.Namespace, kind: type[DataSet], root: Path, options: dict[str, Any]) -> int:
+    from seqdis.bench.core.files import write_bytes
+    from seqdis.datasets.preview import contact_sheet
+
+    dataset = _opened(kind, root, args.source, _sizes(args), options)
+    out = args.out or Path(f"{args.dataset}-{args.source}.png")
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--out {out}: a contact sheet is a PNG; give a name that ends with .png.")
+    if not dataset.spec.may_show:
+        print(f"{dataset.spec.title} may not be published: keep {out} to yourself ({dataset.spec.licence}).",
+              file=sys.stderr)
+    write_bytes(out, contact_sheet(getattr(dataset, args.part), dataset.spec))
+    print(out)
+    return 0
+
+
+def _opened(kind: type[DataSet], root: Path, source: Any, sizes: tuple[int, ...], options: dict[str, Any]) -> DataSet:
+    for size in sizes[:-1]:
+        try:
+            return kind.open(root, source, size, **options)
+        except MissingDataError:
+            continue
+    return kind.open(root, source, sizes[-1], **options)
+
+
+class Progress:
+    """Shows a bar on a terminal, else a line each quarter. Called with (done, total, text)."""
+
+    def __init__(self) -> None:
+        self.was_used = False
+        self._bar: Any = None
+        self._task: Any = None
+        self._quarter = (-1, "")
+
+    def __enter__(self) -> Progress:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+                            TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        self.was_used = True
+        if self._bar is not None:
+            if self._task is None:
+                self._task = self._bar.add_task(text, total=total)
+            self._bar.update(self._task, completed=done, total=total, description=text)
+            return
+        quarter = (4 * done // max(total, 1), text.partition(":")[0])
+        if quarter != self._quarter:
+            self._quarter = quarter
+            print(f"{text} ({done}/{total})", file=sys.stderr, flush=True)
