@@ -92,11 +92,13 @@ class Collection:
         entries: in the order of their paths.
         about: what the footer of a setting prints: its data, judge and protocol as recorded.
         problems: one sentence for each file that could not be read.
+        configs: digest -> resolved config.
     """
 
     entries: list[Entry] = dataclasses.field(default_factory=list)
     about: dict[Setting, dict[str, Any]] = dataclasses.field(default_factory=dict)
     problems: list[str] = dataclasses.field(default_factory=list)
+    configs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
 
 # Finding --------------------------------------------------------------------------------------------------------
@@ -254,13 +256,15 @@ class Loader:
 
     def _config(self, raw: bytes, config: dict[str, Any]) -> tuple[str, int]:
         if raw not in self._configs:
-            self._configs[raw] = describe_config(config)
+            self._configs[raw] = described = describe_config(config)
+            self.collection.configs.setdefault(described[0], config)
         return self._configs[raw]
 
     def _entry(self, path: str, record: dict[str, Any]) -> Entry:
         cell, training, code = record["cell"], record["training"] or {}, record["code"] or {}
         protocol, environment = record["protocol"] or {}, record["environment"] or {}
         config, batch_size = record.get("config digest") or describe_config(record["config"])
+        self.collection.configs.setdefault(config, record["config"])
         setting = self._setting(record, cell, protocol, code)
         names, values = flatten(record)
         return Entry(

@@ -82,7 +82,9 @@ def _metrics(rng: random.Random, data: dict[str, Any], acc: float, draws: int, p
                 "probes": {"phone": {"dynamic": 0.4 + acc / 10, "static": 0.12, "chance": 0.1}}}
     if protocol == "generator":
         kept = data["headline"][1]
-        classes = next(len(f["classes"]) for f in data["factors"] if f["name"] == kept)
+        classes = next((len(f["classes"]) for f in data["factors"] if f["name"] == kept), 0)
+        if not classes:
+            return {"generator": {"consistency": {"fix_static": {kept: {"acc_consistency": acc, "h_y": 3.5}}}}}
         return {"generator": {
             "matched": {"n_clips": data["splits"]["test"],
                         "draws": [{kept: make_scores(rng, classes, acc)} for _ in range(draws)]},

@@ -1,0 +1,387 @@
+"""Tables as terminal text, Markdown, LaTeX, CSV, JSON and parquet. The same table gives the same bytes.
+
+Every string comes from a record or a file that anyone may have written, so each format escapes all of them, drops
+control characters and cuts what is too long.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import re
+import unicodedata
+from typing import Any
+
+from seqdis.bench.core.errors import UserError
+from seqdis.bench.layout import DASH, Cell, Column, Document, Row, Section, Table, number, shown
+
+FORMATS = ("terminal", "markdown", "latex", "csv", "json", "parquet")
+SUFFIXES = {".txt": "terminal", ".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json", ".parquet": "parquet"}
+_LABEL = 28  # columns of the terminal that labels may claim before they are folded
+LONGEST = 80
+"""Characters of a label; notes may have ten times as many."""
+
+
+def clean(text: str, longest: int = LONGEST) -> str:
+    """Text on one line without control, format or private characters, cut to `longest` characters."""
+    kept = "".join(" " if char.isspace() else char for char in text[:longest * 4]
+                   if char.isspace() or unicodedata.category(char)[0] != "C")
+    kept = " ".join(kept.split())
+    return kept if len(kept) <= longest else kept[:longest - 1] + "…"
+
+
+def _note(text: str) -> str:
+    return clean(text, LONGEST * 10)
+
+
+# Terminal -------------------------------------------------------------------------------------------------------
+
+
+def terminal(document: Document, *, width: int = 80, everything: bool = False, color: bool = False) -> str:
+    """Plain or coloured text. Columns that do not fit are left out by priority and named, unless all are asked for."""
+    from rich.console import Console
+    from rich.text import Text
+
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=10_000 if everything else width, force_terminal=color, no_color=not color,
+                      highlight=False, markup=False, emoji=False, legacy_windows=False,
+                      color_system="standard" if color else None)
+    for table in document.tables:
+        console.print(Text(clean(table.title, 200), style="bold"))
+        hidden: list[str] = []
+        for panel, title in enumerate(table.panels):
+            columns, gap = shown(table, panel, everything=True), 2
+            if not columns:
+                continue
+            if not everything:
+                columns, gap, dropped = _fitting(table, columns, width)
+                hidden += [text for text in dropped if text not in hidden]
+            if title:
+                console.print(Text(clean(title, 200), style="italic"))
+            console.print(_rich(table, columns, gap, color))
+        for mark, text in table.footnotes.items():
+            console.print(Text(f"{mark} {_note(text)}"))
+        for text in table.notes:
+            console.print(Text(_note(text), style="dim"))
+        if hidden:
+            console.print(Text(f"Not shown at this width: {'; '.join(hidden)} (--wide shows all).", style="dim"))
+        console.print()
+    for text in document.notes:
+        console.print(Text(_note(text)))
+    return "\n".join(line.rstrip() for line in buffer.getvalue().split("\n"))
+
+
+def _marked(text: str, marks: tuple[str, ...]) -> str:
+    return text + "".join(f"[{mark}]" if mark.isalnum() else mark for mark in marks)
+
+
+def _plain(cell: Cell, column: Column, color: bool = True) -> str:
+    text = clean(number(cell, column, plus_minus="±"))
+    return _marked(text + "*" if cell.bold and not color else text, cell.marks)
+
+
+def _fitting(table: Table, columns: list[Column], width: int) -> tuple[list[Column], int, list[str]]:
+    """The columns that fit, the blanks between them, and what is left out.
+
+    First go the extra columns, then deviations of all but the first score, then one blank, then the other optional
+    columns.
+    """
+    from rich.cells import cell_len
+
+    label = max([cell_len(_marked(clean(row.label), row.marks)) for row in table.rows] + [len(table.label)])
+    kept, gap = list(columns), 2
+
+    def too_wide() -> bool:
+        sizes = [max([*(cell_len(_plain(row.cell(column.key), column, color=False)) for row in table.rows),
+                      cell_len(column.heading), cell_len(column.unit)]) for column in kept]
+        return sum(sizes) + len(sizes) * gap + min(label, _LABEL) > width
+
+    def drop(least: int) -> None:
+        while too_wide() and any(column.optional >= least for column in kept):
+            worst = max(column.optional for column in kept)
+            kept.remove([column for column in kept if column.optional == worst][-1])
+
+    hidden = []
+    drop(2)
+    brief = [column for column in kept if column.better][1:]
+    if too_wide() and any(row.cell(column.key).std is not None for row in table.rows for column in brief):
+        kept[:] = [dataclasses.replace(column, deviation=False) if column in brief else column for column in kept]
+        hidden.append("deviations but of the first score")
+    gap = 1 if too_wide() else 2
+    drop(1)
+    keys = {column.key for column in kept}
+    return kept, gap, [column.title for column in columns if column.key not in keys] + hidden
+
+
+def _rich(table: Table, columns: list[Column], gap: int, color: bool) -> Any:
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    # The box itself puts one blank between columns.
+    grid = RichTable(box=box.SIMPLE_HEAD, padding=(0, gap - 1, 0, 0), pad_edge=False, show_edge=False)
+    widths = [len(_marked(clean(row.label), row.marks)) for row in table.rows]
+    grid.add_column(Text(table.label), overflow="fold", min_width=min(max(widths, default=1), _LABEL))
+    for column in columns:
+        heading = f"{column.heading}\n{column.unit}" if column.unit else column.heading
+        grid.add_column(Text(heading), justify="right", no_wrap=True)
+    for position, section in enumerate(table.sections):
+        if position:
+            grid.add_section()
+        if section.title:
+            grid.add_row(Text(clean(section.title), style="italic"))
+        for row in section.rows:
+            grid.add_row(
+                Text(_marked(clean(row.label), row.marks)),
+                *(Text(_plain(row.cell(column.key), column, color), style="bold" if row.cell(column.key).bold else "")
+                  for column in columns))
+    return grid
+
+
+# Markdown -------------------------------------------------------------------------------------------------------
+
+
+def escape_markdown(text: str) -> str:
+    """Text that no Markdown renderer reads as markup, a link, a cell border or HTML."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # A bare address or handle would become a link by itself.
+    text = re.sub(r"(?i)\b(https?|ftp)://", r"\1&#58;//", text).replace("www.", "www&#46;").replace("@", "&#64;")
+    return re.sub(r"([\\`*_{}\[\]#!|~$])", r"\\\1", text)
+
+
+def markdown(document: Document, *, everything: bool = False) -> str:
+    """GitHub-flavoured Markdown."""
+    lines: list[str] = []
+    for table in document.tables:
+        lines += [f"### {escape_markdown(clean(table.title, 200))}", ""]
+        for panel, title in enumerate(table.panels):
+            columns = shown(table, panel, everything=everything)
+            if not columns:
+                continue
+            if title:
+                lines += [f"*{escape_markdown(clean(title, 200))}*", ""]
+            heads = [f"{column.heading} ({column.unit})" if column.unit else column.heading for column in columns]
+            lines.append("| " + " | ".join([table.label, *map(escape_markdown, heads)]) + " |")
+            lines.append("| --- |" + " ---: |" * len(columns))
+            for section in table.sections:
+                if section.title:
+                    lines.append(f"| *{escape_markdown(clean(section.title))}* |" + " |" * len(columns))
+                lines += [_markdown_row(row, columns) for row in section.rows]
+            lines.append("")
+        lines += [f"{_superscript(mark)} {escape_markdown(_note(text))}  " for mark, text in table.footnotes.items()]
+        lines += [""] * bool(table.footnotes)
+        lines += [line for text in table.notes for line in (escape_markdown(_note(text)), "")]
+    lines += [line for text in document.notes for line in (escape_markdown(_note(text)), "")]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _superscript(mark: str) -> str:
+    return f"<sup>{mark}</sup>"
+
+
+def _markdown_row(row: Row, columns: list[Column]) -> str:
+    cells = [escape_markdown(clean(row.label)) + "".join(map(_superscript, row.marks))]
+    for column in columns:
+        cell = row.cell(column.key)
+        text = escape_markdown(clean(number(cell, column)))
+        cells.append((f"**{text}**" if cell.bold else text) + "".join(map(_superscript, cell.marks)))
+    return "| " + " | ".join(cells) + " |"
+
+
+# LaTeX ----------------------------------------------------------------------------------------------------------
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "'": "'", "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$", "±": r"$\pm$", "×": r"$\times$", "–": "--", "—": "---", "…": r"\ldots{}", "†": r"\dag{}",
+    "‡": r"\ddag{}", "°": r"\textdegree{}", "·": r"$\cdot$", "≤": r"$\le$", "≥": r"$\ge$", "Δ": r"$\Delta$",
+    "−": "$-$", "γ": r"$\gamma$", "α": r"$\alpha$", "β": r"$\beta$", "“": "``", "”": "''", "’": "'", "‘": "`",
+    "§": r"\S{}", "*": r"\textasteriskcentered{}", "\"": r"\textquotedbl{}",
+}
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX prints and never runs; what its usual fonts lack is written as a code point."""
+    return "".join(_LATEX.get(char) or (char if " " <= char <= "~" else _accented(char)) for char in text)
+
+
+def _accented(char: str) -> str:
+    return char if "À" <= char <= "ÿ" and char not in "×÷" else f"[U+{ord(char):04X}]"
+
+
+def latex(document: Document, *, everything: bool = False) -> str:
+    """One floating table a block, for a document that uses booktabs (and textcomp, in an old LaTeX)."""
+    lines = [r"% \usepackage{booktabs}"]
+    for table in document.tables:
+        lines += [r"\begin{table}[t]", r"\centering", r"\small", r"\setlength{\tabcolsep}{4pt}",
+                  rf"\caption{{{escape_latex(clean(table.title, 200))}}}",
+                  rf"\label{{tab:{re.sub('[^a-z0-9]+', '-', _identity(table).lower()).strip('-')}}}"]
+        for panel, title in enumerate(table.panels):
+            columns = shown(table, panel, everything=everything)
+            if columns:
+                lines += _tabular(table, columns, title)
+        foot = [rf"\textsuperscript{{{escape_latex(mark)}}}~{escape_latex(_note(text))}"
+                for mark, text in table.footnotes.items()] + [escape_latex(_note(text)) for text in table.notes]
+        if foot:
+            lines += [r"\par\smallskip", r"\begin{minipage}{\linewidth}\footnotesize",
+                      "\\par\n".join(foot), r"\end{minipage}"]
+        lines += [r"\end{table}", ""]
+    lines += [f"% {escape_latex(_note(text))}" for text in document.notes]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _identity(table: Table) -> str:
+    return "-".join([table.name, *(str(table.about.get(key, "")) for key in ("dataset", "source", "preset", "block"))])
+
+
+def _tabular(table: Table, columns: list[Column], title: str) -> list[str]:
+    lines = [rf"\par\smallskip\textit{{{escape_latex(clean(title, 200))}}}\par\smallskip"] if title else []
+    lines += [rf"\begin{{tabular}}{{l{'r' * len(columns)}}}", r"\toprule"]
+    heads = [f"{column.heading} ({column.unit})" if column.unit else column.heading for column in columns]
+    lines += [" & ".join([escape_latex(table.label), *map(escape_latex, heads)]) + r" \\", r"\midrule"]
+    for position, section in enumerate(table.sections):
+        if position:
+            lines.append(r"\midrule")
+        if section.title:
+            lines.append(rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\textit{{{escape_latex(clean(section.title))}}}}} \\")
+        for row in section.rows:
+            cells = [escape_latex(clean(row.label)) + _raised(row.marks)]
+            for column in columns:
+                cell = row.cell(column.key)
+                text = escape_latex(clean(number(cell, column)))
+                cells.append((rf"\textbf{{{text}}}" if cell.bold else text) + _raised(cell.marks))
+            lines.append(" & ".join(cells) + r" \\")
+    return [*lines, r"\bottomrule", r"\end{tabular}"]
+
+
+def _raised(marks: tuple[str, ...]) -> str:
+    return rf"\textsuperscript{{{','.join(map(escape_latex, marks))}}}" if marks else ""
+
+
+# For machines ---------------------------------------------------------------------------------------------------
+
+
+def _about(table: Table, row: Row, section: Section) -> dict[str, Any]:
+    marks = {*row.marks, *(mark for cell in row.cells.values() for mark in cell.marks)}
+    return {"table": table.name, **table.about, **row.about, "label": row.label, "section": section.title,
+            "remarks": " ".join(f"{text}." if not text.endswith(".") else text
+                                for mark, text in table.footnotes.items() if mark in marks)}
+
+
+def csv_text(document: Document) -> str:
+    """One line a row, all tables below each other. Numbers in the record's units, at full precision."""
+    lines: list[dict[str, Any]] = []
+    for table in document.tables:
+        for section in table.sections:
+            for row in section.rows:
+                line = _about(table, row, section)
+                for column in table.columns:
+                    cell = row.cell(column.key)
+                    line[column.key] = cell.text if cell.mean is None else repr(cell.mean)
+                    if cell.n > 1 and cell.std is not None:
+                        line[f"{column.key}_std"] = repr(cell.std)
+                lines.append(line)
+    # What identifies a row comes first, then numbers in the order of the columns.
+    fields = list(dict.fromkeys(key for line in lines for key in line))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fields, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _harmless(value) for key, value in line.items()} for line in lines)
+    return buffer.getvalue()
+
+
+def _harmless(value: Any) -> Any:
+    """A text that a spreadsheet does not take for a formula."""
+    if not isinstance(value, str):
+        return value
+    text = _note(value)
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return text
+
+
+def json_text(document: Document) -> str:
+    """Everything that the table knows: means, deviations, intervals, values by seed, marks and notes."""
+    def cell(value: Cell) -> dict[str, Any]:
+        if value.mean is None:
+            return {"text": value.text} if value.text else {}
+        return {"mean": value.mean, "std": value.std, "n": value.n, "values": list(value.values),
+                "interval": None if value.interval is None else list(value.interval), "bold": value.bold,
+                "marks": list(value.marks)}
+
+    content = {
+        "table": document.name, "notes": document.notes,
+        "blocks": [{
+            "title": table.title, "about": table.about, "notes": table.notes, "footnotes": table.footnotes,
+            "columns": [{"key": column.key, "title": column.title, "better": column.better,
+                         "unit_shown": column.unit, "scale_shown": column.scale} for column in table.columns],
+            "rows": [{"label": row.label, "section": section.title, "marks": list(row.marks), **row.about,
+                      "cells": {key: cell(value) for key, value in row.cells.items() if cell(value)}}
+                     for section in table.sections for row in section.rows],
+        } for table in document.tables],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def parquet_bytes(document: Document) -> bytes:
+    """One row of the file for each number of each table: identity, `metric`, `mean`, `std`, `n`, `low`, `high`."""
+    import pyarrow
+    import pyarrow.parquet
+
+    keys: dict[str, None] = {}
+    lines = []
+    for table in document.tables:
+        for section in table.sections:
+            for row in section.rows:
+                about = _about(table, row, section)
+                keys.update(dict.fromkeys(about))
+                for column in table.columns:
+                    value = row.cell(column.key)
+                    if value.mean is not None:
+                        low, high = value.interval or (None, None)
+                        lines.append({**about, "metric": column.key, "mean": value.mean, "std": value.std,
+                                      "n": value.n, "low": low, "high": high})
+    numbers: list[Any] = [("mean", pyarrow.float64()), ("std", pyarrow.float64()), ("n", pyarrow.int64()),
+                          ("low", pyarrow.float64()), ("high", pyarrow.float64())]
+    schema = pyarrow.schema([*((key, _arrow_type(lines, key)) for key in keys), ("metric", pyarrow.string()), *numbers])
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(lines, schema), sink)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _arrow_type(lines: list[dict[str, Any]], key: str) -> Any:
+    import pyarrow
+
+    values = [line[key] for line in lines if line.get(key) is not None]
+    if values and all(isinstance(value, bool) for value in values):
+        return pyarrow.bool_()
+    return pyarrow.int64() if values and all(isinstance(value, int) for value in values) else pyarrow.string()
+
+
+def render(document: Document, kind: str, *, width: int = 80, everything: bool = False, color: bool = False) -> bytes:
+    """The document in one of FORMATS, as bytes (UTF-8 where it is text).
+
+    Raises:
+        UserError: an unknown format.
+    """
+    if kind == "terminal":
+        return terminal(document, width=width, everything=everything, color=color).encode()
+    if kind == "markdown":
+        return markdown(document, everything=everything).encode()
+    if kind == "latex":
+        return latex(document, everything=everything).encode()
+    if kind == "csv":
+        return csv_text(document).encode()
+    if kind == "json":
+        return json_text(document).encode()
+    if kind == "parquet":
+        return parquet_bytes(document)
+    raise UserError(f"unknown format {kind!r}; it is one of {', '.join(FORMATS)}.")
+
+
+__all__ = ["DASH", "FORMATS", "SUFFIXES", "clean", "escape_latex", "escape_markdown", "render"]
