@@ -136,8 +136,8 @@ def _one_thread() -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests that name `row` (and `data`) run on every method and variant (and kind of data)."""
-    if "row" in metafunc.fixturenames:
-        metafunc.parametrize("row", rows())
-    if "data" in metafunc.fixturenames:
-        metafunc.parametrize("data", [*SHAPES])
+    """Tests that name `each_row` (and `each_data`) run on every method and variant (and kind of data)."""
+    if "each_row" in metafunc.fixturenames:
+        metafunc.parametrize("each_row", rows())
+    if "each_data" in metafunc.fixturenames:
+        metafunc.parametrize("each_data", [*SHAPES])

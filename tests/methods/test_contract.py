@@ -1,0 +1,313 @@
+"""What every method must do, whatever it is: run over every method and variant and every kind of data.
+
+A row that cannot work on a kind of data must refuse it when it is built, with a ValueError that says why.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from seqdis.methods.base import Capabilities, Latents, Method, Needs, Shape
+
+# Rows that may refuse a kind of data, and a word of the reason.
+REFUSALS = {("rwae:weak", "audio"): "number of actions", ("mocogan:labels", "audio"): "label"}
+
+
+@pytest.fixture
+def built(kit: Any, each_row: str, each_data: str) -> tuple[Method, Shape]:
+    """A small model of the row for the data; the test is skipped where the row says that it cannot."""
+    shape = kit.shapes[each_data]
+    reason = REFUSALS.get((each_row, each_data))
+    if reason is None:
+        return kit.build(each_row, shape), shape
+    with pytest.raises(ValueError, match=reason) as refusal:
+        kit.build(each_row, shape)
+    pytest.skip(f"{each_row} refuses {each_data}: {refusal.value}")
+
+
+def encodes(method: Method) -> bool:
+    return type(method).capabilities(method.config).encodes
+
+
+def adversarial(method: Method) -> bool:
+    return len(method.players) > 1
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, Latents):
+        return torch.equal(a.static, b.static) and torch.equal(a.dynamic, b.dynamic)
+    return torch.equal(a, b)
+
+
+def state(method: Method) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in method.state_dict().items()}
+
+
+# What it says of itself -----------------------------------------------------------------------------------
+
+
+def test_it_names_its_paper_and_its_departures(kit: Any, each_row: str) -> None:
+    name, _, variant = each_row.partition(":")
+    method = kit.classes()[name]
+    module = inspect.getmodule(method)
+    assert module is not None
+    assert len(module.__doc__ or "") > 300
+    assert method.title
+    assert method.paper
+    assert method.variant_title(variant)
+    titles = [method.variant_title(other) for other in ("", *method.variants)]
+    assert len(titles) == len(set(titles))
+    assert inspect.getdoc(method.Config)
+
+
+def test_config_survives_json(kit: Any, each_row: str) -> None:
+    config = kit.config(each_row)
+    assert type(config).__dataclass_params__.frozen
+    fields = json.loads(json.dumps(dataclasses.asdict(config)))
+    assert type(config)(**fields) == config
+    assert {"lr", "static_dim", "dynamic_dim"} <= set(fields)
+
+
+def test_it_says_what_it_needs_and_can(kit: Any, each_row: str) -> None:
+    method = kit.classes()[each_row.partition(":")[0]]
+    config = kit.config(each_row)
+    assert isinstance(method.needs(config), Needs)
+    assert isinstance(method.capabilities(config), Capabilities)
+
+
+def test_its_file_imports_no_other_room(kit: Any, each_row: str) -> None:
+    seen, todo = set(), [Path(inspect.getfile(kit.classes()[each_row.partition(":")[0]]))]
+    while todo:
+        path = todo.pop()
+        seen.add(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else (
+                [f"{node.module}.{alias.name}" for alias in node.names] if isinstance(node, ast.ImportFrom) else [])
+            for name in names:
+                if not name.startswith("seqdis"):
+                    continue
+                assert name.split(".")[1] == "methods", f"{path.name} imports {name}"
+                parts = name.split(".")[2:]
+                folder = Path(inspect.getfile(Method)).parent
+                for depth in range(1, len(parts) + 1):
+                    file = folder.joinpath(*parts[:depth])
+                    for candidate in (file.with_suffix(".py"), file / "__init__.py"):
+                        if candidate.exists() and candidate not in seen:
+                            todo.append(candidate)
+
+
+# Training -------------------------------------------------------------------------------------------------
+
+
+def test_losses_are_finite_scalars(kit: Any, built: tuple[Method, Shape]) -> None:
+    method, shape = built
+    for size in (2, 6):
+        batch, ctx = kit.batch(shape, size), kit.context(shape)
+        method.on_epoch(ctx)
+        for player in method.players:
+            terms = method.loss(batch, player, ctx)
+            assert terms["total"].requires_grad
+            for name, value in terms.items():
+                assert value.shape == (), name
+                assert math.isfinite(value.item()), name
+
+
+def test_every_term_and_parameter_has_a_gradient(kit: Any, built: tuple[Method, Shape]) -> None:
+    """Every parameter of a player moves its total; no term that is minimised is a constant."""
+    method, shape = built
+    batch, ctx = kit.batch(shape), kit.context(shape)
+    method.on_epoch(ctx)
+    owned: set[int] = set()
+    for player in method.players:
+        parameters = method.player_parameters(player)
+        assert parameters, player
+        assert not owned & {id(p) for p in parameters}, "two players own one parameter"
+        owned |= {id(p) for p in parameters}
+        total = method.loss(batch, player, ctx)["total"]
+        names = {id(p): name for name, p in method.named_parameters()}
+        for p, grad in zip(parameters, torch.autograd.grad(total, parameters, allow_unused=True), strict=True):
+            assert grad is not None, f"{player}: nothing reaches {names[id(p)]}"
+            assert torch.isfinite(grad).all(), names[id(p)]
+    trainable = {id(p) for p in method.parameters() if p.requires_grad}
+    assert trainable == owned, "a parameter that no player trains"
+
+
+def test_twenty_steps_lower_the_loss_and_move_every_player(kit: Any, built: tuple[Method, Shape]) -> None:
+    method, shape = built
+    before = state(method)
+    history = kit.train(method, shape, 20, lr=2e-3)
+    assert all(math.isfinite(total) for step in history for total in step.values())
+    if not adversarial(method):
+        first, last = history[0]["model"], min(step["model"] for step in history[-3:])
+        assert last < first
+    after = dict(method.named_parameters())
+    names = {id(p): name for name, p in after.items()}
+    for player in method.players:
+        moved = [not torch.equal(p.detach(), before[names[id(p)]]) for p in method.player_parameters(player)]
+        assert sum(moved) > 0.9 * len(moved), player
+
+
+def test_same_seed_same_numbers(kit: Any, built: tuple[Method, Shape], each_row: str) -> None:
+    method, shape = built
+    again = kit.build(each_row, shape)
+    assert kit.train(method, shape, 3) == kit.train(again, shape, 3)
+    first, second = state(method), state(again)
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    other = kit.build(each_row, shape, seed=1)
+    assert any(not torch.equal(value, first[name]) for name, value in state(other).items())
+
+
+def test_it_draws_from_the_given_generator_only(kit: Any, built: tuple[Method, Shape]) -> None:
+    method, shape = built
+    before = torch.get_rng_state()
+    kit.train(method, shape, 2)
+    method.eval()
+    generator = torch.Generator().manual_seed(0)
+    method.sample_static(2, generator)
+    method.sample_dynamic(2, shape.n_frames, generator)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# Codes ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "n_frames"), [(1, 8), (3, 5), (5, 1)])
+def test_shapes(kit: Any, built: tuple[Method, Shape], size: int, n_frames: int) -> None:
+    method, shape = built
+    method.eval()
+    generator = torch.Generator().manual_seed(0)
+    static = method.sample_static(size, generator)
+    dynamic = method.sample_dynamic(size, n_frames, generator)
+    assert static.shape == (size, method.config.static_dim)
+    assert dynamic.dim() == 3
+    assert dynamic.shape[0] == size
+    if not encodes(method):
+        return
+    x = kit.batch(shape, size, n_frames=n_frames).x
+    latents = method.encode(x)
+    assert latents.static.shape == static.shape
+    assert latents.dynamic.shape[0] == size
+    assert latents.dynamic.shape[2] == dynamic.shape[2]
+    assert latents.dynamic.shape[1] in (1, n_frames)
+    drawn = method.encode(x, torch.Generator().manual_seed(0))
+    assert drawn.static.shape == static.shape
+    assert drawn.dynamic.shape == latents.dynamic.shape
+
+
+def test_decoding_gives_clips(kit: Any, built: tuple[Method, Shape]) -> None:
+    method, shape = built
+    method.eval()
+    generator = torch.Generator().manual_seed(0)
+    sampled = Latents(static=method.sample_static(3, generator),
+                      dynamic=method.sample_dynamic(3, shape.n_frames, generator))
+    for latents in [sampled, *([method.encode(kit.batch(shape, 3).x)] if encodes(method) else [])]:
+        clips = method.decode(latents)
+        assert clips.shape == (3, shape.n_frames, *shape.frame)
+        assert torch.isfinite(clips).all()
+        if shape.is_video:
+            assert clips.min() >= 0
+            assert clips.max() <= 1
+
+
+def test_samples_differ_and_repeat(built: tuple[Method, Shape]) -> None:
+    method, shape = built
+    method.eval()
+    for sample in (lambda g: method.sample_static(3, g), lambda g: method.sample_dynamic(3, shape.n_frames, g)):
+        first = sample(torch.Generator().manual_seed(0))
+        assert torch.equal(first, sample(torch.Generator().manual_seed(0)))
+        assert not torch.equal(first, sample(torch.Generator().manual_seed(1)))
+        assert not torch.equal(first[0], first[1])
+    generator = torch.Generator().manual_seed(0)
+    assert method.sample_dynamic(3, shape.n_frames, generator, means=True).shape == method.sample_dynamic(
+        3, shape.n_frames, generator).shape
+
+
+def test_evaluation_touches_no_state_and_no_neighbour(kit: Any, built: tuple[Method, Shape]) -> None:
+    """In eval mode nothing changes, and a clip's codes do not depend on what else is in the batch."""
+    method, shape = built
+    kit.train(method, shape, 2)
+    method.eval()
+    before = state(method)
+    if encodes(method):
+        x = kit.batch(shape, 4).x
+        together, alone = method.encode(x), method.encode(x[1:2])
+        torch.testing.assert_close(together.static[1:2], alone.static, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(together.dynamic[1:2], alone.dynamic, rtol=1e-3, atol=1e-4)
+        assert same(method.encode(x), together)
+        torch.testing.assert_close(method.decode(together)[1:2], method.decode(alone), rtol=1e-3, atol=1e-4)
+    generator = torch.Generator().manual_seed(0)
+    method.decode(Latents(static=method.sample_static(2, generator),
+                          dynamic=method.sample_dynamic(2, shape.n_frames, generator)))
+    after = state(method)
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_swapping_a_clip_with_itself_is_reconstruction(kit: Any, built: tuple[Method, Shape]) -> None:
+    method, shape = built
+    method.eval()
+    if not encodes(method):
+        pytest.skip("it has no encoder")
+    latents = method.encode(kit.batch(shape, 3).x)
+    whole = method.decode(latents)
+    swapped = Latents(static=latents.static.clone(), dynamic=latents.dynamic.clone())
+    assert torch.equal(method.decode(swapped), whole)
+    order = torch.tensor([2, 0, 1])
+    torch.testing.assert_close(method.decode(latents[order]), whole[order], rtol=1e-3, atol=1e-5)
+
+
+def test_change_of_the_static_code_under_shuffles_is_a_number(
+        kit: Any, built: tuple[Method, Shape], each_row: str, each_data: str,
+        record_property: pytest.RecordProperty) -> None:
+    """Reported, not required: how far shuffled frames move the static code, over the distance between clips."""
+    method, shape = built
+    if not encodes(method):
+        pytest.skip("it has no encoder")
+    kit.train(method, shape, 10)
+    method.eval()
+    batch = kit.batch(shape, 6)
+    rows = torch.arange(6)[:, None]
+    static, shuffled = method.encode(batch.x).static, method.encode(batch.x[rows, batch.content_view]).static
+    spread = torch.pdist(static).mean() + 1e-12
+    change = ((static - shuffled).norm(dim=1).mean() / spread).item()
+    record_property(f"static change of {each_row} on {each_data}", change)
+    assert math.isfinite(change)
+    torch.testing.assert_close(method.encode(batch.x[rows, torch.arange(batch.x.shape[1])]).static, static)
+
+
+def test_pooling_gives_one_vector_a_sequence(kit: Any, built: tuple[Method, Shape]) -> None:
+    method, shape = built
+    if not encodes(method):
+        pytest.skip("it has no encoder")
+    latents = method.eval().encode(kit.batch(shape, 5).x)
+    static, dynamic = method.pool(latents)
+    assert static.shape == latents.static.shape[1:]
+    assert dynamic.shape == latents.dynamic.shape[2:]
+
+
+def test_checkpoint_round_trip(kit: Any, built: tuple[Method, Shape], each_row: str, tmp_path: Path) -> None:
+    """Saved as safetensors and loaded into a model of another seed, it gives the same codes and clips."""
+    method, shape = built
+    kit.train(method, shape, 2)
+    save_file({name: value.contiguous().clone() for name, value in method.state_dict().items()}, tmp_path / "m")
+    other = kit.build(each_row, shape, seed=5)
+    other.load_state_dict(load_file(tmp_path / "m"))
+    method.eval(), other.eval()
+    outputs = []
+    for model in (method, other):
+        generator = torch.Generator().manual_seed(0)
+        latents = Latents(static=model.sample_static(3, generator),
+                          dynamic=model.sample_dynamic(3, shape.n_frames, generator))
+        codes = [model.encode(kit.batch(shape, 3).x)] if encodes(model) else []
+        outputs.append([latents, model.decode(latents), *codes])
+    assert all(same(a, b) for a, b in zip(*outputs, strict=True))
