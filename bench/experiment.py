@@ -25,7 +25,7 @@ from seqdis.bench.core.seeds import derive
 from seqdis.bench.energy import EnergyMeter
 from seqdis.bench.presets import TrainingConfig
 from seqdis.bench.provenance import code_version
-from seqdis.bench.store import ATTEMPTS, CHECKPOINT, CLIPS, CONFIG, ERROR, PROGRESS
+from seqdis.bench.store import CHECKPOINT, CLIPS, CONFIG, ERROR, PROGRESS
 from seqdis.bench.trainer import Diverged, Interrupted, Progress, State, Trainer
 from seqdis.datasets.base import DataSet, Split, data_root
 from seqdis.judges import protocol
@@ -34,9 +34,6 @@ from seqdis.judges.judge import Judge, load_judge
 from seqdis.methods.base import Method, Shape, SignalShape
 
 DONE, FAILED, WAITING, INTERRUPTED = 0, 1, 3, 75  # exit codes of `bench cell`; 75 is EX_TEMPFAIL: start me again
-
-
-MAX_STUCK = 5
 
 
 class NotApplicable(Exception):
@@ -92,37 +89,15 @@ def run_cell(folder: Path, *, device: str = "auto", data_dir: Path | None = None
         with Lease(folder) as lease:
             if (folder / records.NAME).exists():
                 return DONE
-            lease.attempt = _count_attempt(folder)
             return _attempt(folder, config, lease, stop, report, pick_device(device), data_dir or data_root())
     except LeaseHeld as held:
         print(f"{held}; nothing to do here", flush=True)
         return DONE
 
 
-def _count_attempt(folder: Path) -> int:
-    """Counts this start of the cell.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
-    path = folder / ATTEMPTS
-    before: dict[str, Any] = read_json(path) if path.exists() else {"count": 0, "stuck": 0, "checkpoint": None}
-    checkpoint = folder / CHECKPOINT
-    stamp = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
-    stuck = before["stuck"] + 1 if before["count"] and stamp == before["checkpoint"] else 0
-    write_json(path, {"count": before["count"] + 1, "stuck": stuck, "checkpoint": stamp})
-    return int(before["count"]) + 1
-
-
-def _refuse_endless_loop(folder: Path) -> None:
-    if read_json(folder / ATTEMPTS)["stuck"] >= MAX_STUCK:
-        raise UserError(f"{MAX_STUCK} starts in a row died without progress; look at its log, then use 'bench retry'.")
-
-
 def _attempt(folder: Path, config: dict[str, Any], lease: Lease, stop: StopFlag, report: Progress,
              device: torch.device, root: Path) -> int:
     try:
-        _refuse_endless_loop(folder)
         record = Experiment(config, folder=folder, device=device, root=root, report=report,
                             should_stop=lambda: stop() or lease.lost).record()
     except Interrupted as interrupted:
@@ -148,7 +123,7 @@ def _attempt(folder: Path, config: dict[str, Any], lease: Lease, stop: StopFlag,
         return DONE
     if not records.write_record(folder, record):
         print("another process has published this cell's record; it stays", flush=True)
-    for name in (ERROR, CHECKPOINT, ATTEMPTS):
+    for name in (ERROR, CHECKPOINT):
         (folder / name).unlink(missing_ok=True)
     report({"phase": "done"})
     return DONE

@@ -5,7 +5,7 @@
                           progress.json           where it stands, rewritten while it runs
                           checkpoint.safetensors  what it resumes from; removed once the record is there
                           log.txt                 what it printed, all attempts
-                          attempts.json           how often it was started, and whether that moved anything
+                          attempts.jsonl          a line for each time it was started (see `core.lease`)
                           lease.json              who is at work on it (see `core.lease`)
                           error.json              why it failed; `bench retry` clears it
                           clips.safetensors       a few reconstructions and swaps, for figures and pages
@@ -24,7 +24,7 @@ from seqdis.bench.records import NAME as RECORD
 
 CONFIG, PROGRESS, LOG, ERROR = "config.json", "progress.json", "log.txt", "error.json"
 CHECKPOINT = "checkpoint.safetensors"
-CLIPS, LEASE, ATTEMPTS = "clips.safetensors", "lease.json", "attempts.json"
+CLIPS, LEASE = "clips.safetensors", "lease.json"
 
 
 class Store:
