@@ -86,6 +86,7 @@ class Spec:
         frame: (C, H, W) or (F,).
         n_frames: T.
         joints: factors that are also scored together.
+        frame_factors: factors labelled frame by frame, such as phones: `frame_labels[name]` (N, T) of fixed splits.
         headline: ("fix_dynamic" | "fix_static" | "verification", factor or joint): what the comparison table scores.
         split_rule: how train, validation and test were separated, in one sentence.
         revision: changes whenever a pixel, feature, label or split changes.
@@ -110,6 +111,7 @@ class Spec:
     augment: AugmentPolicy = AugmentPolicy()
     signal: Signal | None = None
     joints: tuple[Joint, ...] = ()
+    frame_factors: tuple[Factor, ...] = ()
     may_show: bool = True
     attribution: str = ""
 

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.seeds import derive
-from seqdis.datasets.base import DataSet, Split
+from seqdis.datasets.base import DataSet, Spec, Split
 from seqdis.judges import trials as pairs
 from seqdis.judges.metrics import equal_error_rate
 from seqdis.judges.probes import frame_probe, linear_probe
@@ -132,7 +132,8 @@ def score(vectors: Vectors, trials: Trials, options: dict[str, Any] | None = Non
     return found | {"options": {"score": "cosine", **(options or {}), "resamples": n_resamples}}
 
 
-def selection_score(method: Any, split: Split, device: torch.device | str) -> dict[str, float]:
+def selection_verification(method: Any, split: Split, spec: Spec, config: Any, device: torch.device | str
+                           ) -> dict[str, float]:
     """What the checkpoint is chosen by, on validation utterances: the EER gap, motion counted up to one half.
 
     Raises:
@@ -258,7 +259,7 @@ def _probes(dataset: DataSet, train_split: Split, train: Codes, test: Codes, see
     rng = np.random.default_rng(seed)
     rows = _whole_utterances(train_split, MAX_TRAIN, seed)
     found = {}
-    for factor in getattr(dataset.spec, "frame_factors", ()):
+    for factor in dataset.spec.frame_factors:
         parts = [(codes.latents.static.numpy(), codes.latents.dynamic.numpy(), labels.cpu().numpy())
                  for codes, labels in ((train, train_split.frame_labels[factor.name][rows]),  # type: ignore[attr-defined]
                                        (test, dataset.test.frame_labels[factor.name]))]  # type: ignore[attr-defined]

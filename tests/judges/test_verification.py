@@ -170,15 +170,20 @@ def corpus(n_speakers: int, n_utterances: int, seed: int) -> Split:
     voice = torch.randn(n_speakers, 6, generator=generator)[speaker]
     x = torch.cat([voice[:, None].expand(n, 20, 6), torch.eye(8)[phone]], -1)
     x = x + 0.2 * torch.randn(x.shape, generator=generator)
-    split = Split(x.half(), {"speaker": speaker}, speaker,
-                  sequence=torch.arange(n_speakers * n_utterances).repeat_interleave(n_segments))
+    split = Split(
+        x.half(),
+        {"speaker": speaker},
+        speaker,
+        sequence=torch.arange(n_speakers * n_utterances).repeat_interleave(n_segments),
+    )
     split.frame_labels = {"phone": phone}  # type: ignore[attr-defined]
     return split
 
 
 def fake_dataset() -> types.SimpleNamespace:
-    spec = types.SimpleNamespace(frame_factors=(Factor(name="phone", classes=tuple("abcdefgh"), role="dynamic"),),
-                                 by_role=lambda role: ())
+    spec = types.SimpleNamespace(
+        frame_factors=(Factor(name="phone", classes=tuple("abcdefgh"), role="dynamic"),), by_role=lambda role: ()
+    )
     return types.SimpleNamespace(spec=spec, train=corpus(16, 4, 0), test=corpus(8, 4, 1))
 
 
@@ -196,15 +201,18 @@ def test_evaluate_finds_what_an_ideal_code_holds() -> None:
     low, high = utterance["gap_ci"]
     assert low <= utterance["gap"] <= high
     assert {"segment", "utterance:concat-z", "utterance:sampled-z", "utterance:center=train-mean"} <= set(
-        found["verification"])
+        found["verification"]
+    )
     assert found["probes"]["phone"]["dynamic"] > 0.95
     assert found["probes"]["phone"]["static"] < 0.3
 
 
 def test_same_seed_gives_the_same_numbers() -> None:
     method = Splitter(NoConfig(), None).eval()  # type: ignore[arg-type]
-    first, second = (verification.evaluate_verification(method, fake_dataset(), types.SimpleNamespace(seed=3), "cpu")  # type: ignore[arg-type]
-                     for _ in range(2))
+    first, second = (
+        verification.evaluate_verification(method, fake_dataset(), types.SimpleNamespace(seed=3), "cpu")  # type: ignore[arg-type]
+        for _ in range(2)
+    )
     assert first == second
 
 
@@ -222,7 +230,7 @@ def test_pooling_is_the_methods_own_and_order_does_not_matter() -> None:
 def test_one_speaker_only_is_refused() -> None:
     method = Splitter(NoConfig(), None).eval()  # type: ignore[arg-type]
     with pytest.raises(UserError, match="two speakers"):
-        verification.selection_score(method, corpus(1, 4, 0), "cpu")
+        verification.selection_verification(method, corpus(1, 4, 0), None, None, "cpu")  # type: ignore[arg-type]
 
 
 def test_discriminants_need_enough_speakers() -> None:
@@ -231,8 +239,9 @@ def test_discriminants_need_enough_speakers() -> None:
     def of(n_speakers: int) -> verification.Vectors:
         speaker = np.repeat(np.arange(n_speakers), 6)
         centre = 3 * rng.normal(size=(n_speakers, 20))
-        return verification.Vectors(centre[speaker] + rng.normal(size=(len(speaker), 20)),
-                                    rng.normal(size=(len(speaker), 20)), speaker)
+        return verification.Vectors(
+            centre[speaker] + rng.normal(size=(len(speaker), 20)), rng.normal(size=(len(speaker), 20)), speaker
+        )
 
     assert verification._discriminants(of(5), of(8), 12) is None
     found = verification._discriminants(of(5), of(30), 12)
