@@ -288,9 +288,10 @@ def tile(clip: Array, frame: int | None, limits: tuple[float, float], max_frames
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """A grid as one image, with where its rows, columns and header tiles lie in pixels."""
+    """A grid as one image, with where it is covered, and where its rows, columns and header tiles lie in pixels."""
 
     image: Array
+    covered: Array
     row_centres: list[float]
     column_centres: list[float]
     headers: list[tuple[float, float, float, float]]
@@ -311,15 +312,17 @@ def layout(grid: Grid, frame: int | None, limits: tuple[float, float], max_frame
         for row in range(len(tiles))
     ]
     image = np.full((tops[-1] + height, lefts[-1] + width, 3), 255, np.uint8)
+    covered = np.zeros(image.shape[:2], bool)
     headers = []
     for row, (top, images) in enumerate(zip(tops, tiles, strict=True)):
         for column, (left, pixels) in enumerate(zip(lefts, images, strict=False)):
             if pixels is None:
                 continue
             image[top : top + height, left : left + width] = pixels
+            covered[top : top + height, left : left + width] = True
             if row < grid.header_rows or column < grid.header_columns:
                 headers.append((left - 1.0, top - 1.0, width + 1.0, height + 1.0))
-    return Layout(image, [top + height / 2 for top in tops], [left + width / 2 for left in lefts], headers)
+    return Layout(image, covered, [top + height / 2 for top in tops], [left + width / 2 for left in lefts], headers)
 
 
 def draw_sheet(
