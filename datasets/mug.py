@@ -21,7 +21,8 @@ from seqdis.bench.core.seeds import derive
 from seqdis.datasets import mug_files as files
 from seqdis.datasets.base import AugmentPolicy, DataSet, Factor, Signal, Source, Spec, Split
 from seqdis.datasets.cache import CacheWriter, Progress, is_good, open_cache, preparing, writing_cache
-from seqdis.datasets.stored import SPLITS, StoredDataSet, halve, save_labels
+from seqdis.datasets.frames import halve
+from seqdis.datasets.stored import SPLITS, StoredDataSet, save_labels
 from seqdis.datasets.synthetic import mug as drawn
 
 REVISIONS: dict[Source, str] = {"real": "mug-1", "synthetic": drawn.REVISION}

@@ -22,7 +22,8 @@ from seqdis.bench.core.files import digest
 from seqdis.datasets import lpc
 from seqdis.datasets.base import AugmentPolicy, DataSet, Factor, Signal, Source, Spec, Split
 from seqdis.datasets.cache import Progress, is_good, open_cache, preparing, writing_cache
-from seqdis.datasets.stored import SPLITS, StoredDataSet, halve, save_labels, windows
+from seqdis.datasets.frames import halve
+from seqdis.datasets.stored import SPLITS, StoredDataSet, save_labels, windows
 from seqdis.datasets.synthetic import sprites as drawn
 
 ATTRIBUTES = ("skin", "pants", "tops", "hair")

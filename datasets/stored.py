@@ -140,9 +140,3 @@ def windows(split: Split, length: int) -> Split:
                  {name: repeat(label) for name, label in split.labels.items()}, repeat(split.identity),
                  sequence=repeat(torch.arange(n, device=split.x.device)),
                  signal=None if signal is None else signal.reshape(n * parts, length, signal.shape[-1]))
-
-
-def halve(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Frames (..., 64, 64) at half the side: the mean of each 2 x 2 block, rounded half up (sum + 2) // 4."""
-    rows = frames[..., 0::2, :].astype(np.uint16) + frames[..., 1::2, :]
-    return ((rows[..., 0::2] + rows[..., 1::2] + 2) >> 2).astype(np.uint8)
