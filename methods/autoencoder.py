@@ -35,7 +35,7 @@ from seqdis.methods.vae import reconstruction_error, with_total
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class AutoencoderConfig:
     """Settings of the controls; sizes as in `vae.VAEConfig`.
 
     Attributes:
@@ -61,14 +61,14 @@ class Autoencoder(Method):
 
     title = "Autoencoder"
     paper = "none: a control of the evaluation protocol"
-    Config = Config
+    Config = AutoencoderConfig
     variants: ClassVar[dict[str, dict[str, Any]]] = {
         "all-in-z": {"holds": "dynamic"},
         "all-in-s": {"holds": "static"},
     }
-    config: Config
+    config: AutoencoderConfig
 
-    def __init__(self, config: Config, shape: Shape) -> None:
+    def __init__(self, config: AutoencoderConfig, shape: Shape) -> None:
         super().__init__(config, shape)
         dynamic = config.holds == "dynamic"
         self.frame_encoder, self.frame_decoder = frame_nets(

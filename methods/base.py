@@ -168,7 +168,7 @@ class Method(nn.Module):
     paper: ClassVar[str]
     Config: ClassVar[type[Any]]
     variants: ClassVar[dict[str, dict[str, Any]]] = {}
-    players: tuple[str, ...] = ("model",)
+    players: ClassVar[tuple[str, ...]] = ("model",)
 
     # Categories in the dynamic code. With any, `sample_dynamic` also takes `category`, (n,) of them.
     n_categories: int = 0

@@ -46,7 +46,7 @@ from seqdis.methods.vae import SequentialVAE, VAEConfig, permute_frames, with_to
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(VAEConfig):
+class CDSVAEConfig(VAEConfig):
     """Settings of C-DSVAE; alpha is `kl_static_weight` and `kl_dynamic_weight`.
 
     Attributes:
@@ -67,13 +67,13 @@ class CDSVAE(SequentialVAE):
 
     title = "C-DSVAE"
     paper = "Bai, Wang and Gomes, Contrastively Disentangled Sequential Variational Autoencoder, NeurIPS 2021"
-    Config = Config
+    Config = CDSVAEConfig
     variants: ClassVar[dict[str, dict[str, Any]]] = {
         "no-content-aug": {"contrastive_static_weight": 0.0},
         "no-motion-aug": {"contrastive_dynamic_weight": 0.0},
         "gamma0": {"mi_cross_weight": 0.0},
     }
-    config: Config
+    config: CDSVAEConfig
 
     @classmethod
     def variant_title(cls, variant: str) -> str:

@@ -28,7 +28,7 @@ from seqdis.methods.vae import SequentialVAE, VAEConfig, with_total
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(VAEConfig):
+class DSVAEConfig(VAEConfig):
     """Settings of DSVAE.
 
     Attributes:
@@ -47,11 +47,11 @@ class DSVAE(SequentialVAE):
 
     title = "DSVAE"
     paper = "Li and Mandt, Disentangled Sequential Autoencoder, ICML 2018"
-    Config = Config
+    Config = DSVAEConfig
     variants: ClassVar[dict[str, dict[str, Any]]] = {
         "mws": {"mi_static_weight": 1.0, "mi_dynamic_weight": 1.0, "mi_cross_weight": 1.0},
     }
-    config: Config
+    config: DSVAEConfig
 
     @classmethod
     def variant_title(cls, variant: str) -> str:

@@ -43,7 +43,7 @@ from seqdis.methods.vae import Inference, SequentialVAE, VAEConfig, reconstructi
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(VAEConfig):
+class RWAEConfig(VAEConfig):
     """Settings of R-WAE; the KL weights of the shared model are not read.
 
     Attributes:
@@ -97,14 +97,14 @@ class RWAE(SequentialVAE):
 
     title = "R-WAE"
     paper = "Han, Min, Han, Li and Zhang, Disentangled Recurrent Wasserstein Autoencoder, ICLR 2021"
-    Config = Config
+    Config = RWAEConfig
     variants: ClassVar[dict[str, dict[str, Any]]] = {
         "gan": {"penalty": "gan", "static_penalty_weight": 10.0, "dynamic_penalty_weight": 10.0},
         "weak": {"weak": True},
     }
-    config: Config
+    config: RWAEConfig
 
-    def __init__(self, config: Config, shape: Shape) -> None:
+    def __init__(self, config: RWAEConfig, shape: Shape) -> None:
         if config.weak and not shape.n_motions:
             raise ValueError("weakly supervised R-WAE needs the number of actions and these data have none; "
                              "use rwae or rwae:gan")
@@ -117,7 +117,7 @@ class RWAE(SequentialVAE):
             self.action_lstm = nn.LSTM(config.dynamic_dim, hidden, batch_first=True)
             self.action_head = nn.Linear(hidden, self.n_actions)
         if config.penalty == "gan":
-            self.players = ("model", "critic")
+            self.players = ("model", "critic")  # type: ignore[misc]  # the base allows it
             self.static_critic = critic(config.static_dim, config.critic_dim, config.critic_layers)
             self.dynamic_critic = critic(config.dynamic_dim + hidden, config.critic_dim, config.critic_layers)
         self._fresh: tuple[int, Clouds] | None = None
@@ -216,7 +216,8 @@ class RWAE(SequentialVAE):
 
     def action_posterior(self, z: Tensor) -> Tensor:
         """q(a | z_1:T) as probabilities (B, A)."""
-        return self.action_head(self.action_lstm(z)[0][:, -1]).to(z.dtype).softmax(-1)
+        logits: Tensor = self.action_head(self.action_lstm(z)[0][:, -1])
+        return logits.to(z.dtype).softmax(-1)
 
     def draw_action(self, probabilities: Tensor, generator: torch.Generator | None) -> Tensor:
         """One-hot actions (B, A), drawn by straight-through Gumbel-softmax, or the most probable."""
@@ -225,7 +226,8 @@ class RWAE(SequentialVAE):
             uniform = torch.rand(logits.shape, generator=generator, device=logits.device, dtype=logits.dtype)
             logits = logits - torch.log(-torch.log(uniform.clamp(1e-6, 1 - 1e-6)))
         soft = (logits / self.config.temperature).softmax(-1)
-        hard = F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype)
+        # Not F.one_hot: it reads the classes back to the host to check them.
+        hard = torch.zeros_like(soft).scatter_(-1, soft.argmax(-1, keepdim=True), 1.0)
         return hard + soft - soft.detach()
 
     @staticmethod

@@ -39,7 +39,7 @@ from seqdis.methods.vae import SequentialVAE, VAEConfig, permute_frames, with_to
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(VAEConfig):
+class S3VAEConfig(VAEConfig):
     """Settings of S3VAE.
 
     Attributes:
@@ -64,11 +64,11 @@ class S3VAE(SequentialVAE):
     title = "S3VAE"
     paper = ("Zhu, Min, Kadav and Graf, S3VAE: Self-Supervised Sequential VAE for Representation Disentanglement "
              "and Data Generation, CVPR 2020")
-    Config = Config
+    Config = S3VAEConfig
     variants: ClassVar[dict[str, dict[str, Any]]] = {}
-    config: Config
+    config: S3VAEConfig
 
-    def __init__(self, config: Config, shape: Shape) -> None:
+    def __init__(self, config: S3VAEConfig, shape: Shape) -> None:
         super().__init__(config, shape)
         if not config.prediction_weight:
             return

@@ -180,12 +180,11 @@ class SequentialVAE(Method):
             content: (B, T, g) embeddings of a view whose static mean is wanted.
             motion: (B, T, g) embeddings of a view whose dynamic means are wanted.
         """
-        n = len(features)
         reads_states = self.dynamic_posterior.kind == "rnn_bilstm"
         views = {"own": features, "content": content, "motion": motion if reads_states else None}
         present = {name: view for name, view in views.items() if view is not None}
         stacked = self.static_posterior.states(torch.cat([*present.values()]))
-        states = dict(zip(present, stacked.split(n), strict=True))
+        states = dict(zip(present, stacked.chunk(len(present)), strict=True))
         summary = self.static_posterior.summary
         static = self.static_posterior.head(summary(states["own"]))
         dynamic, z, motion_mean = self._infer_dynamic(

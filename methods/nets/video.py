@@ -68,7 +68,7 @@ class FrameEncoder(nn.Module):
         for conv, norm in zip(self.convs[:-1], self.norms[:-1], strict=True):
             h = F.leaky_relu(norm(conv(h), update_statistics), 0.2, inplace=True)
         h = torch.tanh(self.norms[-1](self.convs[-1](h), update_statistics))
-        return h.flatten(1).unflatten(0, x.shape[:-3])
+        return h.reshape(*x.shape[:-3], -1)
 
 
 class FrameDecoder(nn.Module):
@@ -91,14 +91,14 @@ class FrameDecoder(nn.Module):
                  activation: Activation | None = None, output: Output = "sigmoid") -> None:
         super().__init__()
         channels = stage_channels(frame, width)[::-1]
-        first = [nn.ConvTranspose2d(in_dim, channels[0], 4, 1, 0)]
+        layers: list[nn.Module] = [nn.ConvTranspose2d(in_dim, channels[0], 4, 1, 0)]
         if kind == "transposed":
-            layers = [*first, *(nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in itertools.pairwise(channels))]
+            layers += [nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in itertools.pairwise(channels)]
             last: nn.Module = nn.ConvTranspose2d(channels[-1], frame[0], 4, 2, 1)
         elif kind == "upsample":
             channels = [*channels[:-1], 2 * width, width]
-            layers = [*first, *(nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(a, b, 3, 1, 1))
-                                for a, b in itertools.pairwise(channels))]
+            layers += [nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(a, b, 3, 1, 1))
+                       for a, b in itertools.pairwise(channels)]
             last = nn.Conv2d(width, frame[0], 1)
         else:
             raise ValueError(f"decoder must be 'transposed' or 'upsample'; got {kind!r}")
@@ -119,4 +119,4 @@ class FrameDecoder(nn.Module):
             h = torch.sigmoid(h)
         elif self.output == "tanh":
             h = torch.tanh(h)
-        return h.unflatten(0, code.shape[:-1])
+        return h.reshape(*code.shape[:-1], *h.shape[1:])

@@ -1,0 +1,109 @@
+"""A training step does only the counted minimum of work: counts of operations, never times.
+
+Hand counts, in multiply-adds times two: an encoder or decoder pass costs its forward, and twice that backward, less
+the gradient of the clip that nobody asks for. Full size is 64x64 frames at width 64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from seqdis.methods.base import Method, Shape, SignalShape
+
+SHAPE = Shape(frame=(3, 64, 64), n_frames=8, n_train=9000, n_sequences=9000, n_motions=9,
+              signal=SignalShape(dim=9, kind="multilabel"))
+ENCODER = [(3, 64, 32), (64, 128, 16), (128, 256, 8), (256, 512, 4), (512, 128, 1)]  # in, out, side of the output
+DECODER = [(288, 512, 1), (512, 256, 4), (256, 128, 8), (128, 64, 16), (64, 3, 32)]  # in, out, side of the input
+CLIPS = 2
+
+
+def cost(layers: list[tuple[int, int, int]]) -> list[float]:
+    """MF a frame of each 4x4 layer, forward."""
+    return [2 * 16 * a * b * side**2 / 1e6 for a, b, side in layers]
+
+
+def minimum(encoder_passes: int) -> float:
+    """MF a frame of a step with so many encoder passes and one decoder pass, forward and backward."""
+    encoder, decoder = cost(ENCODER), cost(DECODER)
+    return encoder_passes * (3 * sum(encoder) - encoder[0]) + 3 * sum(decoder)
+
+
+def full_size(kit: Any, row: str) -> Method:
+    name, _, variant = row.partition(":")
+    method = kit.classes()[name]
+    built: Method = method(method.Config(**method.variants.get(variant, {})), SHAPE)
+    return built
+
+
+def counted(kit: Any, method: Method) -> float:
+    """MF a frame of one step of every player."""
+    batch, ctx = kit.batch(SHAPE, CLIPS), kit.context(SHAPE)
+    with FlopCounterMode(display=False) as counter:
+        for player in method.players:
+            method.loss(batch, player, ctx)["total"].backward(inputs=method.player_parameters(player))
+    return counter.get_total_flops() / (CLIPS * SHAPE.n_frames) / 1e6
+
+
+def test_hand_counts_are_the_reference_ones() -> None:
+    assert minimum(1) == pytest.approx(1264, rel=0.01)
+    assert minimum(2) == pytest.approx(1886, rel=0.01)
+
+
+@pytest.mark.parametrize(("row", "encoder_passes"), [
+    ("dsvae", 1), ("dsvae:mws", 1), ("cdsvae", 2), ("cdsvae:no-content-aug", 2), ("cdsvae:no-motion-aug", 1),
+    ("s3vae", 1), ("rwae", 1), ("rwae:gan", 1), ("autoencoder:all-in-z", 1)])
+def test_flops_a_frame(kit: Any, row: str, encoder_passes: int) -> None:
+    assert counted(kit, full_size(kit, row)) == pytest.approx(minimum(encoder_passes), rel=0.05)
+
+
+def test_reconstructing_half_the_frames_halves_the_decoder(kit: Any) -> None:
+    cdsvae = kit.classes()["cdsvae"]
+    method = cdsvae(cdsvae.Config(recon_frames=4), SHAPE)
+    assert counted(kit, method) == pytest.approx(minimum(2) - 1.5 * sum(cost(DECODER)), rel=0.05)
+
+
+@pytest.mark.parametrize("row", ["dsvae:mws", "cdsvae", "s3vae", "rwae"])
+def test_recurrent_layers_and_densities_run_once(kit: Any, row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One call of each recurrent layer for all views and steps; one density of each code for all frames."""
+    from seqdis.methods import estimators
+
+    shape = kit.shapes["video32"]
+    method = kit.build(row, shape)
+    calls: dict[str, int] = {}
+    for name, module in method.named_modules():
+        if isinstance(module, torch.nn.RNNBase):
+            module.register_forward_hook(lambda *_, name=name: calls.__setitem__(name, calls.get(name, 0) + 1))
+    densities = []
+    density = estimators.pairwise_log_density
+    monkeypatch.setattr(estimators, "pairwise_log_density", lambda *args: densities.append(1) or density(*args))
+    method.loss(kit.batch(shape), "model", kit.context(shape))
+    assert calls == {"static_posterior.lstm": 1, "dynamic_posterior.rnn": 1, "prior.lstm": 1}
+    assert len(densities) == (0 if row == "rwae" else 2)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("row", ["dsvae:mws", "cdsvae", "s3vae", "rwae", "rwae:gan", "rwae:weak", "autoencoder"])
+def test_losses_read_no_value_back(kit: Any, row: str, precision: str) -> None:
+    """No host synchronisation: no operation that copies a value (`item`, a branch on it, `nonzero`) to the host."""
+    shape = kit.shapes["video32"]
+    method = kit.build(row, shape)
+    synced = []
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default,
+                        torch.ops.aten.nonzero.default):
+                synced.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    batch, ctx = kit.batch(shape), kit.context(shape)
+    with Watch(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        terms = [method.loss(batch, player, ctx) for player in method.players]
+    assert synced == []
+    for player, losses in zip(method.players, terms, strict=True):
+        assert torch.isfinite(losses["total"])
+        losses["total"].backward(inputs=method.player_parameters(player))
