@@ -5,15 +5,17 @@ A judge belongs to (data set, source, frame size, data revision). It is two file
 may be given away are shipped in `judges/weights/`; the others are trained by the user into `<data root>/judges/`.
 
 Card, version 1: schema, name (of the file), judge (default, second, ...), dataset, title, source, size, frame,
-n_frames, factors ({name: [classes, role]}), architecture, recipe, seed, data {revision, digest, clips, split_rule},
-accuracy and accuracy_blurred ({factor: fraction}, on the test clips as they are and blurred), joint ({joint: fraction
-of test clips on which every part is right}), n_test, parameters, steps, torch, weights (file name), bytes, sha256.
+n_frames, factors ({name: [classes, role]}), architecture, recipe, seed, data {revision, digest, clips, split_rule,
+identity}, accuracy and accuracy_blurred ({factor: fraction}, on the test clips as they are and blurred), joint
+({joint: fraction of test clips on which every part is right}), n_test, parameters, steps, torch, weights (file name),
+bytes, sha256.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -80,9 +82,17 @@ class Judge(nn.Module):
         return {factor: torch.cat([part[factor] for part in parts]) for factor in self.factors}
 
 
-def judged_factors(spec: Spec) -> Factors:
-    """What a judge of this data set has heads for: every labelled factor."""
-    return {factor.name: (factor.n_classes, factor.role) for factor in spec.factors}
+def judged_factors(dataset: DataSet) -> Factors:
+    """What a judge of these data has heads for: every factor with test classes that training clips show.
+
+    Where data are split by people, who it is cannot be judged on test clips, and nothing is scored on it.
+    """
+    found: Factors = {}
+    for factor in dataset.spec.factors:
+        seen, asked = (set(split.labels[factor.name].tolist()) for split in (dataset.train, dataset.test))
+        if seen & asked:
+            found[factor.name] = (factor.n_classes, factor.role)
+    return found
 
 
 def side(spec: Spec) -> int:
@@ -101,9 +111,15 @@ def train_command(spec: Spec, root: Path | None = None, name: str = "default") -
     words = ["bench judge train", spec.name, f"--source {spec.source}"]
     words += [f"--size {side(spec)}"] if side(spec) else []
     words += [f"--name {name}"] if name != "default" else []
+    words += ["--split subject"] if spec.identity == "subject" else []
     if root is not None and root.expanduser().resolve() != data_root().expanduser().resolve():
         words.append(f"--data-dir {root}")
     return " ".join(words)
+
+
+def trained_stem(spec: Spec, name: str = "default") -> str:
+    """File name of a user's judge: with the revision of its data, so that judges of two revisions live together."""
+    return f"{stem(spec, name)}@{re.sub(r'[^A-Za-z0-9._-]', '_', spec.revision)}"
 
 
 def shipped_folder() -> Path:
@@ -125,8 +141,8 @@ def find_card(spec: Spec, root: Path | None = None, name: str = "default") -> tu
     """
     command = train_command(spec, root, name)
     outdated = ""
-    for folder in (shipped_folder(), trained_folder(root)):
-        path = folder / f"{stem(spec, name)}.json"
+    shipped = shipped_folder() / f"{stem(spec, name)}.json"
+    for path in (shipped, *sorted(trained_folder(root).glob(f"{stem(spec, name)}@*.json"))):
         if not path.is_file():
             continue
         card = read_card(path, command)
@@ -237,7 +253,7 @@ def train_judge(
     from seqdis.judges.train import fit_judge
 
     folder = trained_folder(root)
-    with _alone(folder / f".{stem(dataset.spec, name)}.lock"):
+    with _alone(folder / f".{trained_stem(dataset.spec, name)}.lock"):
         if not again:
             try:
                 return load_judge(dataset.spec, root, name)
@@ -248,7 +264,7 @@ def train_judge(
                 if (shipped_folder() / f"{stem(dataset.spec, name)}.json").is_file():
                     raise
         judge = fit_judge(dataset, name=name, seed=seed, device=device, progress=progress, **options)
-        save_judge(judge, folder, stem(dataset.spec, name))
+        save_judge(judge, folder, trained_stem(dataset.spec, name))
     return judge
 
 

@@ -17,6 +17,7 @@ Methods without an encoder go to `generation.py`, speaker verification to `verif
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import math
 from collections.abc import Iterator
@@ -96,6 +97,7 @@ def evaluate(
             return _evaluate_verification(method, dataset, config, device)
         if judge is None:
             raise ValueError(f"{dataset.spec.name} is scored by a judge, and none was given")
+        dataset = _with_spec(dataset, judged_spec(dataset.spec, judge))
         if not _encodes(method):
             from seqdis.judges.generation import evaluate_generator
 
@@ -172,6 +174,7 @@ def selection_score(
             return _selection_verification(method, split, chosen, spec, config, device)
         if judge is None:
             raise ValueError(f"{spec.name} is scored by a judge, and none was given")
+        spec = judged_spec(spec, judge)
         if not _encodes(method):
             from seqdis.judges.generation import selection_generator
 
@@ -290,6 +293,19 @@ def subject_of(method: Any, split: Split, spec: Spec, config: EvaluationConfig, 
     if isinstance(method, HasSubject):
         return method.subject(split, device)
     return MethodSubject(method, split, spec, device, means=config.sample == "means", batch_size=config.batch_size)
+
+
+def judged_spec(spec: Spec, judge: Judge) -> Spec:
+    """The spec with the factors that the judge has heads for (all of them, but where test classes are new)."""
+    factors = tuple(factor for factor in spec.factors if factor.name in judge.factors)
+    joints = tuple(joint for joint in spec.joints if set(joint.factors) <= set(judge.factors))
+    return dataclasses.replace(spec, factors=factors, joints=joints)
+
+
+def _with_spec(dataset: DataSet, spec: Spec) -> DataSet:
+    changed = copy.copy(dataset)
+    changed.spec = spec
+    return changed
 
 
 def labels_of(split: Split, spec: Spec) -> Labels:

@@ -111,7 +111,7 @@ def fit_judge(
     spec = dataset.spec
     recipe = recipe or Recipe()
     architecture = architecture or default_architecture(spec, name)
-    factors = judged_factors(spec)
+    factors = judged_factors(dataset)
     if not factors:
         raise UserError(f"{spec.name} has no labelled factor for a judge to learn.")
     with torch.random.fork_rng(devices=[]):
@@ -143,6 +143,7 @@ def fit_judge(
             "digest": data_digest(dataset),
             "clips": len(dataset.train),
             "split_rule": spec.split_rule,
+            "identity": spec.identity,
         },
         "accuracy": clean,
         "joint": joint,
@@ -261,8 +262,9 @@ def accuracies(
         parts.append(judge.classify(blurred(x, blur) if blur and x.dim() == 5 else x))
     logits = {factor: torch.cat([part[factor] for part in parts]).cpu().numpy() for factor in judge.factors}
     labels = {factor: split.labels[factor].cpu().numpy() for factor in judge.factors}
+    joints = [joint for joint in spec.joints if set(joint.factors) <= set(judge.factors)]
     joint = {
         joint.name: metrics.joint_accuracy([logits[f] for f in joint.factors], [labels[f] for f in joint.factors])
-        for joint in spec.joints
+        for joint in joints
     }
     return {factor: metrics.accuracy(logits[factor], labels[factor]) for factor in judge.factors}, joint

@@ -16,7 +16,7 @@ from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.bench.core.files import file_digest
 from seqdis.datasets.base import DataSet, Factor, Spec, Split
 from seqdis.judges import judge as judges
-from seqdis.judges.judge import Judge, load_judge, save_judge, shipped_folder, stem, train_judge
+from seqdis.judges.judge import Judge, load_judge, save_judge, shipped_folder, train_judge, trained_stem
 from seqdis.judges.nets import ARCHITECTURES, Architecture, build
 from seqdis.judges.train import Recipe, accuracies, blurred, degrade, fit_judge
 
@@ -27,7 +27,7 @@ CARDS = sorted(shipped_folder().glob("*.json"))
 @pytest.fixture
 def root(tmp_path: Path, toy: DataSet, judge: Judge) -> Path:
     """A data root that holds the toy's judge."""
-    save_judge(judge, tmp_path / "judges", stem(toy.spec))
+    save_judge(judge, tmp_path / "judges", trained_stem(toy.spec))
     return tmp_path
 
 
@@ -244,7 +244,7 @@ def test_changed_weights_are_refused(root: Path, toy: DataSet, how: str) -> None
     ],
 )
 def test_changed_card_is_refused(root: Path, toy: DataSet, change: dict[str, Any] | None) -> None:
-    path = root / "judges" / "toy-synthetic-16.json"
+    path = root / "judges" / "toy-synthetic-16@toy-1.json"
     card = json.loads(path.read_text())
     path.write_text("{" if change is None else json.dumps(card | change))
     with pytest.raises(UserError):
@@ -311,3 +311,15 @@ def test_judge_of_real_sprites_is_as_good_as_its_card_says(tmp_path: Path) -> No
     found, _ = accuracies(loaded, sprites.test, sprites.spec)
     assert found == pytest.approx(loaded.card["accuracy"], abs=0.002)
     assert min(found.values()) >= 0.999
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
+def test_shipped_judge_is_of_the_data_that_this_version_makes(path: Path) -> None:
+    from seqdis.bench import catalog
+
+    card = judges.read_card(path, "")
+    kind = catalog.load_dataset(card["dataset"])
+    describe = getattr(kind, "describe", None) or kind._spec  # type: ignore[attr-defined]
+    spec = describe(card["source"], card["size"])
+    assert card["data"]["revision"] == spec.revision, "data changed: bench judge train --all-shipped"
+    assert judges.find_card(spec) == (path, card)

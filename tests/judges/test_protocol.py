@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Callable
@@ -324,3 +325,21 @@ def _close(found: Any, expected: Any) -> bool:
     if isinstance(found, str):
         return bool(found == expected)
     return bool(found == pytest.approx(expected, rel=1e-4, abs=1e-5))
+
+
+def test_factors_whose_test_classes_are_new_are_not_judged(toy: DataSet, recipe: Any, narrow: Any) -> None:
+    """As when data are split by people: who it is cannot be learnt, and the selection score does without."""
+    from seqdis.judges.train import fit_judge
+
+    strangers = copy.copy(toy)
+    strangers.train, strangers.test, strangers.validation = (
+        part.subset((part.labels["row"] == row).nonzero().flatten())
+        for part, row in ((toy.train, 0), (toy.test, 1), (toy.validation, 1))
+    )
+    found = fit_judge(strangers, recipe=dataclasses.replace(recipe, steps=2, check_every=2), architecture=narrow)
+    assert set(found.factors) == {"motion", "colour"}
+    scores = evaluate(Oracle(strangers.test, strangers.spec), strangers, found, EvaluationConfig(draws=1))
+    assert set(scores["real"]["factors"]) == {"motion", "colour"}
+    assert "score" in selection_score(
+        Oracle(strangers.validation, strangers.spec), strangers.validation, strangers.spec, found, CONFIG
+    )
