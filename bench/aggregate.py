@@ -22,8 +22,15 @@ from seqdis.bench.core.files import canonical_json, digest
 from seqdis.bench.records import MAX_BYTES, NAME, REQUIRED, SCHEMA
 
 SCORES = ("acc", "is", "h_y_given_x", "h_y")
-_COST = ("train_seconds", "evaluation_seconds", "sequences_per_second", "peak_memory_bytes", "gpu_memory_bytes",
-         "parameters", "energy_joules")
+_COST = (
+    "train_seconds",
+    "evaluation_seconds",
+    "sequences_per_second",
+    "peak_memory_bytes",
+    "gpu_memory_bytes",
+    "parameters",
+    "energy_joules",
+)
 _SHARED = (b"config", b"data", b"judge", b"protocol", b"code", b"environment", b"notes")
 _SKIPPED = (b"validation", b"losses")
 
@@ -215,8 +222,9 @@ class Loader:
             self.collection.problems.append(str(error))
             return
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            self.collection.problems.append(f"{path} is damaged ({type(error).__name__}: {error}); "
-                                            f"'bench validate {path}' says where.")
+            self.collection.problems.append(
+                f"{path} is damaged ({type(error).__name__}: {error}); 'bench validate {path}' says where."
+            )
             return
         self._keep(entry)
 
@@ -268,18 +276,32 @@ class Loader:
         setting = self._setting(record, cell, protocol, code)
         names, values = flatten(record)
         return Entry(
-            path=path, cell=str(cell["id"]), method=self._text(cell["method"]), variant=self._text(cell["variant"]),
-            seed=int(cell["seed"]), batch=int(cell.get("batch") or 0), status=self._text(record["status"]),
-            title=self._text(record["title"]), supervision=self._text(record["supervision"]),
-            signal=self._text(record.get("signal")), ranked=bool(record["ranked"]),
+            path=path,
+            cell=str(cell["id"]),
+            method=self._text(cell["method"]),
+            variant=self._text(cell["variant"]),
+            seed=int(cell["seed"]),
+            batch=int(cell.get("batch") or 0),
+            status=self._text(record["status"]),
+            title=self._text(record["title"]),
+            supervision=self._text(record["supervision"]),
+            signal=self._text(record.get("signal")),
+            ranked=bool(record["ranked"]),
             notes=tuple(self._text(note) for note in record["notes"]),
             overrides=tuple(f"{key}={value}" for key, value in sorted(cell["overrides"].items())),
-            complete=bool(training.get("complete", False)), steps=int(training.get("steps") or 0),
-            planned_steps=int(training.get("planned_steps") or 0), setting=setting,
-            protocol=self._text(protocol.get("name")), config=self._text(config), batch_size=batch_size,
-            device=self._text(environment.get("device")), commit=self._text(code.get("commit")),
-            dirty=bool(code.get("dirty")), reason=self._text((record.get("error") or {}).get("reason")),
-            names=self._layout(names), values=values,
+            complete=bool(training.get("complete", False)),
+            steps=int(training.get("steps") or 0),
+            planned_steps=int(training.get("planned_steps") or 0),
+            setting=setting,
+            protocol=self._text(protocol.get("name")),
+            config=self._text(config),
+            batch_size=batch_size,
+            device=self._text(environment.get("device")),
+            commit=self._text(code.get("commit")),
+            dirty=bool(code.get("dirty")),
+            reason=self._text((record.get("error") or {}).get("reason")),
+            names=self._layout(names),
+            values=values,
         )
 
     def _layout(self, names: list[str]) -> dict[str, int]:
@@ -288,15 +310,22 @@ class Loader:
             self._layouts[key] = {self._text(name): position for position, name in enumerate(key)}
         return self._layouts[key]
 
-    def _setting(self, record: dict[str, Any], cell: dict[str, Any], protocol: dict[str, Any],
-                 code: dict[str, Any]) -> Setting:
+    def _setting(
+        self, record: dict[str, Any], cell: dict[str, Any], protocol: dict[str, Any], code: dict[str, Any]
+    ) -> Setting:
         data, judge = record["data"] or {}, record["judge"] or {}
         setting = Setting(
-            dataset=self._text(cell["dataset"]), source=self._text(cell["source"]), size=int(cell["size"] or 0),
-            preset=self._text(cell["preset"]), revision=self._text(data.get("revision")),
-            digest=self._text(data.get("digest")), judge=self._text(judge.get("sha256")),
-            protocol=int(protocol.get("version") or 0), sample=self._text(protocol.get("sample")),
-            draws=int(protocol.get("draws") or 0), version=self._text(code.get("version")),
+            dataset=self._text(cell["dataset"]),
+            source=self._text(cell["source"]),
+            size=int(cell["size"] or 0),
+            preset=self._text(cell["preset"]),
+            revision=self._text(data.get("revision")),
+            digest=self._text(data.get("digest")),
+            judge=self._text(judge.get("sha256")),
+            protocol=int(protocol.get("version") or 0),
+            sample=self._text(protocol.get("sample")),
+            draws=int(protocol.get("draws") or 0),
+            version=self._text(code.get("version")),
         )
         if setting not in self._settings:
             self._settings[setting] = setting
@@ -314,9 +343,22 @@ class Loader:
             return
         error, cell = _object(raw), _object(config)["cell"]
         record = {
-            "status": "failed", "cell": {**cell, "id": os.path.basename(folder)}, "title": "", "supervision": "none",
-            "ranked": True, "notes": [], "config": {}, "data": {}, "judge": {}, "protocol": {}, "metrics": {},
-            "training": {}, "cost": {}, "environment": {}, "code": {}, "error": error,
+            "status": "failed",
+            "cell": {**cell, "id": os.path.basename(folder)},
+            "title": "",
+            "supervision": "none",
+            "ranked": True,
+            "notes": [],
+            "config": {},
+            "data": {},
+            "judge": {},
+            "protocol": {},
+            "metrics": {},
+            "training": {},
+            "cost": {},
+            "environment": {},
+            "code": {},
+            "error": error,
         }
         self._keep(self._entry(path, record))
 
@@ -340,6 +382,7 @@ def _without(raw: bytes, keys: tuple[bytes, ...]) -> bytes:
 
 def describe_config(config: dict[str, Any]) -> tuple[str, int]:
     """A digest of a resolved config, seeds left out, and its batch size (0 if it has none)."""
+
     def stripped(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: stripped(item) for key, item in value.items() if key != "seed"}

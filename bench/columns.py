@@ -73,8 +73,11 @@ def _headline(direction: str, factor: str) -> Source:
         if entry.protocol != "generator":
             return entry.get(f"{direction}/{factor}/acc")
         kind = _generator_kind(entry, factor)
-        return entry.get(f"generator/{kind}/{factor}/acc") if kind else entry.get(
-            f"consistency/{direction}/{factor}/acc_consistency")
+        return (
+            entry.get(f"generator/{kind}/{factor}/acc")
+            if kind
+            else entry.get(f"consistency/{direction}/{factor}/acc_consistency")
+        )
 
     return source
 
@@ -86,11 +89,10 @@ def _head_mean(prefix: str, heads: tuple[str, ...], score: str, *, is_headline: 
             if not is_headline:
                 return None
             kind = _generator_kind(entry, heads[0])
-            if not kind and score == "h_y":
-                return entry.get(f"consistency/{prefix}/{heads[0]}/h_y")
-            where = f"generator/{kind}"
+            where = f"generator/{kind}" if kind else f"consistency/{prefix}"
         values = [entry.get(f"{where}/{head}/{score}") for head in heads]
-        return None if None in values or not values else sum(value for value in values if value is not None) / len(values)
+        found = [value for value in values if value is not None]
+        return sum(found) / len(found) if found and len(found) == len(values) else None
 
     return source
 
@@ -135,30 +137,58 @@ def _judged(data: dict[str, Any], direction: str, factor: str) -> View:
     # The second panel: what must not survive, what else must, and what the judge can see at all.
     if drawn:
         columns.append(Column(key="leak", title="leak", better="down", panel=1, unit="%", scale=100))
-        columns.append(Column(key="sampled_entropy", title="diversity", better="up", unit="nats", digits=2, panel=1))
+        columns.append(Column(key="sampled_entropy", title="entropy", better="up", unit="nats", digits=2, panel=1))
         sources["leak"] = _head_mean(direction, drawn, "acc")
         sources["sampled_entropy"] = _head_mean(direction, drawn, "label_entropy")
         for position, name in enumerate(drawn):
-            columns.append(Column(key=f"other_{name}", title=name, better="up", panel=1, optional=1 if position < 4 else 2,
-                                  unit="%", scale=100))
+            columns.append(
+                Column(
+                    key=f"other_{name}",
+                    title=name,
+                    better="up",
+                    panel=1,
+                    optional=1 if position < 4 else 2,
+                    unit="%",
+                    scale=100,
+                )
+            )
             sources[f"other_{name}"] = _read(f"{other}/{name}/acc")
-        columns.append(Column(key="other_leak", title=f"{_WORD[_KEPT[direction]]} leak", better="down", panel=1, unit="%",
-                              scale=100))
+        columns.append(
+            Column(
+                key="other_leak", title=f"{_WORD[_KEPT[direction]]} leak", better="down", panel=1, unit="%", scale=100
+            )
+        )
         sources["other_leak"] = _head_mean(other, kept, "acc")
     columns += [
+        Column(key="consistency", title="consistency", better="up", panel=1, unit="%", scale=100, optional=2),
         Column(key="rec_acc", title="rec. Acc", better="up", panel=1, unit="%", scale=100),
         Column(key="rec_mse", title="rec. MSE", better="down", panel=1, digits=4, optional=1),
         Column(key="shuffle", title="shuffle", better="down", panel=1, digits=3, optional=2),
     ]
+    sources["consistency"] = _read(f"consistency/{direction}/{factor}/acc_consistency")
     sources |= {"rec_acc": _read(f"rec/{factor}/acc"), "rec_mse": _read("rec/mse"), "shuffle": _read("shuffle")}
     kept_word, drawn_word = _WORD[_KEPT[direction]], _WORD[_KEPT[other]]
     panels = (
         f"{kept_word} code kept, {drawn_word} code drawn anew; Acc on {factor}",
-        f"checks: leak = Acc on what was drawn anew (chance {100 * leak_chance:.1f} %), diversity = its label entropy; "
-        f"Acc on {_list(drawn)} with the {drawn_word} code kept instead" if drawn else "checks",
+        f"checks: leak = Acc on what was drawn anew (chance {100 * leak_chance:.1f} %), entropy = that of its labels; "
+        f"Acc on {_list(drawn)} with the {drawn_word} code kept instead"
+        if drawn
+        else "checks",
     )
-    return View(columns, sources, ("acc",), ("acc", "is", "h_y_given_x", "h_y"), panels, direction=direction,
-                factor=factor, heads=heads, classes=classes, chance=1 / classes, leak_chance=leak_chance, drawn=drawn)
+    return View(
+        columns,
+        sources,
+        ("acc",),
+        ("acc", "is", "h_y_given_x", "h_y"),
+        panels,
+        direction=direction,
+        factor=factor,
+        heads=heads,
+        classes=classes,
+        chance=1 / classes,
+        leak_chance=leak_chance,
+        drawn=drawn,
+    )
 
 
 def _list(names: tuple[str, ...]) -> str:
@@ -182,29 +212,64 @@ def _verified(block: Block) -> View:
         Column(key="eer_dynamic_ci", title="motion EER, 95 %", unit="over speakers", panel=1, optional=2),
     ]
     sources: dict[str, Source] = {key: _read(f"{level}/{key}") for key in ("eer_static", "eer_dynamic", "gap")}
-    probes = sorted({name.split("/")[1] for entry in block.entries for name in entry.names if name.startswith("probes/")})
+    probes = sorted(
+        {name.split("/")[1] for entry in block.entries for name in entry.names if name.startswith("probes/")}
+    )
     for probe in probes:
         for code, word in (("dynamic", "motion"), ("static", "content")):
-            columns.append(Column(key=f"probe_{probe}_{code}", title=f"{probe} from {word}", panel=1, unit="%", scale=100,
-                                  better="up" if code == "dynamic" else "down"))
+            columns.append(
+                Column(
+                    key=f"probe_{probe}_{code}",
+                    title=f"{probe} from {word}",
+                    panel=1,
+                    unit="%",
+                    scale=100,
+                    better="up" if code == "dynamic" else "down",
+                )
+            )
             sources[f"probe_{probe}_{code}"] = _read(f"probes/{probe}/{code}")
         columns.append(Column(key=f"probe_{probe}_chance", title="chance", panel=1, unit="%", scale=100, optional=1))
         sources[f"probe_{probe}_chance"] = _read(f"probes/{probe}/chance")
     second = "segment" if level == "utterance" else ""
     if second:
         for key, word in (("eer_static", "content"), ("eer_dynamic", "motion")):
-            columns.append(Column(key=f"segment_{key}", title=f"segment {word} EER", panel=1, unit="%", scale=100, digits=2,
-                                  better="down" if key == "eer_static" else "up", optional=2))
+            columns.append(
+                Column(
+                    key=f"segment_{key}",
+                    title=f"segment {word} EER",
+                    panel=1,
+                    unit="%",
+                    scale=100,
+                    digits=2,
+                    better="down" if key == "eer_static" else "up",
+                    optional=2,
+                )
+            )
             sources[f"segment_{key}"] = _read(f"segment/{key}")
-    columns += [Column(key="rec_mse", title="rec. MSE", better="down", panel=1, digits=4, optional=1),
-                Column(key="shuffle", title="shuffle", better="down", panel=1, digits=3, optional=2)]
+    columns += [
+        Column(key="rec_mse", title="rec. MSE", better="down", panel=1, digits=4, optional=1),
+        Column(key="shuffle", title="shuffle", better="down", panel=1, digits=3, optional=2),
+    ]
     sources |= {"rec_mse": _read("rec/mse"), "shuffle": _read("shuffle")}
-    panels = (f"speaker verification by cosine, one vector {'an utterance' if level == 'utterance' else 'a segment'}: "
-              "gap = motion EER - content EER",
-              "checks: does the motion code still carry the words, and the content code not?")
-    return View(columns, sources, ("gap", "eer_static", "eer_dynamic"), ("eer_static", "eer_dynamic"), panels,
-                intervals={"gap": f"{level}/gap_ci", "eer_static": f"{level}/eer_static_ci",
-                           "eer_dynamic": f"{level}/eer_dynamic_ci"}, direction="verification", factor=level)
+    panels = (
+        f"speaker verification by cosine, one vector {'an utterance' if level == 'utterance' else 'a segment'}: "
+        "gap = motion EER - content EER",
+        "checks: does the motion code still carry the words, and the content code not?",
+    )
+    return View(
+        columns,
+        sources,
+        ("gap", "eer_static", "eer_dynamic"),
+        ("eer_static", "eer_dynamic"),
+        panels,
+        intervals={
+            "gap": f"{level}/gap_ci",
+            "eer_static": f"{level}/eer_static_ci",
+            "eer_dynamic": f"{level}/eer_dynamic_ci",
+        },
+        direction="verification",
+        factor=level,
+    )
 
 
 # Costs ----------------------------------------------------------------------------------------------------------
@@ -212,7 +277,7 @@ def _verified(block: Block) -> View:
 COST = (
     Column(key="n", title="n", digits=0),
     Column(key="device", title="device"),
-    Column(key="parameters", title="parameters", better="down", unit="M", scale=1e-6, digits=2, deviation=False),
+    Column(key="parameters", title="params", better="down", unit="M", scale=1e-6, digits=2, deviation=False),
     Column(key="batch_size", title="batch", digits=0, optional=1, deviation=False),
     Column(key="steps", title="steps", digits=0, deviation=False),
     Column(key="train_seconds", title="training", better="down", unit="s", digits=0),
@@ -230,8 +295,11 @@ def _positive(name: str) -> Source:
 
 
 COST_SOURCES: dict[str, Source] = {
-    **{column.key: _positive(f"cost/{column.key}") for column in COST
-       if column.key not in ("n", "device", "steps", "batch_size")},
+    **{
+        column.key: _positive(f"cost/{column.key}")
+        for column in COST
+        if column.key not in ("n", "device", "steps", "batch_size")
+    },
     "steps": lambda entry: float(entry.steps) or None,
     "batch_size": lambda entry: float(entry.batch_size) or None,
 }

@@ -1,4 +1,4 @@
-"""Tables as terminal text, Markdown, LaTeX, CSV, JSON and parquet. The same table gives the same bytes.
+"""Tables as terminal text, Markdown and LaTeX (`exports` has the formats for machines). The same table, the same bytes.
 
 Every string comes from a record or a file that anyone may have written, so each format escapes all of them, drops
 control characters and cuts what is too long.
@@ -6,33 +6,42 @@ control characters and cuts what is too long.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
-import json
 import re
 import unicodedata
 from typing import Any
 
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.layout import DASH, Cell, Column, Document, Row, Section, Table, number, shown
+from seqdis.bench.layout import DASH, Cell, Column, Document, Row, Table, number, shown
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "json", "parquet")
-SUFFIXES = {".txt": "terminal", ".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json", ".parquet": "parquet"}
-_LABEL = 28  # columns of the terminal that labels may claim before they are folded
+SUFFIXES = {
+    ".txt": "terminal",
+    ".md": "markdown",
+    ".tex": "latex",
+    ".csv": "csv",
+    ".json": "json",
+    ".parquet": "parquet",
+}
+_LABEL = 26  # columns of the terminal that labels may claim before they are folded
 LONGEST = 80
 """Characters of a label; notes may have ten times as many."""
 
 
 def clean(text: str, longest: int = LONGEST) -> str:
     """Text on one line without control, format or private characters, cut to `longest` characters."""
-    kept = "".join(" " if char.isspace() else char for char in text[:longest * 4]
-                   if char.isspace() or unicodedata.category(char)[0] != "C")
+    kept = "".join(
+        " " if char.isspace() else char
+        for char in text[: longest * 4]
+        if char.isspace() or unicodedata.category(char)[0] != "C"
+    )
     kept = " ".join(kept.split())
-    return kept if len(kept) <= longest else kept[:longest - 1] + "…"
+    return kept if len(kept) <= longest else kept[: longest - 1] + "…"
 
 
-def _note(text: str) -> str:
+def note(text: str) -> str:
+    """A sentence, cleaned and cut."""
     return clean(text, LONGEST * 10)
 
 
@@ -45,9 +54,17 @@ def terminal(document: Document, *, width: int = 80, everything: bool = False, c
     from rich.text import Text
 
     buffer = io.StringIO()
-    console = Console(file=buffer, width=10_000 if everything else width, force_terminal=color, no_color=not color,
-                      highlight=False, markup=False, emoji=False, legacy_windows=False,
-                      color_system="standard" if color else None)
+    console = Console(
+        file=buffer,
+        width=10_000 if everything else width,
+        force_terminal=color,
+        no_color=not color,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+        color_system="standard" if color else None,
+    )
     for table in document.tables:
         console.print(Text(clean(table.title, 200), style="bold"))
         hidden: list[str] = []
@@ -62,14 +79,14 @@ def terminal(document: Document, *, width: int = 80, everything: bool = False, c
                 console.print(Text(clean(title, 200), style="italic"))
             console.print(_rich(table, columns, gap, color))
         for mark, text in table.footnotes.items():
-            console.print(Text(f"{mark} {_note(text)}"))
+            console.print(Text(f"{mark} {note(text)}"))
         for text in table.notes:
-            console.print(Text(_note(text), style="dim"))
+            console.print(Text(note(text), style="dim"))
         if hidden:
             console.print(Text(f"Not shown at this width: {'; '.join(hidden)} (--wide shows all).", style="dim"))
         console.print()
-    for text in document.notes:
-        console.print(Text(_note(text)))
+    for text in document.sentences(everything=everything):
+        console.print(Text(note(text)))
     return "\n".join(line.rstrip() for line in buffer.getvalue().split("\n"))
 
 
@@ -94,8 +111,15 @@ def _fitting(table: Table, columns: list[Column], width: int) -> tuple[list[Colu
     kept, gap = list(columns), 2
 
     def too_wide() -> bool:
-        sizes = [max([*(cell_len(_plain(row.cell(column.key), column, color=False)) for row in table.rows),
-                      cell_len(column.heading), cell_len(column.unit)]) for column in kept]
+        sizes = [
+            max(
+                [
+                    *(cell_len(_plain(row.cell(column.key), column, color=False)) for row in table.rows),
+                    *map(cell_len, _heading(column)),
+                ]
+            )
+            for column in kept
+        ]
         return sum(sizes) + len(sizes) * gap + min(label, _LABEL) > width
 
     def drop(least: int) -> None:
@@ -115,6 +139,13 @@ def _fitting(table: Table, columns: list[Column], width: int) -> tuple[list[Colu
     return kept, gap, [column.title for column in columns if column.key not in keys] + hidden
 
 
+def _heading(column: Column) -> list[str]:
+    """A heading's lines: one a word, the arrow beside the last, the unit below."""
+    words = column.title.split(" ")
+    arrow = column.heading[len(column.title) :]
+    return [*words[:-1], words[-1] + arrow, *([column.unit] if column.unit else [])]
+
+
 def _rich(table: Table, columns: list[Column], gap: int, color: bool) -> Any:
     from rich import box
     from rich.table import Table as RichTable
@@ -123,10 +154,11 @@ def _rich(table: Table, columns: list[Column], gap: int, color: bool) -> Any:
     # The box itself puts one blank between columns.
     grid = RichTable(box=box.SIMPLE_HEAD, padding=(0, gap - 1, 0, 0), pad_edge=False, show_edge=False)
     widths = [len(_marked(clean(row.label), row.marks)) for row in table.rows]
-    grid.add_column(Text(table.label), overflow="fold", min_width=min(max(widths, default=1), _LABEL))
+    grid.add_column(
+        Text(table.label), overflow="fold", vertical="bottom", min_width=min(max(widths, default=1), _LABEL)
+    )
     for column in columns:
-        heading = f"{column.heading}\n{column.unit}" if column.unit else column.heading
-        grid.add_column(Text(heading), justify="right", no_wrap=True)
+        grid.add_column(Text("\n".join(_heading(column))), justify="right", no_wrap=True, vertical="bottom")
     for position, section in enumerate(table.sections):
         if position:
             grid.add_section()
@@ -135,8 +167,11 @@ def _rich(table: Table, columns: list[Column], gap: int, color: bool) -> Any:
         for row in section.rows:
             grid.add_row(
                 Text(_marked(clean(row.label), row.marks)),
-                *(Text(_plain(row.cell(column.key), column, color), style="bold" if row.cell(column.key).bold else "")
-                  for column in columns))
+                *(
+                    Text(_plain(row.cell(column.key), column, color), style="bold" if row.cell(column.key).bold else "")
+                    for column in columns
+                ),
+            )
     return grid
 
 
@@ -170,10 +205,10 @@ def markdown(document: Document, *, everything: bool = False) -> str:
                     lines.append(f"| *{escape_markdown(clean(section.title))}* |" + " |" * len(columns))
                 lines += [_markdown_row(row, columns) for row in section.rows]
             lines.append("")
-        lines += [f"{_superscript(mark)} {escape_markdown(_note(text))}  " for mark, text in table.footnotes.items()]
+        lines += [f"{_superscript(mark)} {escape_markdown(note(text))}  " for mark, text in table.footnotes.items()]
         lines += [""] * bool(table.footnotes)
-        lines += [line for text in table.notes for line in (escape_markdown(_note(text)), "")]
-    lines += [line for text in document.notes for line in (escape_markdown(_note(text)), "")]
+        lines += [line for text in table.notes for line in (escape_markdown(note(text)), "")]
+    lines += [line for text in document.sentences(everything=everything) for line in (escape_markdown(note(text)), "")]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -193,13 +228,46 @@ def _markdown_row(row: Row, columns: list[Column]) -> str:
 # LaTeX ----------------------------------------------------------------------------------------------------------
 
 _LATEX = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "'": "'", "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$", "±": r"$\pm$", "×": r"$\times$", "–": "--", "—": "---", "…": r"\ldots{}", "†": r"\dag{}",
-    "‡": r"\ddag{}", "°": r"\textdegree{}", "·": r"$\cdot$", "≤": r"$\le$", "≥": r"$\ge$", "Δ": r"$\Delta$",
-    "−": "$-$", "γ": r"$\gamma$", "α": r"$\alpha$", "β": r"$\beta$", "“": "``", "”": "''", "’": "'", "‘": "`",
-    "§": r"\S{}", "*": r"\textasteriskcentered{}", "\"": r"\textquotedbl{}",
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}",
+    "'": "'",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "–": "--",
+    "—": "---",
+    "…": r"\ldots{}",
+    "†": r"\dag{}",
+    "‡": r"\ddag{}",
+    "°": r"\textdegree{}",
+    "·": r"$\cdot$",
+    "≤": r"$\le$",
+    "≥": r"$\ge$",
+    "Δ": r"$\Delta$",
+    "−": "$-$",
+    "γ": r"$\gamma$",
+    "α": r"$\alpha$",
+    "β": r"$\beta$",
+    "“": "``",
+    "”": "''",
+    "’": "'",
+    "‘": "`",
+    "§": r"\S{}",
+    "*": r"\textasteriskcentered{}",
 }
 
 
@@ -216,20 +284,31 @@ def latex(document: Document, *, everything: bool = False) -> str:
     """One floating table a block, for a document that uses booktabs (and textcomp, in an old LaTeX)."""
     lines = [r"% \usepackage{booktabs}"]
     for table in document.tables:
-        lines += [r"\begin{table}[t]", r"\centering", r"\small", r"\setlength{\tabcolsep}{4pt}",
-                  rf"\caption{{{escape_latex(clean(table.title, 200))}}}",
-                  rf"\label{{tab:{re.sub('[^a-z0-9]+', '-', _identity(table).lower()).strip('-')}}}"]
+        lines += [
+            r"\begin{table}[t]",
+            r"\centering",
+            r"\small",
+            r"\setlength{\tabcolsep}{4pt}",
+            rf"\caption{{{escape_latex(clean(table.title, 200))}}}",
+            rf"\label{{tab:{re.sub('[^a-z0-9]+', '-', _identity(table).lower()).strip('-')}}}",
+        ]
         for panel, title in enumerate(table.panels):
             columns = shown(table, panel, everything=everything)
             if columns:
                 lines += _tabular(table, columns, title)
-        foot = [rf"\textsuperscript{{{escape_latex(mark)}}}~{escape_latex(_note(text))}"
-                for mark, text in table.footnotes.items()] + [escape_latex(_note(text)) for text in table.notes]
+        foot = [
+            rf"\textsuperscript{{{escape_latex(mark)}}}~{escape_latex(note(text))}"
+            for mark, text in table.footnotes.items()
+        ] + [escape_latex(note(text)) for text in table.notes]
         if foot:
-            lines += [r"\par\smallskip", r"\begin{minipage}{\linewidth}\footnotesize",
-                      "\\par\n".join(foot), r"\end{minipage}"]
+            lines += [
+                r"\par\smallskip",
+                r"\begin{minipage}{\linewidth}\footnotesize",
+                "\\par\n".join(foot),
+                r"\end{minipage}",
+            ]
         lines += [r"\end{table}", ""]
-    lines += [f"% {escape_latex(_note(text))}" for text in document.notes]
+    lines += [f"% {escape_latex(note(text))}" for text in document.sentences(everything=everything)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -246,7 +325,9 @@ def _tabular(table: Table, columns: list[Column], title: str) -> list[str]:
         if position:
             lines.append(r"\midrule")
         if section.title:
-            lines.append(rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\textit{{{escape_latex(clean(section.title))}}}}} \\")
+            lines.append(
+                rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\textit{{{escape_latex(clean(section.title))}}}}} \\"
+            )
         for row in section.rows:
             cells = [escape_latex(clean(row.label)) + _raised(row.marks)]
             for column in columns:
@@ -261,108 +342,6 @@ def _raised(marks: tuple[str, ...]) -> str:
     return rf"\textsuperscript{{{','.join(map(escape_latex, marks))}}}" if marks else ""
 
 
-# For machines ---------------------------------------------------------------------------------------------------
-
-
-def _about(table: Table, row: Row, section: Section) -> dict[str, Any]:
-    marks = {*row.marks, *(mark for cell in row.cells.values() for mark in cell.marks)}
-    return {"table": table.name, **table.about, **row.about, "label": row.label, "section": section.title,
-            "remarks": " ".join(f"{text}." if not text.endswith(".") else text
-                                for mark, text in table.footnotes.items() if mark in marks)}
-
-
-def csv_text(document: Document) -> str:
-    """One line a row, all tables below each other. Numbers in the record's units, at full precision."""
-    lines: list[dict[str, Any]] = []
-    for table in document.tables:
-        for section in table.sections:
-            for row in section.rows:
-                line = _about(table, row, section)
-                for column in table.columns:
-                    cell = row.cell(column.key)
-                    line[column.key] = cell.text if cell.mean is None else repr(cell.mean)
-                    if cell.n > 1 and cell.std is not None:
-                        line[f"{column.key}_std"] = repr(cell.std)
-                lines.append(line)
-    # What identifies a row comes first, then numbers in the order of the columns.
-    fields = list(dict.fromkeys(key for line in lines for key in line))
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fields, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _harmless(value) for key, value in line.items()} for line in lines)
-    return buffer.getvalue()
-
-
-def _harmless(value: Any) -> Any:
-    """A text that a spreadsheet does not take for a formula."""
-    if not isinstance(value, str):
-        return value
-    text = _note(value)
-    try:
-        float(text)
-    except ValueError:
-        return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
-    return text
-
-
-def json_text(document: Document) -> str:
-    """Everything that the table knows: means, deviations, intervals, values by seed, marks and notes."""
-    def cell(value: Cell) -> dict[str, Any]:
-        if value.mean is None:
-            return {"text": value.text} if value.text else {}
-        return {"mean": value.mean, "std": value.std, "n": value.n, "values": list(value.values),
-                "interval": None if value.interval is None else list(value.interval), "bold": value.bold,
-                "marks": list(value.marks)}
-
-    content = {
-        "table": document.name, "notes": document.notes,
-        "blocks": [{
-            "title": table.title, "about": table.about, "notes": table.notes, "footnotes": table.footnotes,
-            "columns": [{"key": column.key, "title": column.title, "better": column.better,
-                         "unit_shown": column.unit, "scale_shown": column.scale} for column in table.columns],
-            "rows": [{"label": row.label, "section": section.title, "marks": list(row.marks), **row.about,
-                      "cells": {key: cell(value) for key, value in row.cells.items() if cell(value)}}
-                     for section in table.sections for row in section.rows],
-        } for table in document.tables],
-    }
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def parquet_bytes(document: Document) -> bytes:
-    """One row of the file for each number of each table: identity, `metric`, `mean`, `std`, `n`, `low`, `high`."""
-    import pyarrow
-    import pyarrow.parquet
-
-    keys: dict[str, None] = {}
-    lines = []
-    for table in document.tables:
-        for section in table.sections:
-            for row in section.rows:
-                about = _about(table, row, section)
-                keys.update(dict.fromkeys(about))
-                for column in table.columns:
-                    value = row.cell(column.key)
-                    if value.mean is not None:
-                        low, high = value.interval or (None, None)
-                        lines.append({**about, "metric": column.key, "mean": value.mean, "std": value.std,
-                                      "n": value.n, "low": low, "high": high})
-    numbers: list[Any] = [("mean", pyarrow.float64()), ("std", pyarrow.float64()), ("n", pyarrow.int64()),
-                          ("low", pyarrow.float64()), ("high", pyarrow.float64())]
-    schema = pyarrow.schema([*((key, _arrow_type(lines, key)) for key in keys), ("metric", pyarrow.string()), *numbers])
-    sink = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(lines, schema), sink)
-    return bytes(sink.getvalue().to_pybytes())
-
-
-def _arrow_type(lines: list[dict[str, Any]], key: str) -> Any:
-    import pyarrow
-
-    values = [line[key] for line in lines if line.get(key) is not None]
-    if values and all(isinstance(value, bool) for value in values):
-        return pyarrow.bool_()
-    return pyarrow.int64() if values and all(isinstance(value, int) for value in values) else pyarrow.string()
-
-
 def render(document: Document, kind: str, *, width: int = 80, everything: bool = False, color: bool = False) -> bytes:
     """The document in one of FORMATS, as bytes (UTF-8 where it is text).
 
@@ -375,12 +354,12 @@ def render(document: Document, kind: str, *, width: int = 80, everything: bool =
         return markdown(document, everything=everything).encode()
     if kind == "latex":
         return latex(document, everything=everything).encode()
-    if kind == "csv":
-        return csv_text(document).encode()
-    if kind == "json":
-        return json_text(document).encode()
-    if kind == "parquet":
-        return parquet_bytes(document)
+    if kind in ("csv", "json", "parquet"):
+        from seqdis.bench import exports
+
+        if kind == "parquet":
+            return exports.parquet_bytes(document)
+        return (exports.csv_text(document) if kind == "csv" else exports.json_text(document)).encode()
     raise UserError(f"unknown format {kind!r}; it is one of {', '.join(FORMATS)}.")
 
 

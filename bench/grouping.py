@@ -15,8 +15,13 @@ CONTROLS = ("oracle", "autoencoder")
 _DATASETS = ("sprites", "mug", "smmnist", "timit")
 _PRESETS = ("paper", "paper-long", "demo", "quick")
 _FIELDS = {
-    "revision": "data revision", "digest": "data digest", "judge": "judge", "protocol": "protocol version",
-    "sample": "how codes are drawn", "draws": "number of prior draws", "version": "version of this suite",
+    "revision": "data revision",
+    "digest": "data digest",
+    "judge": "judge",
+    "protocol": "protocol version",
+    "sample": "how codes are drawn",
+    "draws": "number of prior draws",
+    "version": "version of this suite",
 }
 
 
@@ -71,8 +76,15 @@ class Arranged:
     apart: list[str]
 
 
-def arrange(collection: Collection, *, datasets: Names[str] = (), presets: Names[str] = (), sources: Names[str] = (),
-            batches: bool = False, by_device: bool = False) -> Arranged:
+def arrange(
+    collection: Collection,
+    *,
+    datasets: Names[str] = (),
+    presets: Names[str] = (),
+    sources: Names[str] = (),
+    batches: bool = False,
+    by_device: bool = False,
+) -> Arranged:
     """Puts records into blocks and rows.
 
     Args:
@@ -80,9 +92,14 @@ def arrange(collection: Collection, *, datasets: Names[str] = (), presets: Names
         batches: keep records of any batch size (the batch-size table), else only the preset's own.
         by_device: records of different devices are different rows (costs).
     """
-    chosen = [entry for entry in collection.entries
-              if (not datasets or entry.setting.dataset in datasets) and (not presets or entry.setting.preset in presets)
-              and (not sources or entry.setting.source in sources) and (batches or not entry.batch)]
+    chosen = [
+        entry
+        for entry in collection.entries
+        if (not datasets or entry.setting.dataset in datasets)
+        and (not presets or entry.setting.preset in presets)
+        and (not sources or entry.setting.source in sources)
+        and (batches or not entry.batch)
+    ]
     titles = {(entry.method, entry.variant): entry.title for entry in chosen if entry.status == "done"}
     blocks: dict[Setting, dict[tuple[str, ...], Group]] = {}
     excluded, missing = [], []
@@ -90,29 +107,38 @@ def arrange(collection: Collection, *, datasets: Names[str] = (), presets: Names
         if entry.status != "done":
             missing.append(entry)
             continue
-        reason = _reason_to_exclude(entry)
+        reason = _reason_to_exclude(entry, collection.about.get(entry.setting, {}))
         groups = blocks.setdefault(entry.setting, {}) if not reason else {}
         key = (entry.method, entry.variant, entry.config, entry.protocol, entry.device if by_device else "")
         group = groups.setdefault(key, _group(entry, titles, by_device))
         if not reason and any(other.seed == entry.seed for other in group.entries):
             reason = "another record of the same row and seed stands in it"
         if reason:
-            excluded.append(f"{_name(entry)} is not in the table: {reason} ({entry.cell}).")
+            excluded.append(f"{_name(entry)}, is not in the table: {reason} ({entry.cell}).")
         else:
             group.entries.append(entry)
     for entry in missing:
         _attach(entry, blocks, titles, by_device)
-    arranged = [Block(setting, collection.about.get(setting, {}), _sorted(list(groups.values())))
-                for setting, groups in sorted(blocks.items(), key=lambda item: _block_order(item[0]))]
+    arranged = [
+        Block(setting, collection.about.get(setting, {}), _sorted(list(groups.values())))
+        for setting, groups in sorted(blocks.items(), key=lambda item: _block_order(item[0]))
+    ]
     return Arranged(arranged, excluded, _apart([block.setting for block in arranged]))
 
 
-def _reason_to_exclude(entry: Entry) -> str:
+def _reason_to_exclude(entry: Entry, about: dict[str, Any]) -> str:
     if entry.overrides:
-        return f"settings were overridden ({', '.join(entry.overrides)})"
+        return f"settings were overridden ({', '.join(entry.overrides)}){_headline(entry, about)}"
     if not entry.complete:
-        return f"its schedule was not finished ({entry.steps} of {entry.planned_steps} steps)"
+        return f"its schedule was not finished ({entry.steps} of {entry.planned_steps} steps){_headline(entry, about)}"
     return ""
+
+
+def _headline(entry: Entry, about: dict[str, Any]) -> str:
+    """The main score, so that a run with other settings is not mute."""
+    direction, factor = ((about.get("data") or {}).get("headline") or ["", ""])[:2]
+    value = entry.get(f"{direction}/{factor}/acc")
+    return "" if value is None else f"; Acc {100 * value:.1f} %"
 
 
 def _name(entry: Entry) -> str:
@@ -122,23 +148,42 @@ def _name(entry: Entry) -> str:
 
 def _group(entry: Entry, titles: dict[tuple[str, str], str], by_device: bool) -> Group:
     title = titles.get((entry.method, entry.variant)) or TITLES.get(entry.method, entry.method) + (
-        f" ({entry.variant})" if entry.variant else "")
-    return Group(entry.method, entry.variant, entry.config, entry.protocol, entry.batch_size,
-                 entry.device if by_device else "", title)
+        f" ({entry.variant})" if entry.variant else ""
+    )
+    return Group(
+        entry.method,
+        entry.variant,
+        entry.config,
+        entry.protocol,
+        entry.batch_size,
+        entry.device if by_device else "",
+        title,
+    )
 
 
-def _attach(entry: Entry, blocks: dict[Setting, dict[tuple[str, ...], Group]], titles: dict[tuple[str, str], str],
-            by_device: bool) -> None:
+def _attach(
+    entry: Entry,
+    blocks: dict[Setting, dict[tuple[str, ...], Group]],
+    titles: dict[tuple[str, str], str],
+    by_device: bool,
+) -> None:
     """A cell without numbers knows neither judge nor revision: it goes to the fullest block of its data and preset."""
     where = ("dataset", "source", "size", "preset")
-    fitting = [setting for setting in blocks if all(getattr(setting, field) == getattr(entry.setting, field)
-                                                    for field in where)]
-    home = max(fitting, key=lambda setting: (sum(len(group.entries) for group in blocks[setting].values()), setting),
-               default=entry.setting)
+    fitting = [
+        setting
+        for setting in blocks
+        if all(getattr(setting, field) == getattr(entry.setting, field) for field in where)
+    ]
+    home = max(
+        fitting,
+        key=lambda setting: (sum(len(group.entries) for group in blocks[setting].values()), setting),
+        default=entry.setting,
+    )
     groups = blocks.setdefault(home, {})
     for group in groups.values():
         if (group.method, group.variant) == (entry.method, entry.variant) and (
-                not entry.batch or group.batch_size == entry.batch):
+            not entry.batch or group.batch_size == entry.batch
+        ):
             group.missing.append(entry)
             return
     group = _group(entry, titles, by_device)
@@ -150,12 +195,25 @@ def _sorted(groups: list[Group]) -> list[Group]:
     for group in groups:
         group.entries.sort(key=lambda entry: entry.seed)
         group.missing.sort(key=lambda entry: entry.seed)
-        same = [other for other in groups if (other.method, other.variant, other.device, other.batch_size) == (
-            group.method, group.variant, group.device, group.batch_size) and other.entries]
+        same = [
+            other
+            for other in groups
+            if (other.method, other.variant, other.device, other.batch_size)
+            == (group.method, group.variant, group.device, group.batch_size)
+            and other.entries
+        ]
         group.has_twin = len(same) > 1 and bool(group.entries)
-    return sorted((group for group in groups if group.entries or group.missing), key=lambda group: (
-        ORDER.index(group.method) if group.method in ORDER else len(ORDER), group.method, group.variant,
-        group.batch_size, group.device, group.config))
+    return sorted(
+        (group for group in groups if group.entries or group.missing),
+        key=lambda group: (
+            ORDER.index(group.method) if group.method in ORDER else len(ORDER),
+            group.method,
+            group.variant,
+            group.batch_size,
+            group.device,
+            group.config,
+        ),
+    )
 
 
 def _block_order(setting: Setting) -> tuple[Any, ...]:
@@ -174,10 +232,15 @@ def _apart(settings: list[Setting]) -> list[str]:
     for (dataset, source, preset, _), group in alike.items():
         if len(group) < 2:
             continue
-        differing = [f"{text} ({' / '.join(dict.fromkeys(_short(getattr(setting, field)) for setting in group))})"
-                     for field, text in _FIELDS.items() if len({getattr(setting, field) for setting in group}) > 1]
-        sentences.append(f"{dataset} ({source}), {preset}, stands in {len(group)} blocks because records differ in "
-                         f"{', '.join(differing)}: numbers across blocks are not comparable.")
+        differing = [
+            f"{text} ({' / '.join(dict.fromkeys(_short(getattr(setting, field)) for setting in group))})"
+            for field, text in _FIELDS.items()
+            if len({getattr(setting, field) for setting in group}) > 1
+        ]
+        sentences.append(
+            f"{dataset} ({source}), {preset}, stands in {len(group)} blocks because records differ in "
+            f"{', '.join(differing)}: numbers across blocks are not comparable."
+        )
     return sentences
 
 

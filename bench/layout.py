@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, Literal
 
 DASH = "–"
+MOST_EXCLUDED = 12
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,11 +106,20 @@ class Table:
 
 @dataclasses.dataclass(kw_only=True)
 class Document:
-    """What one `bench table` prints: tables, and sentences about all of them."""
+    """What one `bench table` prints: tables, sentences about all of them, and about records that stand in none."""
 
     name: str
     tables: list[Table]
     notes: list[str] = dataclasses.field(default_factory=list)
+    excluded: list[str] = dataclasses.field(default_factory=list)
+
+    def sentences(self, *, everything: bool) -> list[str]:
+        """Notes and records left out; not more than a dozen of the latter unless everything is asked for."""
+        more = len(self.excluded) - MOST_EXCLUDED
+        if everything or more <= 0:
+            return [*self.notes, *self.excluded]
+        rest = f"{more} more records are not in the table (--wide or --format json names all)."
+        return [*self.notes, *self.excluded[:MOST_EXCLUDED], rest]
 
 
 def number(cell: Cell, column: Column, *, plus_minus: str = " ± ") -> str:
@@ -126,5 +136,8 @@ def number(cell: Cell, column: Column, *, plus_minus: str = " ± ") -> str:
 
 def shown(table: Table, panel: int, *, everything: bool) -> list[Column]:
     """The columns of a panel that have anything to print; the optional ones only where everything is asked for."""
-    return [column for column in table.columns
-            if column.panel == panel and table.used(column.key) and (everything or column.optional < 2)]
+    return [
+        column
+        for column in table.columns
+        if column.panel == panel and table.used(column.key) and (everything or column.optional < 2)
+    ]

@@ -32,23 +32,43 @@ def published_document(numbers: Sequence[Number]) -> Document:
         marks: dict[str, str] = {}
         for number in (number for number in numbers if number.dataset == dataset):
             key = (number.table, number.source, number.method, number.variant)
-            row = rows.setdefault(key, Row(label=_label(number.method, number.variant), cells={}, about={
-                "method": number.method, "variant": number.variant, "verified": number.verified}))
+            row = rows.setdefault(
+                key,
+                Row(
+                    label=_label(number.method, number.variant),
+                    cells={},
+                    about={"method": number.method, "variant": number.variant, "verified": number.verified},
+                ),
+            )
             if not number.verified:
                 row.marks = (_mark("not read in its source: do not quote", marks, footnotes),)
-            row.cells[number.metric] = Cell(mean=number.value, n=1, marks=(
-                (_mark(number.note, marks, footnotes),) if number.note else ()))
+            row.cells[number.metric] = Cell(
+                mean=number.value, n=1, marks=((_mark(number.note, marks, footnotes),) if number.note else ())
+            )
             source = f"{number.table}, {number.source}" if number.table else number.source
             row.about["source_text"] = source
         sections: dict[str, Section] = {}
         for row in rows.values():
             source = row.about["source_text"]
             sections.setdefault(source, Section(rows=[], title=source)).rows.append(row)
-        tables.append(Table(name="published", title=f"Published: {_DATASETS.get(dataset, dataset)}", columns=list(_COLUMNS),
-                            sections=list(sections.values()), footnotes=footnotes, about={"dataset": dataset}))
-    return Document(name="published", tables=tables, notes=[
-        "As printed by their sources; judges, splits and protocols differ between sources, and most rows were carried "
-        "from paper to paper. 'bench table audit' checks them."])
+        tables.append(
+            Table(
+                name="published",
+                title=f"Published: {_DATASETS.get(dataset, dataset)}",
+                columns=list(_COLUMNS),
+                sections=list(sections.values()),
+                footnotes=footnotes,
+                about={"dataset": dataset},
+            )
+        )
+    return Document(
+        name="published",
+        tables=tables,
+        notes=[
+            "As printed by their sources; judges, splits and protocols differ between sources, and most rows were "
+            "carried from paper to paper. 'bench table audit' checks them."
+        ],
+    )
 
 
 def _mark(text: str, marks: dict[str, str], footnotes: dict[str, str]) -> str:
@@ -75,21 +95,41 @@ def audit_document(numbers: Sequence[Number]) -> Document:
         footnotes: dict[str, str] = {}
         marks: dict[str, str] = {}
         rows = [_audit_row(finding, marks, footnotes) for finding in findings if finding.dataset == dataset]
-        tables.append(Table(name="audit", title=f"Audit of published rows: {_DATASETS.get(dataset, dataset)}",
-                            columns=columns, sections=[Section(rows=rows)], footnotes=footnotes,
-                            about={"dataset": dataset}))
-    counts = {kind: sum(finding.verdict.startswith(kind) for finding in findings)
-              for kind in ("consistent", "off", "impossible")}
-    return Document(name="audit", tables=tables, notes=[
-        f"{len(findings)} published rows: {counts['consistent']} consistent, {counts['off']} off the identity by more than "
-        f"rounding, {counts['impossible']} impossible.", published.WHY_OFF])
+        tables.append(
+            Table(
+                name="audit",
+                title=f"Audit of published rows: {_DATASETS.get(dataset, dataset)}",
+                columns=columns,
+                sections=[Section(rows=rows)],
+                footnotes=footnotes,
+                about={"dataset": dataset},
+            )
+        )
+    counts = {
+        kind: sum(finding.verdict.startswith(kind) for finding in findings)
+        for kind in ("consistent", "off", "impossible")
+    }
+    return Document(
+        name="audit",
+        tables=tables,
+        notes=[
+            f"{len(findings)} published rows: {counts['consistent']} consistent, {counts['off']} off the identity by more "
+            f"than rounding, {counts['impossible']} impossible.",
+            published.WHY_OFF,
+        ],
+    )
 
 
 def _audit_row(finding: published.Finding, marks: dict[str, str], footnotes: dict[str, str]) -> Row:
     verdict, _, reason = finding.verdict.partition(": ")
-    cells = {key: Cell(mean=getattr(finding, key), n=1)
-             for key in ("log_is", "difference", "deviation", "rounding", "h_y", "ceiling")}
+    cells = {
+        key: Cell(mean=getattr(finding, key), n=1)
+        for key in ("log_is", "difference", "deviation", "rounding", "h_y", "ceiling")
+    }
     cells["source_table"] = Cell(text=finding.table)
     cells["verdict"] = Cell(text=verdict, marks=(_mark(reason, marks, footnotes),) if reason else ())
-    return Row(label=_label(finding.method, finding.variant), cells=cells, about={
-        "method": finding.method, "variant": finding.variant, "source_text": finding.source})
+    return Row(
+        label=_label(finding.method, finding.variant),
+        cells=cells,
+        about={"method": finding.method, "variant": finding.variant, "source_text": finding.source},
+    )

@@ -20,14 +20,25 @@ COLUMNS = ("method", "variant", "dataset", "table", "metric", "value", "unit", "
 METRICS = ("acc", "is", "h_y_given_x", "h_y", "eer_static", "eer_dynamic")
 CLASSES = {"sprites": 9, "mug": 6, "smmnist": 10}
 """Classes of the head that the published entropies belong to; ten-way on SM-MNIST, as their sizes show."""
-TITLES = {"dsvae": "DSVAE", "s3vae": "S3VAE", "rwae": "R-WAE", "mocogan": "MoCoGAN", "fhvae": "FHVAE", "cdsvae": "C-DSVAE",
-          "skd": "SKD", "spyl": "SPYL", "dbse": "DBSE", "diffsda": "DiffSDA"}
+TITLES = {
+    "dsvae": "DSVAE",
+    "s3vae": "S3VAE",
+    "rwae": "R-WAE",
+    "mocogan": "MoCoGAN",
+    "fhvae": "FHVAE",
+    "cdsvae": "C-DSVAE",
+    "skd": "SKD",
+    "spyl": "SPYL",
+    "dbse": "DBSE",
+    "diffsda": "DiffSDA",
+}
 
 WHY_OFF = (
     "log IS = H(y) - H(y|x) holds exactly when all three come from the same predictions. Averages need not keep it: a "
     "mean of IS over repeats lies above the exponential of the mean of log IS (a positive deviation), and IS averaged "
     "over splits lies below IS of the whole, whose H(y) is larger (a negative one). A small deviation is no sign of an "
-    "error; an impossible row is.")
+    "error; an impossible row is."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,14 +85,31 @@ def _number(line: dict[str, str], position: int) -> Number:
         raise UserError(f"{where}: {line['value']!r} is not a number.") from None
     mantissa, _, exponent = line["value"].lower().partition("e")
     decimals = len(mantissa.partition(".")[2]) - int(exponent or 0)
-    return Number(line["method"], line["variant"], line["dataset"], line["table"], line["metric"], value * scale,
-                  0.5 * 10.0 ** -decimals * scale, line["source"], line["verified"] == "read", line["note"])
+    return Number(
+        line["method"],
+        line["variant"],
+        line["dataset"],
+        line["table"],
+        line["metric"],
+        value * scale,
+        0.5 * 10.0**-decimals * scale,
+        line["source"],
+        line["verified"] == "read",
+        line["note"],
+    )
 
 
 def find(method: str, variant: str, dataset: str, metric: str) -> Number | None:
     """The published number beside a row of ours: read, of that method and variant, from the first table that has it."""
-    return next((number for number in load() if number.verified and (
-        number.method, number.variant, number.dataset, number.metric) == (method, variant, dataset, metric)), None)
+    return next(
+        (
+            number
+            for number in load()
+            if number.verified
+            and (number.method, number.variant, number.dataset, number.metric) == (method, variant, dataset, metric)
+        ),
+        None,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,5 +168,6 @@ def _finding(key: tuple[str, ...], row: dict[str, Number]) -> Finding:
     else:
         verdict = "consistent" if abs(deviation) <= rounding + 1e-9 else "off"
     method, variant, dataset, table, source = key
-    return Finding(method, variant, dataset, table, source, log_is, difference, inter.value, deviation, rounding, ceiling,
-                   verdict)
+    return Finding(
+        method, variant, dataset, table, source, log_is, difference, inter.value, deviation, rounding, ceiling, verdict
+    )

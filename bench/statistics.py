@@ -56,8 +56,9 @@ def t_interval(values: Sequence[float], level: float = 1 - LEVEL) -> tuple[float
     return summary.mean - half, summary.mean + half
 
 
-def bootstrap_interval(values: Sequence[float], *, seed: int = 0, level: float = 1 - LEVEL,
-                       resamples: int = 9999) -> tuple[float, float] | None:
+def bootstrap_interval(
+    values: Sequence[float], *, seed: int = 0, level: float = 1 - LEVEL, resamples: int = 9999
+) -> tuple[float, float] | None:
     """Percentile bootstrap interval of the mean over seeds; None for fewer than two values.
 
     With few seeds it is too narrow (three values have only ten distinct resamples): it stands beside the t interval,
@@ -70,8 +71,14 @@ def bootstrap_interval(values: Sequence[float], *, seed: int = 0, level: float =
     import numpy as np
     from scipy import stats
 
-    found = stats.bootstrap((np.asarray(values, float),), np.mean, n_resamples=resamples, confidence_level=level,
-                            method="percentile", rng=np.random.default_rng(seed)).confidence_interval
+    found = stats.bootstrap(
+        (np.asarray(values, float),),
+        np.mean,
+        n_resamples=resamples,
+        confidence_level=level,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
     return float(found.low), float(found.high)
 
 
@@ -123,7 +130,7 @@ def rank(rows: Mapping[str, Sequence[float]], *, higher_is_better: bool = True) 
     sign = 1 if higher_is_better else -1
     means = {name: sign * summarise(rows[name]).mean for name in names}
     names.sort(key=lambda name: (-means[name], name))
-    pairs = [(a, b) for index, a in enumerate(names) for b in names[index + 1:]]
+    pairs = [(a, b) for index, a in enumerate(names) for b in names[index + 1 :]]
     p_values = holm([welch(rows[a], rows[b]) for a, b in pairs])
     separable = {pair for pair, p in zip(pairs, p_values, strict=True) if p < LEVEL}
     groups = _groups(names, separable)
@@ -131,8 +138,9 @@ def rank(rows: Mapping[str, Sequence[float]], *, higher_is_better: bool = True) 
         name: Rank(
             low=1 + sum((other, name) in separable for other in names),
             high=len(names) - sum((name, other) in separable for other in names),
-            groups="".join(letter for letter, members in zip("abcdefghijklmnopqrstuvwxyz", groups, strict=False)
-                           if name in members),
+            groups="".join(
+                letter for letter, members in zip("abcdefghijklmnopqrstuvwxyz", groups, strict=False) if name in members
+            ),
         )
         for name in names
     }
@@ -140,8 +148,14 @@ def rank(rows: Mapping[str, Sequence[float]], *, higher_is_better: bool = True) 
 
 def _groups(names: list[str], separable: set[tuple[str, str]]) -> list[set[str]]:
     """Largest sets of rows no two of which are separable (maximal cliques), best first."""
-    together = {name: {other for other in names if other != name and (name, other) not in separable
-                       and (other, name) not in separable} for name in names}
+    together = {
+        name: {
+            other
+            for other in names
+            if other != name and (name, other) not in separable and (other, name) not in separable
+        }
+        for name in names
+    }
     found: list[set[str]] = []
 
     def extend(chosen: set[str], candidates: set[str], done: set[str]) -> None:
@@ -186,8 +200,9 @@ def across_datasets(scores: Mapping[str, Mapping[str, float]]) -> AcrossDatasets
     n, k = len(scores), len(common)
     average = {name: float(sum(line[index] for line in ranks)) / n for index, name in enumerate(common)}
     if n < MIN_DATASETS:
-        return AcrossDatasets(average, n, None, None, f"too few data sets for a critical difference: {n} of at least "
-                                                      f"{MIN_DATASETS}")
+        return AcrossDatasets(
+            average, n, None, None, f"too few data sets for a critical difference: {n} of at least {MIN_DATASETS}"
+        )
     if k < 3:
         return AcrossDatasets(average, n, None, None, "a critical difference needs at least three rows")
     p_value = float(stats.friedmanchisquare(*([rows[name] for rows in scores.values()] for name in common)).pvalue)

@@ -29,10 +29,14 @@ class Definition:
 
 TABLES: dict[str, Definition] = {
     "comparison": Definition("every method on each data set (the paper's Tables 1 to 4)"),
-    "augmentation": Definition("C-DSVAE with and without each augmentation (Tables 5 and 6)",
-                               (("dsvae", ""), ("cdsvae", "no-content-aug"), ("cdsvae", "no-motion-aug"), ("cdsvae", ""))),
-    "estimators": Definition("minibatch-weighted sampling against contrastive estimation (Tables 7 and 8)",
-                             (("dsvae", ""), ("dsvae", "mws"), ("cdsvae", ""))),
+    "augmentation": Definition(
+        "C-DSVAE with and without each augmentation (Tables 5 and 6)",
+        (("dsvae", ""), ("cdsvae", "no-content-aug"), ("cdsvae", "no-motion-aug"), ("cdsvae", "")),
+    ),
+    "estimators": Definition(
+        "minibatch-weighted sampling against contrastive estimation (Tables 7 and 8)",
+        (("dsvae", ""), ("dsvae", "mws"), ("cdsvae", "")),
+    ),
     "batch-size": Definition("C-DSVAE at several batch sizes (Table 9)", (("cdsvae", ""),)),
     "cost": Definition("time, memory, parameters and energy of training"),
     "ranks": Definition("ranks on each data set and averaged over data sets"),
@@ -41,8 +45,15 @@ TABLES: dict[str, Definition] = {
 }
 
 
-def build(name: str, collection: Collection, *, datasets: Names[str] = (), presets: Names[str] = (),
-          sources: Names[str] = (), unverified: bool = False) -> Document:
+def build(
+    name: str,
+    collection: Collection,
+    *,
+    datasets: Names[str] = (),
+    presets: Names[str] = (),
+    sources: Names[str] = (),
+    unverified: bool = False,
+) -> Document:
     """A table from records.
 
     Args:
@@ -60,23 +71,35 @@ def build(name: str, collection: Collection, *, datasets: Names[str] = (), prese
         numbers = [number for number in published.load() if number.verified or unverified]
         numbers = [number for number in numbers if not datasets or number.dataset in datasets]
         return literature.published_document(numbers) if name == "published" else literature.audit_document(numbers)
-    arranged = arrange(collection, datasets=datasets, presets=presets, sources=sources, batches=name == "batch-size",
-                       by_device=name == "cost")
+    arranged = arrange(
+        collection,
+        datasets=datasets,
+        presets=presets,
+        sources=sources,
+        batches=name == "batch-size",
+        by_device=name == "cost",
+    )
     rows = TABLES[name].rows
     for block in arranged.blocks:
         if rows:
-            block.groups = sorted((group for group in block.groups if (group.method, group.variant) in rows),
-                                  key=lambda group: (rows.index((group.method, group.variant)), group.batch_size))
+            block.groups = sorted(
+                (group for group in block.groups if (group.method, group.variant) in rows),
+                key=lambda group: (rows.index((group.method, group.variant)), group.batch_size),
+            )
     arranged.blocks = [block for block in arranged.blocks if block.groups]
     if name == "ranks":
         return _ranks_document(arranged, collection)
-    tables = [_cost_table(block) if name == "cost" else _table(name, block, collection, number)
-              for number, block in enumerate(arranged.blocks)]
-    return Document(name=name, tables=tables, notes=_document_notes(name, arranged, collection))
+    tables = [
+        _cost_table(block) if name == "cost" else _table(name, block, collection, number)
+        for number, block in enumerate(arranged.blocks)
+    ]
+    return Document(
+        name=name, tables=tables, notes=_document_notes(name, arranged, collection), excluded=arranged.excluded
+    )
 
 
 def _document_notes(name: str, arranged: Arranged, collection: Collection) -> list[str]:
-    notes = [*arranged.apart, *arranged.excluded]
+    notes = list(arranged.apart)
     if collection.problems:
         notes.append(f"{len(collection.problems)} files could not be used: {collection.problems[0]}")
     if not arranged.blocks:
@@ -103,8 +126,13 @@ def _table(name: str, block: Block, collection: Collection, number: int) -> Tabl
     if name == "batch-size":
         shown.insert(0, Column(key="batch_size", title="batch", digits=0))
     return Table(
-        name=name, title=footers.title(name, block), columns=shown, sections=sections, panels=view.panels,
-        footnotes=footnotes.texts, notes=footers.notes(block, view, collection, bool(ranks)),
+        name=name,
+        title=footers.title(name, block),
+        columns=shown,
+        sections=sections,
+        panels=view.panels,
+        footnotes=footnotes.texts,
+        notes=footers.notes(block, view, collection, bool(ranks)),
         about={"block": number, **block.setting._asdict()},
     )
 
@@ -113,29 +141,47 @@ def _stands_apart(group: Group) -> bool:
     return group.is_control or (bool(group.entries) and not group.is_ranked)
 
 
-def _row(name: str, group: Group, block: Block, view: columns.View, ranks: dict[int, statistics.Rank],
-         footnotes: footers.Footnotes) -> Row:
+def _row(
+    name: str,
+    group: Group,
+    block: Block,
+    view: columns.View,
+    ranks: dict[int, statistics.Rank],
+    footnotes: footers.Footnotes,
+) -> Row:
     label = group.title + (f" [{group.config[:6]}]" if group.has_twin else "")
-    cells = {column.key: measure(group, view.sources[column.key], with_interval=column.key in view.headlines)
-             for column in view.columns if column.key in view.sources}
+    cells = {
+        column.key: measure(group, view.sources[column.key], with_interval=column.key in view.headlines)
+        for column in view.columns
+        if column.key in view.sources
+    }
     if group.protocol == "verification":
         _speaker_intervals(group, cells, view)
     for key in view.headlines:
         footnotes.mark_protocol(group, key, cells.get(key))
-    cells |= _published_cells(group, block, view, cells, name)
+    cells |= _published_cells(group, block, view, cells, name, footnotes)
     marks = footnotes.for_group(group, view.headline_source(group))
     if group.entries:
-        cells["n"] = Cell(mean=float(len(group.entries)), n=1,
-                          marks=("°",) if footnotes.provisional(group) else ())
+        cells["n"] = Cell(mean=float(len(group.entries)), n=1, marks=("°",) if footnotes.provisional(group) else ())
     if id(group) in ranks:
         cells["rank"] = Cell(text=str(ranks[id(group)]))
     if name == "batch-size" and group.batch_size:
         cells["batch_size"] = Cell(mean=float(group.batch_size), n=1)
-    return Row(label=label, cells=cells, marks=marks, about={
-        "method": group.method, "variant": group.variant, "protocol_name": group.protocol, "config": group.config,
-        "seeds": " ".join(str(entry.seed) for entry in group.entries), "batch": group.batch_size,
-        "ranked": group.is_ranked and bool(group.entries), "provisional": len(group.entries) < statistics.MIN_SEEDS,
-    })
+    return Row(
+        label=label,
+        cells=cells,
+        marks=marks,
+        about={
+            "method": group.method,
+            "variant": group.variant,
+            "protocol_name": group.protocol,
+            "config": group.config,
+            "seeds": " ".join(str(entry.seed) for entry in group.entries),
+            "batch": group.batch_size,
+            "ranked": group.is_ranked and bool(group.entries),
+            "provisional": len(group.entries) < statistics.MIN_SEEDS,
+        },
+    )
 
 
 def measure(group: Group, source: Callable[..., float | None], *, with_interval: bool = False) -> Cell:
@@ -158,7 +204,9 @@ def _speaker_intervals(group: Group, cells: dict[str, Cell], view: columns.View)
             cells[f"{key}_ci"] = Cell(text=f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}", interval=bounds)
 
 
-def _published_cells(group: Group, block: Block, view: columns.View, cells: dict[str, Cell], name: str) -> dict[str, Cell]:
+def _published_cells(
+    group: Group, block: Block, view: columns.View, cells: dict[str, Cell], name: str, footnotes: footers.Footnotes
+) -> dict[str, Cell]:
     dataset = block.setting.dataset.split("-")[0]
     variant = f"batch {group.batch_size}" if name == "batch-size" else group.variant
     found = {}
@@ -166,7 +214,8 @@ def _published_cells(group: Group, block: Block, view: columns.View, cells: dict
         number = published.find(group.method, variant, dataset, key)
         if number is None:
             continue
-        found[f"{key}_published"] = Cell(mean=number.value, n=1)
+        marks = (footnotes.number(f"published: {number.note}"),) if number.note else ()
+        found[f"{key}_published"] = Cell(mean=number.value, n=1, marks=marks)
         ours = cells.get(key, Cell()).mean
         if footers.is_comparable(block.setting) and ours is not None:
             found[f"{key}_difference"] = Cell(mean=ours - number.value, n=1)
@@ -183,16 +232,20 @@ def _rank(block: Block, view: columns.View) -> dict[int, statistics.Rank]:
                 cell = measure(group, view.sources[view.headlines[0]])
                 if cell.mean is not None:
                     rows[str(id(group))] = cell.values
-        ranks |= {int(key): value for key, value in statistics.rank(
-            rows, higher_is_better=view.higher_is_better).items()}
+        ranks |= {
+            int(key): value for key, value in statistics.rank(rows, higher_is_better=view.higher_is_better).items()
+        }
     return ranks
 
 
 def _mark_best(groups: Sequence[Group], rows: dict[int, Row], view: columns.View) -> None:
     """Bold for the best mean of each column among ranked rows of one protocol with enough seeds to be ranked."""
     for protocol in {group.protocol for group in groups}:
-        peers = [rows[id(group)] for group in groups
-                 if group.protocol == protocol and len(group.entries) >= statistics.MIN_SEEDS]
+        peers = [
+            rows[id(group)]
+            for group in groups
+            if group.protocol == protocol and len(group.entries) >= statistics.MIN_SEEDS
+        ]
         if len(peers) < 2:
             continue
         for column in view.columns:
@@ -214,19 +267,41 @@ def _cost_table(block: Block) -> Table:
         if group.method == "oracle":
             continue
         label = group.title + (f" [{group.config[:6]}]" if group.has_twin else "")
-        cells = {column.key: measure(group, columns.COST_SOURCES[column.key]) for column in columns.COST
-                 if column.key in columns.COST_SOURCES}
+        cells = {
+            column.key: measure(group, columns.COST_SOURCES[column.key])
+            for column in columns.COST
+            if column.key in columns.COST_SOURCES
+        }
         cells["device"] = Cell(text=group.device)
         cells["n"] = Cell(mean=float(len(group.entries)), n=1) if group.entries else Cell()
-        rows.append(Row(label=label, cells=cells, marks=footnotes.for_group(group, None), about={
-            "method": group.method, "variant": group.variant, "config": group.config, "device_name": group.device,
-            "seeds": " ".join(str(entry.seed) for entry in group.entries)}))
-    notes = ["Measured while other cells may have run on the same machine: compare rows of one device only, and read "
-             "'bench perf' for throughput measured with care. Energy is printed where the machine can be asked for it.",
-             *footers.code_notes(block)]
-    return Table(name="cost", title=footers.title("cost", block), columns=list(columns.COST),
-                 sections=[Section(rows=rows)], footnotes=footnotes.texts, notes=notes,
-                 about=dict(block.setting._asdict()))
+        rows.append(
+            Row(
+                label=label,
+                cells=cells,
+                marks=footnotes.for_group(group, None),
+                about={
+                    "method": group.method,
+                    "variant": group.variant,
+                    "config": group.config,
+                    "device_name": group.device,
+                    "seeds": " ".join(str(entry.seed) for entry in group.entries),
+                },
+            )
+        )
+    notes = [
+        "Measured while other cells may have run on the same machine: compare rows of one device only, and read "
+        "'bench perf' for throughput measured with care. Energy is printed where the machine can be asked for it.",
+        *footers.code_notes(block),
+    ]
+    return Table(
+        name="cost",
+        title=footers.title("cost", block),
+        columns=list(columns.COST),
+        sections=[Section(rows=rows)],
+        footnotes=footnotes.texts,
+        notes=notes,
+        about=dict(block.setting._asdict()),
+    )
 
 
 # Ranks across data sets -----------------------------------------------------------------------------------------
@@ -235,9 +310,13 @@ def _cost_table(block: Block) -> Table:
 def _ranks_document(arranged: Arranged, collection: Collection) -> Document:
     tables = []
     for source, preset in sorted({(block.setting.source, block.setting.preset) for block in arranged.blocks}):
-        blocks = [block for block in arranged.blocks if (block.setting.source, block.setting.preset) == (source, preset)]
+        blocks = [
+            block for block in arranged.blocks if (block.setting.source, block.setting.preset) == (source, preset)
+        ]
         tables.append(_ranks_table(source, preset, blocks))
-    return Document(name="ranks", tables=tables, notes=_document_notes("ranks", arranged, collection))
+    return Document(
+        name="ranks", tables=tables, notes=_document_notes("ranks", arranged, collection), excluded=arranged.excluded
+    )
 
 
 def _ranks_table(source: str, preset: str, blocks: list[Block]) -> Table:
@@ -248,8 +327,9 @@ def _ranks_table(source: str, preset: str, blocks: list[Block]) -> Table:
         view = columns.view(block)
         ranks = _rank(block, view)
         key = f"rank_{number}"
-        title = block.setting.dataset + (f" #{number}" if [b.setting.dataset for b in blocks].count(
-            block.setting.dataset) > 1 else "")
+        title = block.setting.dataset + (
+            f" #{number}" if [b.setting.dataset for b in blocks].count(block.setting.dataset) > 1 else ""
+        )
         found.append(Column(key=key, title=title))
         for group in block.groups:
             if id(group) not in ranks or group.has_twin or group.protocol == "generator":
@@ -261,15 +341,26 @@ def _ranks_table(source: str, preset: str, blocks: list[Block]) -> Table:
     across = statistics.across_datasets(scores)
     for label, value in across.average.items():
         cells[label]["average"] = Cell(mean=value, n=1)
-    rows = [Row(label=label, cells=row, about={"method": label}) for label, row in sorted(
-        cells.items(), key=lambda item: (across.average.get(item[0], float("inf")), item[0]))]
-    notes = ["Ranks on a data set: an interval, and letters of rows that seeds cannot separate (Welch tests with Holm's "
-             "correction at 5 %). Only rows with three seeds or more are ranked."]
+    rows = [
+        Row(label=label, cells=row, about={"method": label})
+        for label, row in sorted(cells.items(), key=lambda item: (across.average.get(item[0], float("inf")), item[0]))
+    ]
+    notes = [
+        "Ranks on a data set: an interval, and letters of rows that seeds cannot separate (Welch tests with Holm's "
+        "correction at 5 %). Only rows with three seeds or more are ranked."
+    ]
     if across.critical_difference is not None:
-        notes.append(f"Friedman test p = {across.p_value:.3g}; Nemenyi's critical difference of average ranks at 5 %: "
-                     f"{across.critical_difference:.2f} over {across.n_datasets} data sets.")
+        notes.append(
+            f"Friedman test p = {across.p_value:.3g}; Nemenyi's critical difference of average ranks at 5 %: "
+            f"{across.critical_difference:.2f} over {across.n_datasets} data sets."
+        )
     else:
         notes.append(f"No critical difference: {across.reason}.")
-    return Table(name="ranks", title=f"Ranks across data sets: {source}, preset {preset}",
-                 columns=[*found, Column(key="average", title="average rank", better="down", digits=2)],
-                 sections=[Section(rows=rows)], notes=notes, about={"source": source, "preset": preset})
+    return Table(
+        name="ranks",
+        title=f"Ranks across data sets: {source}, preset {preset}",
+        columns=[*found, Column(key="average", title="average rank", better="down", digits=2)],
+        sections=[Section(rows=rows)],
+        notes=notes,
+        about={"source": source, "preset": preset},
+    )

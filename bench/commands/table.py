@@ -20,18 +20,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from seqdis.bench.formats import FORMATS
 
     parser.add_argument("name", nargs="?", default="comparison", help="which table (default: comparison)")
-    parser.add_argument("--out", type=Path, action="append", metavar="DIR",
-                        help="folder that 'bench run' wrote (default: ./runs); may be given more than once")
-    parser.add_argument("--records", type=Path, action="append", metavar="DIR",
-                        help="a folder of records, such as results/records; may be given more than once")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        action="append",
+        metavar="DIR",
+        help="folder that 'bench run' wrote (default: ./runs); may be given more than once",
+    )
+    parser.add_argument(
+        "--records",
+        type=Path,
+        action="append",
+        metavar="DIR",
+        help="a folder of records, such as results/records; may be given more than once",
+    )
     parser.add_argument("--dataset", "--datasets", dest="dataset", help="only these data sets, separated by commas")
     parser.add_argument("--preset", help="only these presets")
     parser.add_argument("--source", choices=("real", "synthetic"), help="only this source")
     parser.add_argument("--format", choices=FORMATS, help="default: terminal, or what --output's suffix says")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write to a file")
     parser.add_argument("--wide", action="store_true", help="every column, however wide")
-    parser.add_argument("--unverified", action="store_true",
-                        help="with published and audit: also numbers whose source was not read")
+    parser.add_argument(
+        "--unverified", action="store_true", help="with published and audit: also numbers whose source was not read"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,11 +55,19 @@ def run(args: argparse.Namespace) -> int:
         folders = [*(args.out or ([] if args.records else [Path("runs")])), *(args.records or [])]
         collection = aggregate.load(folders)
         if not collection.entries and not collection.problems:
-            raise UserError(f"no finished cell in {', '.join(map(str, folders))}; "
-                            "'bench run --methods all --datasets sprites,mug --preset quick' makes some, --out names "
-                            "another folder.")
-    document = tables.build(args.name, collection, datasets=_names(args.dataset), presets=_names(args.preset),
-                            sources=_names(args.source), unverified=args.unverified)
+            raise UserError(
+                f"no finished cell in {', '.join(map(str, folders))}; "
+                "'bench run --methods all --datasets sprites,mug --preset quick' makes some, --out names "
+                "another folder."
+            )
+    document = tables.build(
+        args.name,
+        collection,
+        datasets=_names(args.dataset),
+        presets=_names(args.preset),
+        sources=_names(args.source),
+        unverified=args.unverified,
+    )
     rendered = render(document, kind, width=_width(), everything=args.wide, color=_is_coloured(args))
     if args.output is not None:
         from seqdis.bench.core.files import write_bytes

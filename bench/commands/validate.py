@@ -1,0 +1,42 @@
+"""`bench validate`: checks records. Imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+HELP = """Checks records: schema, identities (log IS = H(y) - H(y|x) for each draw and head), ranges, counts, digests of
+judge and data, duplicates. Says what is wrong and where; exit code 1 if anything is."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        type=Path,
+        default=[Path("runs")],
+        metavar="PATH",
+        help="records, cells' folders, or folders of runs (default: ./runs)",
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    from seqdis.bench.validate import check_files, printable, record_files
+
+    good, bad = 0, []
+    for checked in check_files(record_files(args.paths)):
+        if not checked.problems:
+            good += 1
+            continue
+        bad.append({"path": str(checked.path), "problems": list(checked.problems)})
+        if not args.json:
+            for problem in checked.problems:
+                print(f"{printable(checked.path)}: {problem}")
+    if args.json:
+        print(json.dumps({"valid": good, "invalid": bad}, indent=1))
+    else:
+        print(f"{good} valid, {len(bad)} with problems", file=sys.stderr)
+    return 1 if bad else 0
