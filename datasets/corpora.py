@@ -23,13 +23,15 @@ from seqdis.datasets.audio import SUFFIXES
 SPLITS = ("train", "validation", "test")
 UNLABELLED = -1
 
-DEV_SPEAKERS = frozenset(
-    "FADG0 FAKS0 FCAL1 FCMH0 FDAC1 FDMS0 FDRW0 FEDW0 FGJD0 FJEM0 FJMG0 FJSJ0 FKMS0 FMAH0 FMML0 FNMR0 FREW0 FSEM0 MAJC0 "
-    "MBDG0 MBNS0 MBWM0 MCSH0 MDLF0 MDLS0 MDVC0 MERS0 MGJF0 MGLB0 MGWT0 MJAR0 MJFC0 MJSW0 MMDB1 MMDM2 MMJR0 MMWH0 MPDF0 "
-    "MRCS0 MREB0 MRJM4 MRJR0 MROA0 MRTK0 MRWS1 MTAA0 MTDT0 MTEB0 MTHC0 MWJG0".split())
-CORE_TEST_SPEAKERS = frozenset(
-    "FDHC0 FELC0 FJLM0 FMGD0 FMLD0 FNLP0 FPAS0 FPKT0 MBPM0 MCMJ0 MDAB0 MGRT0 MJDH0 MJLN0 MJMP0 MKLT0 MLLL0 MLNT0 MNJM0 "
-    "MPAM0 MTAS1 MTLS0 MWBT0 MWEW0".split())
+_DEV = """
+    FADG0 FAKS0 FCAL1 FCMH0 FDAC1 FDMS0 FDRW0 FEDW0 FGJD0 FJEM0 FJMG0 FJSJ0 FKMS0 FMAH0 FMML0 FNMR0 FREW0 FSEM0 MAJC0
+    MBDG0 MBNS0 MBWM0 MCSH0 MDLF0 MDLS0 MDVC0 MERS0 MGJF0 MGLB0 MGWT0 MJAR0 MJFC0 MJSW0 MMDB1 MMDM2 MMJR0 MMWH0 MPDF0
+    MRCS0 MREB0 MRJM4 MRJR0 MROA0 MRTK0 MRWS1 MTAA0 MTDT0 MTEB0 MTHC0 MWJG0"""
+_CORE_TEST = """
+    FDHC0 FELC0 FJLM0 FMGD0 FMLD0 FNLP0 FPAS0 FPKT0 MBPM0 MCMJ0 MDAB0 MGRT0 MJDH0 MJLN0 MJMP0 MKLT0 MLLL0 MLNT0 MNJM0
+    MPAM0 MTAS1 MTLS0 MWBT0 MWEW0"""
+DEV_SPEAKERS = frozenset(_DEV.split())
+CORE_TEST_SPEAKERS = frozenset(_CORE_TEST.split())
 N_TRAIN_SPEAKERS = 462
 SENTENCES, SENTENCES_WITH_SA = 8, 10
 
@@ -39,8 +41,8 @@ _FOLDED = {
     "nx": "n", "eng": "ng", "zh": "sh", "ux": "uw", "pcl": "sil", "tcl": "sil", "kcl": "sil", "bcl": "sil",
     "dcl": "sil", "gcl": "sil", "h#": "sil", "pau": "sil", "epi": "sil",
 }
-PHONES = tuple("aa ae ah aw ay b ch d dh dx eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh sil t th uh uw v w y z"
-               .split())
+_CLASSES = """aa ae ah aw ay b ch d dh dx eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh sil t th uh uw v w y z"""
+PHONES = tuple(_CLASSES.split())
 PHONE_NUMBER = {**{name: i for i, name in enumerate(PHONES)},
                 **{name: PHONES.index(folded) for name, folded in _FOLDED.items()}, "q": UNLABELLED}
 
@@ -222,7 +224,7 @@ def scan_speakers(root: Path) -> Found:
         parts.setdefault(speaker, set()).add(part)
         found.append((speaker, part, path))
     if not found:
-        raise UserError(f"{root} holds no speaker/utterance.(wav|flac|sph); --from names the folder above the speakers'.")
+        raise UserError(f"{root} holds no speaker/utterance.(wav|flac|sph); --from names the folder above.")
     twice = sorted(speaker for speaker, places in parts.items() if len(places) > 1)
     if twice:
         raise UserError(f"{root}: speaker {twice[0]} lies in two parts ({' and '.join(sorted(parts[twice[0]]))}); "
@@ -269,7 +271,7 @@ def _check_trials(root: Path, utterances: list[Utterance]) -> None:
     for split in SPLITS:
         counts = Counter(utterance.speaker for utterance in utterances if utterance.split == split)
         if len(counts) < 2 or (split != "train" and max(counts.values()) < 2):
-            raise UserError(f"{root}: {len(counts)} {split} speakers with {sum(counts.values())} utterances are too few; "
+            raise UserError(f"{root}: {len(counts)} {split} speakers, {sum(counts.values())} utterances, are too few: "
                             "training, validation and test need two speakers each, of whom one is heard twice.")
 
 

@@ -314,6 +314,9 @@ class SmMnist(DataSet):
                                self.cache.tensor(f"{split}_velocity")[:n_clips])
         return MovingDigits(digits, labels, pairs[:n_clips], self.size, motion=motion)
 
+    def load_signal(self) -> None:
+        """Nothing to measure: the generator's signal comes with the clips."""
+
     def segmented(self) -> MovingDigits:
         """A fixed pool of 45-frame sequences of training digits, each cut into three clips in order."""
         digits, labels, pairs = self._tensors("train")
