@@ -34,6 +34,9 @@ META = "meta.json"
 SMALL = 1 << 20
 """Arrays up to this many bytes (labels) are checked by digest whenever a cache is opened."""
 
+LEFT_OVER = 86400.0
+"""Seconds after which an unfinished folder is taken to be abandoned."""
+
 Array = NDArray[Any]
 Progress = Callable[[int, int, str], None]
 
@@ -202,6 +205,7 @@ def preparing(folder: Path, *, revision: str, progress: Progress | None = None) 
         if is_good(folder, revision):
             yield False
             return
+        _sweep(folder)
         if folder.exists():
             aside = folder.parent / f".{folder.name}.{os.getpid()}.old"
             folder.rename(aside)
@@ -209,6 +213,15 @@ def preparing(folder: Path, *, revision: str, progress: Progress | None = None) 
         yield True
     finally:
         lock.close()
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what killed writers left beside `folder`. A day's age keeps it from a writer on a host whose locks this
+    one can't see."""
+    for left in folder.parent.glob(f".{folder.name}.*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > LEFT_OVER:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _wait_for(lock: BinaryIO, folder: Path, progress: Progress | None) -> None:
