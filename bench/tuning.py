@@ -29,6 +29,15 @@ SPACES: dict[str, dict[str, tuple[Any, ...]]] = {
     "dsvae": _VAE,
     "cdsvae": {**_VAE, "method.contrastive_static_weight": (1.0, 5.0, 10.0),
                "method.contrastive_dynamic_weight": (5.0, 10.0, 20.0)},
+    "s3vae": {**_VAE, "method.triplet_weight": (10.0, 100.0, 300.0), "method.prediction_weight": (1.0, 10.0, 30.0)},
+    "rwae": {"method.lr": (2e-3, 3e-3, 5e-3), "method.recon_weight": (5.0, 10.0, 20.0),
+             "method.static_penalty_weight": (100.0, 300.0, 1000.0),
+             "method.dynamic_penalty_weight": (10.0, 40.0, 150.0)},
+    "fhvae": {"method.lr": (1e-3, 3e-3, 5e-3), "method.recon_weight": (5.0, 10.0, 20.0),
+              "method.alpha": (1.0, 10.0, 100.0), "method.kl_static_weight": (0.5, 1.0, 5.0),
+              "method.kl_dynamic_weight": (0.15, 0.5, 1.0)},
+    "mocogan": {"method.lr": (2e-4, 5e-4, 1e-3), "method.noise": (0.05, 0.1, 0.2),
+                "method.category_weight": (0.3, 1.0, 3.0)},
 }
 
 
