@@ -11,6 +11,7 @@ Shape legend: B batch, T frames, C, H, W image, F features.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Literal
 
@@ -120,20 +121,25 @@ def _recoloured(x: Tensor, draws: Tensor) -> Tensor:
         return view.clamp_(0, 1)
     saturation = torch.where(draws[:, _GREY] < P_GREY, 0, saturation)
     angle = 2 * math.pi * HUE * (2 * draws[:, _HUE] - 1) * on
-    luma = torch.tensor(LUMA, device=x.device, dtype=x.dtype)
-    matrix = gain[:, None, None] * _chroma(saturation, angle, luma)
-    offset = (1 - contrast) * brightness * (mean @ luma)
+    to_yiq, from_yiq = _yiq(x.device)
+    matrix = gain[:, None, None] * (from_yiq @ _turn(saturation, angle) @ to_yiq)
+    offset = (1 - contrast) * brightness * (mean @ to_yiq[0])
     view = torch.matmul(matrix[:, None], x.reshape(b, t, c, h * w)).add_(offset.view(b, 1, 1, 1))
     return view.clamp_(0, 1).reshape(b, t, c, h, w)
 
 
-def _chroma(saturation: Tensor, angle: Tensor, luma: Tensor) -> Tensor:
-    """(B, 3, 3) maps of RGB that scale the chrominance by `saturation` and turn it by `angle`; luminance is kept."""
-    to_yiq = torch.stack([luma, luma.new_tensor((0.5959, -0.2746, -0.3213)), luma.new_tensor((0.2115, -0.5227, 0.3112))])
+@functools.cache
+def _yiq(device: torch.device) -> tuple[Tensor, Tensor]:
+    """The map from RGB to luminance and two chrominances, and its inverse. Kept, so that no call copies to a GPU."""
+    to_yiq = torch.tensor([LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)], dtype=torch.float64)
+    return to_yiq.float().to(device), torch.linalg.inv(to_yiq).float().to(device)
+
+
+def _turn(saturation: Tensor, angle: Tensor) -> Tensor:
+    """(B, 3, 3) maps of YIQ that scale the chrominance by `saturation` and turn it by `angle`; luminance is kept."""
     cos, sin = saturation * angle.cos(), saturation * angle.sin()
     zero, one = torch.zeros_like(cos), torch.ones_like(cos)
-    turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], dim=1).reshape(-1, 3, 3)
-    return torch.linalg.inv(to_yiq) @ turn @ to_yiq
+    return torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], dim=1).reshape(-1, 3, 3)
 
 
 def _audio_view(x: Tensor, policy: AugmentPolicy, generator: torch.Generator) -> Tensor:
