@@ -42,13 +42,15 @@ class Shown:
 
 @dataclasses.dataclass(frozen=True)
 class BoardRow:
-    """One row. `text` is what the filter searches, `kind` the title of its section if it is not the first."""
+    """One row. `text` is what the filter searches, `kind` the title of its section if it is not the first; rows are
+    first shown in the order of `order`."""
 
     id: str
     label: str
     marks: str
     kind: str
     text: str
+    order: tuple[float, ...]
     cells: dict[str, Shown]
     links: tuple[Link, ...]
 
@@ -70,6 +72,7 @@ class Bar:
     low: float | None
     high: float | None
     text: str
+    between: str
     spoken: str
 
 
@@ -97,8 +100,33 @@ class Board:
         return self.source == "synthetic"
 
     @property
-    def n_links(self) -> int:
-        return sum(len(row.links) for row in self.rows)
+    def has_links(self) -> bool:
+        return any(row.links for row in self.rows)
+
+    @property
+    def front(self) -> Panel:
+        """The columns of the front page: the first panel without what is rarely asked for. The literature's numbers
+        stand there only beside numbers that may be compared with them."""
+        comparable = self.source == "real" and self.preset.startswith("paper")
+        return Panel(
+            self.panels[0].title,
+            tuple(
+                column
+                for column in self.panels[0].columns
+                if column.optional < 2 and (comparable or not column.key.endswith(("_published", "_difference")))
+            ),
+        )
+
+    @property
+    def front_footnotes(self) -> tuple[tuple[str, str], ...]:
+        """Footnotes of what the front page shows."""
+        used = {
+            mark
+            for row in self.rows
+            for text in (row.marks, *(row.cells[column.key].marks for column in self.front.columns))
+            for mark in text.split(", ")
+        }
+        return tuple(pair for pair in self.footnotes if pair[0] in used)
 
 
 def boards(document: Document, links: Mapping[Key, Sequence[Link]]) -> list[Board]:
@@ -133,13 +161,13 @@ def _board(table: Table, document: Document, links: Mapping[Key, Sequence[Link]]
         **about,
         label=table.label,
         panels=panels,
-        rows=rows,
+        rows=tuple(sorted(rows, key=lambda row: row.order)),
         footnotes=tuple((mark, clean(text, 800)) for mark, text in table.footnotes.items()),
         notes=tuple(clean(text, 800) for text in table.notes),
         chart=chart,
         bars=_bars(chart, rows),
-        latex=formats.latex(single),
-        csv=formats.csv_text(single),
+        latex=formats.render(single, "latex").decode(),
+        csv=formats.render(single, "csv").decode(),
     )
 
 
@@ -164,11 +192,20 @@ def _rows(table: Table, links: Mapping[Key, Sequence[Link]]) -> list[BoardRow]:
                     _marks(row.marks),
                     kind,
                     f"{clean(row.label)} {method} {variant} {kind}".lower()[:300],
+                    _order(row, position, len(made)),
                     cells,
                     behind,
                 )
             )
     return made
+
+
+def _order(row: Row, section: int, position: int) -> tuple[float, ...]:
+    """By section; within it the ranked rows first, best first, then the others as the table has them."""
+    found = re.match(r"(\d+)(?:–(\d+))?", row.cell("rank").text)
+    if not found:
+        return section, 1, 0, 0, position
+    return section, 0, float(found[1]), float(found[2] or found[1]), position
 
 
 def show(cell: Cell, column: Column) -> Shown:
@@ -235,12 +272,19 @@ def _value(cell: Cell, column: Column) -> dict[str, Any] | None:
         return None
     low, high = (value * column.scale for value in cell.interval) if cell.interval else (None, None)
     unit = "per cent" if column.unit == "%" else column.unit
-    text = f"{cell.mean * column.scale:.{column.digits}f}"
+    text, between = f"{cell.mean * column.scale:.{column.digits}f}", ""
     spoken = f"{column.title} {text} {unit}".strip()
     if low is not None and high is not None:
         spoken += f", 95 % interval {low:.{column.digits}f} to {high:.{column.digits}f}"
-        text += f" ({low:.{column.digits}f}–{high:.{column.digits}f})"
-    return {"mean": cell.mean * column.scale, "low": low, "high": high, "text": text, "spoken": spoken}
+        between = f"{low:.{column.digits}f} to {high:.{column.digits}f}"
+    return {
+        "mean": cell.mean * column.scale,
+        "low": low,
+        "high": high,
+        "text": text,
+        "between": between,
+        "spoken": spoken,
+    }
 
 
 def _ceiling(value: float) -> float:
@@ -267,22 +311,11 @@ def _bars(chart: Mapping[str, Any], rows: Sequence[BoardRow]) -> tuple[Bar, ...]
     bars = []
     for row, data in zip(rows, chart["rows"], strict=True):
         value = data["values"][column["key"]]
-        if any(data["values"].values()):
-            bars.append(
-                (
-                    value,
-                    Bar(
-                        row,
-                        share(value["mean"]) or 0.0,
-                        share(value["low"]),
-                        share(value["high"]),
-                        value["text"],
-                        value["spoken"],
-                    )
-                    if value
-                    else Bar(row, 0.0, None, None, "n/a", "not available"),
-                )
-            )
+        if value:
+            ends = share(value["mean"]) or 0.0, share(value["low"]), share(value["high"])
+            bars.append((value, Bar(row, *ends, value["text"], value["between"], value["spoken"])))
+        elif any(data["values"].values()):
+            bars.append((None, Bar(row, 0.0, None, None, "n/a", "", "not available")))
     sign = -1 if column["direction"] >= 0 else 1
     bars.sort(key=lambda pair: (pair[0] is None, sign * pair[0]["mean"] if pair[0] else 0))
     return tuple(bar for _, bar in bars)

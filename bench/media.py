@@ -19,7 +19,8 @@ from seqdis.bench.clips import Clips
 from seqdis.bench.figures import Grid
 
 MILLISECONDS = 150
-QUALITY = 82
+QUALITY = 85
+LARGE = 25_000  # bytes a frame
 MAX_FRAMES = 32
 
 
@@ -36,10 +37,6 @@ class Picture:
     files: dict[str, bytes]
     moving: str
     still: str
-
-    @property
-    def is_wide(self) -> bool:
-        return self.width > 560
 
 
 def reconstruction_sheet(clips: Clips) -> list[Grid]:
@@ -133,7 +130,7 @@ def picture(name: str, title: str, caption: str, alt: str, grids: Sequence[Grid]
         files = {moving: webp(frames), still: webp(frames[:1])}
     height, width = frames[0].shape[:2]
     # Small frames are shown larger, in whole steps so that pixels stay square.
-    zoom = max(1, min(3, 96 // figures.tile_height(grids)))
+    zoom = max(1, min(4, 64 // figures.tile_height(grids)))
     return Picture(name, title, caption, alt, width * zoom, height * zoom, files, moving, still)
 
 
@@ -145,22 +142,24 @@ def rgba(grid: Grid, frame: int | None, limits: tuple[float, float]) -> Any:
 
 
 def webp(frames: Sequence[Any]) -> bytes:
-    """Frames (H, W, 4) as one WebP, endless if there are several."""
+    """Frames (H, W, 4) as one WebP, endless if there are several: without loss unless that would be large."""
+    exact = encoded(frames, lossless=True)
+    return exact if len(exact) <= LARGE * len(frames) else encoded(frames, lossless=False)
+
+
+def encoded(frames: Sequence[Any], *, lossless: bool) -> bytes:
+    """Frames as WebP."""
     from PIL import Image
 
     images = [Image.fromarray(frame) for frame in frames]
+    several = {"save_all": True, "append_images": images[1:], "duration": MILLISECONDS, "loop": 0}
     buffer = io.BytesIO()
-    if len(images) == 1:
-        images[0].save(buffer, format="WEBP", quality=QUALITY, method=4)
-    else:
-        images[0].save(
-            buffer,
-            format="WEBP",
-            save_all=True,
-            append_images=images[1:],
-            duration=MILLISECONDS,
-            loop=0,
-            quality=QUALITY,
-            method=2,
-        )
+    images[0].save(
+        buffer,
+        format="WEBP",
+        lossless=lossless,
+        quality=40 if lossless else QUALITY,
+        method=2,
+        **(several if len(images) > 1 else {}),
+    )
     return buffer.getvalue()

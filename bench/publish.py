@@ -221,12 +221,14 @@ class Site:
         content = {
             "generator": "seqdis-bench",
             "version": version(),
-            "tables": {name: json.loads(formats.json_text(document)) for name, document in self.documents.items()},
+            "tables": {name: json.loads(formats.render(document, "json")) for name, document in self.documents.items()},
         }
         (self.root / "leaderboard.json").write_text(
             json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
         )
-        (self.root / "leaderboard.md").write_text(formats.markdown(self.documents["comparison"]), encoding="utf-8")
+        (self.root / "leaderboard.md").write_text(
+            formats.render(self.documents["comparison"], "markdown").decode(), encoding="utf-8"
+        )
 
     # Tables
 

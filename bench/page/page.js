@@ -182,7 +182,8 @@ function setUpChart(chart) {
         line(".whisker.low", value.low, value.low);
         line(".whisker.high", value.high, value.high);
       }
-      $(".bar-value", bar).textContent = value ? value.text : "n/a";
+      $(".point", bar).textContent = value ? value.text : "n/a";
+      $(".ci", bar).textContent = value ? value.between : "";
       $("svg", bar).setAttribute("aria-label", `${row.title}: ${value ? value.spoken : "not available"}`);
     }
     const sign = column.direction < 0 ? 1 : -1;
@@ -268,7 +269,7 @@ function setUpCells() {
         if (name === "source" || name === "status") {
           cell.append(element("span", { class: `badge ${/^[a-z]+$/.test(row[position[name]]) ? row[position[name]] : ""}` },
             String(row[position[name]] ?? "")));
-        } else cell.textContent = row[position[name]] ?? "";
+        } else cell.textContent = name === "value" ? row[position[name]]?.toFixed(1) ?? "" : row[position[name]] ?? "";
         made.append(cell);
       }
       return made;
@@ -301,6 +302,6 @@ function setUpCells() {
 setUpTheme();
 setUpTables();
 setUpCells();
-$$(".chart").forEach(setUpChart);
+$$(".chart[data-json]").forEach(setUpChart);
 setUpCopy();
 setUpClips();
