@@ -1,10 +1,9 @@
-"""Two controls that prove the evaluation protocol: autoencoders that hold the whole clip in one of the two
-codes.
+"""Controls of the evaluation protocol: autoencoders that hold the whole clip in one of the two codes.
 
 No paper: neither disentangles, both reconstruct. They are never ranked.
 
-    all-in-z:  L = REC + w sum_t KL(q(z_t|x_<=t) || p(z_t|z_<t));   the decoder does not see s all-in-s:  L
-    = REC + w KL(q(s|x_1:T) || N(0, I));               an LSTM unrolls s into frames, z is not seen
+    all-in-z:  L = REC + w sum_t KL(q(z_t|x_<=t) || p(z_t|z_<t));   the decoder does not see s
+    all-in-s:  L = REC + w KL(q(s|x_1:T) || N(0, I));   an LSTM unrolls s into frames, z is not seen
 
 With the dynamic code fixed, `all-in-z` keeps every factor of a clip, the static ones included; with the
 static code fixed, `all-in-s` keeps every factor, the motion included. A score that either of them wins

@@ -1,7 +1,7 @@
 """C-DSVAE: DSVAE with contrastive terms that bound the codes' information from below.
 
-Bai, Wang and Gomes, "Contrastively Disentangled Sequential Variational Autoencoder", NeurIPS 2021 (arXiv
-2110.12091).
+Bai, Wang and Gomes, "Contrastively Disentangled Sequential Variational Autoencoder", NeurIPS 2021
+(arXiv 2110.12091).
 
     L = REC + alpha (KL_s + KL_z) + beta_c C_s + beta_m C_z + gamma I(s; z)          (eq. 5, 6, 8)
 
@@ -19,15 +19,14 @@ Where paper and released code disagree, the choice here and the option for the o
 
 * q(z_t): a causal LSTM over embeddings, in one call. `dynamic_posterior=nested` samples as the paper writes,
   `rnn_bilstm` is the code's tanh RNN over the static posterior's states.
-* Heads of q(s): linear as in the paper. `leaky_heads` as in the code. * Prior: two LSTM layers as in the
-code. `prior_layers=1` as in the paper. * Decoder: transposed convolutions as in the code.
-`decoder=upsample` reads the paper's channels. * I(s; z): the density reads log-variances as such.
-`mws_logvar_bug` takes them for log standard deviations as the
-  code does. The estimate is centred; the code's log N offset has no gradient. `mws_relu` clamps as the code
-  does.
+* Heads of q(s): linear as in the paper. `leaky_heads` as in the code.
+* Prior: two LSTM layers as in the code. `prior_layers=1` as in the paper.
+* Decoder: transposed convolutions as in the code. `decoder=upsample` reads the paper's list of channels.
+* I(s; z): the density reads log-variances as such. `mws_logvar_bug` takes them for log standard deviations as
+  the code does. The estimate is centred; the code's log N offset has no gradient. `mws_relu` clamps as the
+  code does.
 * Views: the code passes both augmented clips through the whole model in training mode, decoder included, so
-that
-  running statistics are a mixture. Here the shuffled view permutes embeddings, the motion view passes the
+  that running statistics are a mixture. Here the shuffled view permutes embeddings, the motion view passes the
   encoder only and leaves running statistics alone; `bn_stats=all_views` lets it move them. Thrown-away
   decodes are not made under any option.
 * Augmentation: shuffle by default; the paper also reverses (an option of the data's augmentation).
@@ -36,7 +35,7 @@ that
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -54,12 +53,15 @@ class CDSVAEConfig(VAEConfig):
         contrastive_dynamic_weight: beta_m; at 0 the motion view is not asked for.
         mi_cross_weight: gamma.
         temperature: tau of both InfoNCE terms.
+        bn_stats: whether the motion view also moves the encoder's running statistics (`all_views`, as released).
+            It is normalised by its own batch statistics either way.
     """
 
     contrastive_static_weight: float = 10.0
     contrastive_dynamic_weight: float = 10.0
     mi_cross_weight: float = 1.0
     temperature: float = 0.5
+    bn_stats: Literal["originals", "all_views"] = "originals"
 
 
 class CDSVAE(SequentialVAE):
@@ -93,7 +95,8 @@ class CDSVAE(SequentialVAE):
         if config.contrastive_static_weight:
             content = permute_frames(features, required(batch.content_view, "content_view"))
         if config.contrastive_dynamic_weight:
-            motion = self.embed(required(batch.motion_view, "motion_view"), view=True)
+            motion = self.embed(required(batch.motion_view, "motion_view"),
+                                update_statistics=config.bn_stats == "all_views")
         q = self.infer(features, ctx.generator, content=content, motion=motion)
         terms = self.elbo(batch.x, q, ctx.generator)
         if q.content_mean is not None:

@@ -10,10 +10,11 @@ in place of augmentation, estimated by minibatch-weighted sampling,
     L = REC + KL + KL - beta_s I(s; x) - beta_z I(z; x) + gamma I(s; z)
 
 From the paper: model and objective. Documented choices: the networks are the backbone that S3VAE and
-C-DSVAE share (`methods/vae.py`), so that rows differ in their objective only; z does not depend on s given
-x (the paper's "factorised q" family; its "full q" feeds s to z's network and is not built); REC is a sum of
-squares. Left open by the literature: the backbone behind the published DSVAE rows, and beta of the `mws`
-variant (1 here; each I(.; x) is capped at log B, so a large beta buys nothing).
+C-DSVAE share (`methods/vae.py`), so that rows differ in their objective only; z_t reads the frames up
+to t and not s, as in the later methods (the paper's "factorised q" reads frame t only, its "full q" also s:
+neither is built); REC is a sum of squares. Left open by the literature: the backbone behind the published
+DSVAE rows, and beta of the `mws` variant (1 here; each I(.; x) is capped at log B, so a large beta buys
+nothing).
 """
 
 from __future__ import annotations

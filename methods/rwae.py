@@ -9,13 +9,11 @@ multiquadrics, unbiased); variant `gan` by discriminators of the codes, which ar
 the prior over time is trained by the penalty, the only gradient it has.
 
 * MMD: for each t the batch's posterior samples are matched to draws of p(z_t | z_<t), the prior having read
-each
-  clip's own posterior samples z_<t. This matches the batch's marginal at each t, a relaxation of the
+  each clip's own posterior samples z_<t. This matches the batch's marginal at each t, a relaxation of the
   conditional penalty; `joint_history` matches (z_t, h_t) with the prior's state h_t, which is closer to it.
 * GAN: D_s(s) and D_z(z_t, h_t) tell prior (real) from posterior (fake) with the non-saturating loss; the
-model gets
-  -log D of its posterior samples, and its prior -log(1 - D) of the prior's, so that the two clouds meet.
-  Players move at once: the critic reads the codes of the model's step and nothing is encoded twice.
+  model gets -log D of its posterior samples, and its prior -log(1 - D) of the prior's, so that the two clouds
+  meet. Players move at once: the critic reads the codes of the model's step and nothing is encoded twice.
 * `weak` (weakly supervised): the number of actions is known. q(a | z_1:T) over that many, straight-through
   Gumbel-softmax, a one-hot beside every z_t in generation; the penalty is KL(batch mean of q(a) ||
   uniform). It has information that the other methods lack and stays out of unsupervised rankings.
@@ -39,12 +37,12 @@ from torch.nn import functional as F
 
 from seqdis.methods import estimators
 from seqdis.methods.base import Batch, Capabilities, Context, Latents, Optimisation, Shape, default_device
-from seqdis.methods.vae import Inference, SequentialVAE, VAEConfig, reconstruction_error, with_total
+from seqdis.methods.vae import BackboneConfig, Inference, SequentialModel, with_total
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RWAEConfig(VAEConfig):
-    """Settings of R-WAE; the KL weights of the shared model are not read.
+class RWAEConfig(BackboneConfig):
+    """Settings of R-WAE.
 
     Attributes:
         penalty: `mmd` or `gan`.
@@ -92,7 +90,7 @@ class Clouds:
                       self.dynamic_prior.detach())
 
 
-class RWAE(SequentialVAE):
+class RWAE(SequentialModel):
     """Reconstruction, and penalties on the batch's clouds of codes."""
 
     title = "R-WAE"
@@ -167,9 +165,7 @@ class RWAE(SequentialVAE):
             dynamic = self.with_action(q.z, self.draw_action(probabilities, ctx.generator))
             mean = probabilities.mean(0)
             terms["kl_action"] = (mean * mean.clamp_min(1e-12).log()).sum() + math.log(self.n_actions)
-        codes = self.frame_codes(q.s, dynamic)
-        terms["recon"] = reconstruction_error(
-            batch.x, codes, self.frame_decoder, config.recon_frames, ctx.generator)
+        terms["recon"] = self.reconstruction(batch.x, q.s, dynamic, ctx.generator)
         clouds = self.clouds(q, ctx.generator)
         if config.penalty == "mmd":
             terms["penalty_static"] = estimators.mmd_unbiased(clouds.static, clouds.static_prior)
@@ -181,7 +177,7 @@ class RWAE(SequentialVAE):
                       + F.softplus(self.dynamic_critic(clouds.dynamic_prior)))
             terms["penalty_dynamic"] = fooled.mean(1).sum()
         terms = {name: value.to(batch.x.dtype) for name, value in terms.items()}
-        return with_total(terms | self.information(q, ctx.n_train, {}), {
+        return with_total(terms, {
             "recon": config.recon_weight, "kl_action": config.action_weight,
             "penalty_static": config.static_penalty_weight,
             "penalty_dynamic": config.dynamic_penalty_weight})
@@ -192,7 +188,7 @@ class RWAE(SequentialVAE):
             clouds = self._fresh[1]
         else:
             with torch.no_grad():
-                q = self.infer(self.frame_encoder(batch.x, False), ctx.generator)
+                q = self.infer(self.embed(batch.x, update_statistics=False), ctx.generator)
                 clouds = self.clouds(q, ctx.generator)
         self._fresh = None
         static = F.softplus(-self.static_critic(clouds.static_prior)) + F.softplus(

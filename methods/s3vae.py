@@ -8,11 +8,10 @@ Generation", CVPR 2020.
 * L_SCC, static consistency: mean max(|s - s+| - |s - s-| + m, 0), Euclidean; s+ is the static code of the
   time-shuffled clip, s- that of another sequence.
 * L_DFP, dynamic factor prediction: a small network reads each z_t and predicts a free signal of frame t:
-where
-  something moves (cross-entropy), facial distances (squared error), loudness (cross-entropy).
+  where something moves (cross-entropy), facial distances (squared error), loudness (cross-entropy).
 * I(s; z) by minibatch-weighted sampling.
 
-The signal comes from outside the clip's pixels and labels (optical flow, landmarks), which the other
+The signal is made by a model or measurement outside this one (optical flow, landmarks), which the other
 unsupervised methods do not have: its row says "external signal".
 
 From the paper: the three terms and their roles. Documented choices: codes in L_SCC are posterior means; the

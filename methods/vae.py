@@ -1,5 +1,4 @@
-"""The model that DSVAE, S3VAE, R-WAE and C-DSVAE share: one static code, a dynamic code a frame, a learned
-prior.
+"""The model that DSVAE, S3VAE, R-WAE and C-DSVAE share: a static code, a code a frame, a learned prior.
 
     p(x, s, z) = p(s) prod_t p(z_t | z_<t) p(x_t | s, z_t)        (DSVAE; C-DSVAE eq. 1)
     q(s, z | x) = q(s | x_1:T) prod_t q(z_t | ...)                (C-DSVAE eq. 2), z independent of s given x
@@ -38,8 +37,10 @@ from seqdis.methods.nets import (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VAEConfig:
-    """Settings of the shared model. Where the C-DSVAE paper and its released code differ, both can be had.
+class BackboneConfig:
+    """Networks of the shared model and their reconstruction.
+
+    Where the C-DSVAE paper and its released code differ, both can be had.
 
     Attributes:
         lr: Adam's rate; the paper's 1.5e-3 is for Sprites, 1e-3 for the rest.
@@ -49,25 +50,15 @@ class VAEConfig:
         embedding_dim: g.
         hidden_dim: units of every recurrent layer.
         recon_weight: of the sum of squared errors over pixels and frames.
-        kl_static_weight: of KL(q(s|x) || p(s)).
-        kl_dynamic_weight: of the sum over t of KL(q(z_t) || p(z_t | z_<t)), one trajectory.
         recon_frames: reconstruct so many frames of each clip, drawn anew each step, and scale the error by
             T / recon_frames (unbiased). 0 is all.
-        dynamic_posterior: `causal` (one LSTM call, ours), `nested` (the paper's sampling) or `rnn_bilstm`
-            (the
+        dynamic_posterior: `causal` (one LSTM call, ours), `nested` (the paper's sampling) or `rnn_bilstm` (the
             released code's).
         leaky_heads: LeakyReLU on q(s)'s mean and log-variance, as released.
         prior_layers: the released code stacks 2, the paper names 1.
         decoder: `transposed` (released) or `upsample` (a reading of the paper's channel list).
         init: `normal` draws convolution and linear weights with standard deviation 0.01, as released;
-            `framework`.
-        bn_stats: whether views with other frames also move the encoder's running statistics (`all_views`, as
-            released). Every view is normalised by its own batch statistics either way.
-        mws_reduction: over frames of I(s; z_t): `mean` (released), `sum`, or the `trajectory`.
-        mws_dynamic: I(z; x) of the whole `trajectory`, or the `sum` over frames that the released code logs.
-        mws_logvar_bug: take log-variances for log standard deviations in I(s; z), as the released code does.
-        mws_relu: clamp I(s; z) with its log N offset at zero, sample by sample, as released.
-        log_information: log the MWS estimates even if no term of the loss reads them.
+            `framework` leaves them to torch.
     """
 
     lr: float = 1e-3
@@ -77,15 +68,30 @@ class VAEConfig:
     embedding_dim: int = 128
     hidden_dim: int = 256
     recon_weight: float = 1.0
-    kl_static_weight: float = 1.0
-    kl_dynamic_weight: float = 1.0
     recon_frames: int = 0
     dynamic_posterior: DynamicKind = "causal"
     leaky_heads: bool = False
     prior_layers: int = 2
     decoder: DecoderKind = "transposed"
     init: Literal["normal", "framework"] = "normal"
-    bn_stats: Literal["originals", "all_views"] = "originals"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VAEConfig(BackboneConfig):
+    """Settings of the evidence lower bound, and of mutual information by minibatch-weighted sampling (MWS).
+
+    Attributes:
+        kl_static_weight: of KL(q(s|x) || p(s)).
+        kl_dynamic_weight: of the sum over t of KL(q(z_t) || p(z_t | z_<t)), one trajectory.
+        mws_reduction: over frames of I(s; z_t): `mean` (released), `sum`, or the `trajectory`.
+        mws_dynamic: I(z; x) of the whole `trajectory`, or the `sum` over frames that the released code logs.
+        mws_logvar_bug: take log-variances for log standard deviations in I(s; z), as the released code does.
+        mws_relu: clamp I(s; z) with its log N offset at zero, sample by sample, as released.
+        log_information: log the MWS estimates even if no term of the loss reads them.
+    """
+
+    kl_static_weight: float = 1.0
+    kl_dynamic_weight: float = 1.0
     mws_reduction: CrossReduction = "mean"
     mws_dynamic: Literal["trajectory", "sum"] = "trajectory"
     mws_logvar_bug: bool = False
@@ -139,10 +145,10 @@ def reconstruction_error(x: Tensor, codes: Tensor, decoder: Callable[[Tensor], T
     return estimators.squared_error(x, decoder(codes)) * (n_frames / x.shape[1])
 
 
-class SequentialVAE(Method):
-    """The shared model; subclasses define the loss."""
+class SequentialModel(Method):
+    """The shared networks and codes, without an objective."""
 
-    config: VAEConfig
+    config: BackboneConfig
 
     def __init__(self, config: Any, shape: Shape) -> None:
         super().__init__(config, shape)
@@ -165,9 +171,9 @@ class SequentialVAE(Method):
 
     # Inference and generation ---------------------------------------------------------------------
 
-    def embed(self, x: Tensor, *, view: bool = False) -> Tensor:
-        """Frame embeddings (B, T, g). `view` says that x holds other frames than the batch's originals."""
-        features: Tensor = self.frame_encoder(x, not view or self.config.bn_stats == "all_views")
+    def embed(self, x: Tensor, *, update_statistics: bool = True) -> Tensor:
+        """Frame embeddings (B, T, g), normalised by the statistics of x; see `nets.BatchNorm`."""
+        features: Tensor = self.frame_encoder(x, update_statistics)
         return features
 
     def infer(self, features: Tensor, generator: torch.Generator | None = None, *,
@@ -226,18 +232,22 @@ class SequentialVAE(Method):
                        means: bool = False) -> Tensor:
         return self.prior.sample(n, n_frames, generator, means=means)
 
-    # Terms of losses ------------------------------------------------------------------------------
-
-    def reconstruction(self, x: Tensor, q: Inference, generator: torch.Generator) -> Tensor:
+    def reconstruction(self, x: Tensor, s: Tensor, z: Tensor, generator: torch.Generator) -> Tensor:
         """Sum of squared errors a clip, mean over the batch."""
-        codes = self.frame_codes(q.s, q.z)
+        codes = self.frame_codes(s, z)
         return reconstruction_error(x, codes, self.frame_decoder, self.config.recon_frames, generator)
+
+
+class SequentialVAE(SequentialModel):
+    """The shared model trained by the evidence lower bound; subclasses add terms."""
+
+    config: VAEConfig
 
     def elbo(self, x: Tensor, q: Inference, generator: torch.Generator) -> dict[str, Tensor]:
         """`recon`, `kl_static` and `kl_dynamic` (C-DSVAE sections 2.1, 2.2), unweighted."""
         prior = self.prior(q.z)
         return {
-            "recon": self.reconstruction(x, q, generator),
+            "recon": self.reconstruction(x, q.s, q.z, generator),
             "kl_static": estimators.kl_standard_normal(*q.static).mean(),
             "kl_dynamic": estimators.kl_diagonal(*q.dynamic, *prior).sum(1).mean(),
         }
