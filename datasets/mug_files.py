@@ -135,6 +135,8 @@ def frame_files(video: Video, report: Report) -> list[Path]:
 
 def read_videos(videos: list[Video]) -> Iterator[tuple[Video, Clips]]:
     """Reads the videos in order, a few at a time in threads (decoding needs no lock); memory stays flat."""
+    import cv2  # noqa: F401 - here once: an import by several threads at a time may show a half-made module
+
     workers = max(1, min(8, os.cpu_count() or 1))
     with ThreadPoolExecutor(workers) as pool:
         pending: collections.deque[tuple[Video, Future[Clips]]] = collections.deque()

@@ -68,16 +68,16 @@ class StoredDataSet(DataSet):
 
     @classmethod
     def open(cls, root: Path, source: Source, size: int, **options: Any) -> StoredDataSet:
-        spec = cls.describe(source, size, **options)
-        cache = open_cache(cls.folder(root, source, size, **options), revision=spec.revision,
+        folder = cls.folder(root, source, size, **options)
+        cache = open_cache(folder, revision=cls.describe(source, size, **options).revision,
                            title=_title(cls, source, size), command=cls.command(root, source, size, **options))
         return cls(cache, cls.describe(source, size, cache.meta, **options))
 
     @classmethod
     def verify(cls, root: Path, source: Source, size: int, *, progress: Progress | None = None,
                **options: Any) -> dict[str, str]:
-        spec = cls.describe(source, size, **options)
-        return verify_cache(cls.folder(root, source, size, **options), revision=spec.revision,
+        folder = cls.folder(root, source, size, **options)
+        return verify_cache(folder, revision=cls.describe(source, size, **options).revision,
                             title=_title(cls, source, size), progress=progress,
                             command=cls.command(root, source, size, **options))
 
