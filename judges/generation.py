@@ -169,8 +169,8 @@ class Maker:
         """Logits (N, K) of each factor for the clips of N pairs of codes."""
         codes = Codes(static=static, dynamic=dynamic)
         parts = []
-        for index in torch.arange(len(static), device=self.device).split(self.config.batch_size):
-            clips = self.method.decode(codes[index])[:, : self.spec.n_frames]
+        for start in range(0, len(static), self.config.batch_size):
+            clips = self.method.decode(codes[start : start + self.config.batch_size])[:, : self.spec.n_frames]
             parts.append(self.judge.classify(clips))
         return {name: torch.cat([part[name] for part in parts]).float().cpu().numpy() for name in parts[0]}
 

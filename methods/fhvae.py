@@ -79,7 +79,7 @@ from seqdis.methods.nets.video import DecoderKind, FrameDecoder, FrameEncoder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class FHVAEConfig:
     """Settings of FHVAE.
 
     Attributes:
@@ -135,13 +135,13 @@ class FHVAE(Method):
     title: ClassVar[str] = "FHVAE"
     paper: ClassVar[str] = ("Hsu, Zhang, Glass. Unsupervised Learning of Disentangled and Interpretable "
                             "Representations from Sequential Data. NIPS 2017.")
-    Config: ClassVar[type[Any]] = Config
+    Config: ClassVar[type[Any]] = FHVAEConfig
     variants: ClassVar[dict[str, dict[str, Any]]] = {"alpha0": {"alpha": 0.0}}
 
-    config: Config
+    config: FHVAEConfig
     row: Tensor
 
-    def __init__(self, config: Config, shape: Shape) -> None:
+    def __init__(self, config: FHVAEConfig, shape: Shape) -> None:
         super().__init__(config, shape)
         if shape.n_sequences < 1 or shape.n_train <= shape.n_sequences:
             raise ValueError(
@@ -156,8 +156,9 @@ class FHVAE(Method):
         self.static_posterior = SegmentPosterior(size, hidden, layers, config.static_dim)
         self.dynamic_posterior = SegmentPosterior(size + config.static_dim, hidden, layers, config.dynamic_dim)
         self.decoder_lstm = nn.LSTM(config.static_dim + config.dynamic_dim, hidden, layers, batch_first=True)
-        self.frame_decoder = (FrameDecoder(hidden, shape.frame, config.width, config.decoder) if shape.is_video
-                              else GaussianHead(hidden, shape.frame[0]))
+        self.frame_decoder: FrameDecoder | GaussianHead = (
+            FrameDecoder(hidden, shape.frame, config.width, config.decoder) if shape.is_video
+            else GaussianHead(hidden, shape.frame[0]))
         n_rows = config.nmu2 or shape.n_sequences
         self.table = nn.Parameter(torch.randn(n_rows, config.static_dim) * math.sqrt(config.sequence_variance))
         # The row of each sequence; -1 has none in this epoch, which the discriminative term would refuse.
@@ -169,11 +170,11 @@ class FHVAE(Method):
             _xavier(self.frame_decoder)
 
     @classmethod
-    def needs(cls, config: Config) -> Needs:
+    def needs(cls, config: FHVAEConfig) -> Needs:
         return Needs(segments=True)
 
     @classmethod
-    def capabilities(cls, config: Config) -> Capabilities:
+    def capabilities(cls, config: FHVAEConfig) -> Capabilities:
         return Capabilities(note="one dynamic code a window; what all windows of a sequence share, its kind of "
                                  "motion included, counts as static")
 
@@ -224,7 +225,7 @@ class FHVAE(Method):
                 "table_prior": -(log_prior / n_segments).mean(), "discriminative": discriminative}
 
     def _reconstruction(self, x: Tensor, states: Tensor) -> Tensor:
-        if self.shape.is_video:
+        if isinstance(self.frame_decoder, FrameDecoder):
             return estimators.squared_error(x, self.frame_decoder(states))
         return -estimators.gaussian_log_likelihood(x, *self.frame_decoder(states)).sum(1).mean()
 
@@ -288,10 +289,9 @@ class FHVAE(Method):
         z2 = static.mean if generator is None else static.sample(generator)
         dynamic = self._dynamic_posterior(features, z2)
         z1 = dynamic.mean if generator is None else dynamic.sample(generator)
-        pooled = z2.unflatten(0, (-1, n_windows)).mean(1)
         whole = n_frames == n_windows * self.shape.n_frames
-        return Latents(static=pooled, dynamic=z1.unflatten(0, (-1, n_windows)),
-                       n_frames=None if whole else n_frames)
+        return Latents(static=z2.reshape(len(x), n_windows, -1).mean(1),
+                       dynamic=z1.reshape(len(x), n_windows, -1), n_frames=None if whole else n_frames)
 
     def _windows(self, x: Tensor) -> tuple[Tensor, int]:
         """Windows (B * S, W, ...) of clips (B, T, ...), in order, and S. The last one ends with the clip."""
@@ -303,8 +303,9 @@ class FHVAE(Method):
         size, (n, n_windows) = self.shape.n_frames, latents.dynamic.shape[:2]
         z2 = latents.static.repeat_interleave(n_windows, 0)
         states = self._decoder_states(latents.dynamic.flatten(0, 1), z2, size)
-        frames = self.frame_decoder(states) if self.shape.is_video else self.frame_decoder.mean(states)
-        frames = frames.unflatten(0, (n, n_windows))
+        head = self.frame_decoder
+        frames: Tensor = head(states) if isinstance(head, FrameDecoder) else head.mean(states)
+        frames = frames.reshape(n, n_windows, size, *self.shape.frame)
         if latents.n_frames is None:
             return frames.flatten(1, 2)
         if latents.n_frames < size:

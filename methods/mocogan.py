@@ -69,7 +69,7 @@ IMAGE, VIDEO, GENERATOR = "image_discriminator", "video_discriminator", "generat
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class MoCoGANConfig:
     """Settings of MoCoGAN.
 
     Attributes:
@@ -79,6 +79,7 @@ class Config:
         categories: how the category is learned; "none" leaves it out.
         n_categories: K, or 0 for as many as the data have motion classes.
         lr, beta1, beta2, weight_decay: Adam's settings, of all three players.
+        discriminator_lr: rate of the two discriminators, if it is not `lr`; 0 is `lr`.
         noise: standard deviation of the instance noise at the first step; it falls linearly to 0.
         ema: decay of the generator's moving average that is evaluated; 0 evaluates the last weights.
         category_weight: weight of the category terms.
@@ -90,6 +91,7 @@ class Config:
     categories: Literal["unsupervised", "labels", "none"] = "unsupervised"
     n_categories: int = 0
     lr: float = 2e-4
+    discriminator_lr: float = 0.0
     beta1: float = 0.5
     beta2: float = 0.999
     weight_decay: float = 1e-5
@@ -101,7 +103,7 @@ class Config:
 class Generator(nn.Module):
     """The recurrent motion net and the frame generator: what its player trains and evaluation averages."""
 
-    def __init__(self, config: Config, n_categories: int, shape: Shape) -> None:
+    def __init__(self, config: MoCoGANConfig, n_categories: int, shape: Shape) -> None:
         super().__init__()
         # A cell, not nn.GRU: its weights stay plain tensors that a moving average can hold.
         self.recurrent = nn.GRUCell(config.dynamic_dim, config.dynamic_dim)
@@ -120,7 +122,7 @@ class Generator(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Frames (..., C, H, W) in [-1, 1], or (..., F), from frame codes (..., D)."""
         frames: Tensor = self.frame_net(z.flatten(0, -2))
-        return frames.unflatten(0, z.shape[:-1])
+        return frames.reshape(*z.shape[:-1], *frames.shape[1:])
 
 
 class MoCoGAN(Method):
@@ -129,7 +131,7 @@ class MoCoGAN(Method):
     title: ClassVar[str] = "MoCoGAN"
     paper: ClassVar[str] = ("Tulyakov, Liu, Yang, Kautz. MoCoGAN: Decomposing Motion and Content for Video "
                             "Generation. CVPR 2018.")
-    Config: ClassVar[type[Any]] = Config
+    Config: ClassVar[type[Any]] = MoCoGANConfig
     variants: ClassVar[dict[str, dict[str, Any]]] = {
         "labels": {"categories": "labels"},
         "no-categories": {"categories": "none"},
@@ -137,9 +139,9 @@ class MoCoGAN(Method):
     }
     players: ClassVar[tuple[str, ...]] = (IMAGE, VIDEO, GENERATOR)
 
-    config: Config
+    config: MoCoGANConfig
 
-    def __init__(self, config: Config, shape: Shape) -> None:
+    def __init__(self, config: MoCoGANConfig, shape: Shape) -> None:
         super().__init__(config, shape)
         if config.categories == "labels" and not shape.n_motions:
             raise ValueError("MoCoGAN with motion labels needs data that have motion classes.")
@@ -159,11 +161,11 @@ class MoCoGAN(Method):
                 shape.frame, shape.n_frames, config.width, self.n_categories)
 
     @classmethod
-    def needs(cls, config: Config) -> Needs:
+    def needs(cls, config: MoCoGANConfig) -> Needs:
         return Needs(motion_labels=config.categories == "labels")
 
     @classmethod
-    def capabilities(cls, config: Config) -> Capabilities:
+    def capabilities(cls, config: MoCoGANConfig) -> Capabilities:
         supervised = config.categories == "labels"
         return Capabilities(
             encodes=False, categories=config.categories, ranked=not supervised,
@@ -181,7 +183,8 @@ class MoCoGAN(Method):
         return list(self.get_submodule(player).parameters())
 
     def optimisation(self, player: str) -> Optimisation:
-        return Optimisation(lr=self.config.lr, betas=(self.config.beta1, self.config.beta2),
+        own = self.config.discriminator_lr if player != GENERATOR else 0.0
+        return Optimisation(lr=own or self.config.lr, betas=(self.config.beta1, self.config.beta2),
                             weight_decay=self.config.weight_decay)
 
     def loss(self, batch: Batch, player: str, ctx: Context) -> dict[str, Tensor]:

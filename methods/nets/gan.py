@@ -156,7 +156,7 @@ class TemporalConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) to (B, out, T', H', W')."""
-        weight = self.weight.unflatten(1, (-1, self.kernel))
+        weight = self.weight.reshape(len(self.weight), -1, self.kernel, 4, 4)
         time, space = self.padding
         return functional.conv3d(x, weight, stride=(1, self.stride, self.stride), padding=(time, space, space))
 

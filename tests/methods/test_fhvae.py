@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from seqdis.methods.base import Batch, Context, Latents, Shape
-from seqdis.methods.fhvae import FHVAE, Config
+from seqdis.methods.fhvae import FHVAE
+from seqdis.methods.fhvae import FHVAEConfig as Config
 from seqdis.methods.nets.sequence import Gaussian
 
 AUDIO = Shape(frame=(6,), n_frames=5, n_train=12, n_sequences=4)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqdis.methods.base import Batch, Context, Latents, Shape
-from seqdis.methods.mocogan import GENERATOR, IMAGE, VIDEO, Config, MoCoGAN
+from seqdis.methods.mocogan import GENERATOR, IMAGE, VIDEO, MoCoGAN
+from seqdis.methods.mocogan import MoCoGANConfig as Config
 from seqdis.methods.nets import gan
 
 SMALL = Config(width=4, static_dim=6, dynamic_dim=5)
