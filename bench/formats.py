@@ -228,6 +228,7 @@ def _markdown_row(row: Row, columns: list[Column]) -> str:
 # LaTeX ----------------------------------------------------------------------------------------------------------
 
 _LATEX = {
+    "[": "{[}",  # else it would be an argument of the row end before it
     "\\": r"\textbackslash{}",
     "{": r"\{",
     "}": r"\}",

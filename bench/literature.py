@@ -113,8 +113,8 @@ def audit_document(numbers: Sequence[Number]) -> Document:
         name="audit",
         tables=tables,
         notes=[
-            f"{len(findings)} published rows: {counts['consistent']} consistent, {counts['off']} off the identity by more "
-            f"than rounding, {counts['impossible']} impossible.",
+            f"{len(findings)} published rows: {counts['consistent']} consistent, {counts['off']} off the identity by "
+            f"more than rounding, {counts['impossible']} impossible.",
             published.WHY_OFF,
         ],
     )

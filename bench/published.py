@@ -41,6 +41,10 @@ WHY_OFF = (
 )
 
 
+Key = tuple[str, str, str, str, str]
+"""Method, variant, data set, table, source."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Number:
     """One published number. `value` is a fraction where the source prints per cent; `half_unit` is half a unit of the
@@ -135,7 +139,7 @@ class Finding:
 
 def audit(numbers: Iterable[Number]) -> list[Finding]:
     """Checks every row that has IS and both entropies: possible at all, and on the identity within rounding?"""
-    rows: dict[tuple[str, ...], dict[str, Number]] = {}
+    rows: dict[Key, dict[str, Number]] = {}
     for number in numbers:
         key = (number.method, number.variant, number.dataset, number.table, number.source)
         rows.setdefault(key, {})[number.metric] = number
@@ -147,7 +151,7 @@ def audit(numbers: Iterable[Number]) -> list[Finding]:
     return found
 
 
-def _finding(key: tuple[str, ...], row: dict[str, Number]) -> Finding:
+def _finding(key: Key, row: dict[str, Number]) -> Finding:
     score, intra, inter = row["is"], row["h_y_given_x"], row["h_y"]
     log_is, difference = math.log(score.value), inter.value - intra.value
     is_error = score.half_unit / score.value
