@@ -1,0 +1,237 @@
+"""Throughput, operations and memory of training steps, as ratios measured in one run.
+
+A bare time on a shared machine says little: its load moves a step by a factor of two. So two steps are compared by
+alternating them (A B A B ...) in one process, with the same threads and allocator, and the median and spread of the
+per-round ratios is what counts; rates are given as shares of the matrix-product and copy rates measured in the same run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from seqdis.bench import catalog, presets
+from seqdis.bench.catalog import MethodRef
+from seqdis.bench.plain import plain_loss
+from seqdis.bench.presets import TrainingConfig
+from seqdis.bench.trainer import Trainer
+from seqdis.datasets.base import AugmentPolicy, Factor, Spec, Split
+from seqdis.methods.base import Method, Shape, SignalShape
+
+WARM_UP = 2
+SPREAD = 1.3
+"""Rounds of one side that differ by more than this factor are called disturbed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ceilings:
+    """What this machine does at best, measured now: floating-point operations and bytes a second."""
+
+    flops: float
+    bytes: float
+
+
+def ceilings(device: torch.device, precision: str) -> Ceilings:
+    """The rate of a large matrix product in this precision, and of a large copy (bytes read plus written)."""
+    n = 8192 if device.type == "cuda" else 2048
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    a, b = torch.randn(n, n, device=device, dtype=dtype), torch.randn(n, n, device=device, dtype=dtype)
+    flops = 2.0 * n**3 / min(_seconds(lambda: a @ b, device) for _ in range(5))
+    source = torch.randn(2**28 if device.type == "cuda" else 2**25, device=device)
+    target = torch.empty_like(source)
+    copied = 2.0 * source.numel() * 4 / min(_seconds(lambda: target.copy_(source), device) for _ in range(5))
+    return Ceilings(flops, copied)
+
+
+def random_split(frame: tuple[int, ...], n_frames: int, n_clips: int, signal_dim: int = 9) -> tuple[Split, Spec]:
+    """Random clips in the resident format (uint8 video, float16 audio): two of each sequence. Never zeros."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (n_clips, n_frames, *frame)
+    video = len(frame) == 3
+    x = (torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8) if video
+         else torch.randn(shape, generator=generator).half())
+    split = Split(x, {"motion": torch.arange(n_clips) % 9}, torch.arange(n_clips) // 2,
+                  sequence=torch.arange(n_clips) // 2,
+                  signal=torch.randint(0, 2, (n_clips, n_frames, signal_dim), generator=generator).float())
+    motions = tuple(str(number) for number in range(9))
+    spec = Spec(name="random", title="Random clips", source="synthetic", modality="video" if video else "audio",
+                frame=frame, n_frames=n_frames, factors=(Factor(name="motion", classes=motions, role="dynamic"),),
+                headline=("fix_dynamic", "motion"), split_rule="none", revision="1", licence="none", citation="none",
+                augment=AugmentPolicy(crop=video, colour=video, blur=video, audio="" if video else "vtlp"))
+    return split, spec
+
+
+class Bed:
+    """A trainer on random clips, ready to step."""
+
+    def __init__(self, ref: MethodRef, *, preset: str, dataset: str, batch_size: int, device: torch.device,
+                 precision: str = "float32", compile: bool = False, overrides: dict[str, Any] | None = None) -> None:
+        chosen = presets.get(preset)
+        kind = catalog.load_method(ref)
+        fields = {field.name for field in dataclasses.fields(kind.Config)}
+        settings = presets.method_settings(chosen, ref.name, dataset, fields)
+        config = kind.Config(**{**settings, **kind.variants.get(ref.variant, {}), **(overrides or {})})
+        frame, n_frames = shape_of(dataset, chosen.size, segments=kind.needs(config).segments)
+        split, self.spec = random_split(frame, n_frames, max(2 * batch_size, 64))
+        shape = Shape(frame=frame, n_frames=n_frames, n_train=len(split), n_sequences=split.n_sequences, n_motions=9,
+                      signal=SignalShape(dim=9, kind="multilabel"))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            method: Method = kind(config, shape).to(device)
+        if shape.is_video:
+            method = method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        training = TrainingConfig(steps=10**6, batch_size=batch_size, precision=precision, compile=compile)  # type: ignore[arg-type]
+        self.trainer = Trainer(method, split, self.spec, training, seed=0, device=device,
+                               motion_labels=split.labels["motion"])
+        self.index = torch.arange(batch_size, device=device)
+        self.n_frames = n_frames
+        self.device = device
+
+    def step(self) -> None:
+        """One whole training step: batch, views, loss, gradients, update."""
+        self.trainer.step(self.index)
+
+    def flops_per_frame(self) -> float:
+        """Counted operations of a step's convolutions and matrix products, per frame of the batch."""
+        with FlopCounterMode(display=False) as counter:
+            self.step()
+        return counter.get_total_flops() / (len(self.index) * self.n_frames)
+
+    def parts(self, rounds: int) -> dict[str, float]:
+        """Median seconds of a step's parts, each timed alone: batch with its views, forward, backward, update."""
+        trainer, method = self.trainer, self.trainer.method
+        found: dict[str, list[float]] = {"batch": [], "forward": [], "backward": [], "update": []}
+        for _ in range(WARM_UP + rounds):
+            start = _now(self.device)
+            batch = trainer.batch(self.index)
+            at = _now(self.device)
+            found["batch"].append(at - start)
+            spent = dict.fromkeys(("forward", "backward", "update"), 0.0)
+            for player, optimiser in trainer.optimisers.items():
+                start = _now(self.device)
+                with trainer._autocast():
+                    total = trainer.compiled(batch, player, trainer.context())["total"]
+                middle = _now(self.device)
+                optimiser.zero_grad(set_to_none=True)
+                total.backward(inputs=trainer.parameters[player])
+                end = _now(self.device)
+                optimiser.step()
+                spent["forward"] += middle - start
+                spent["backward"] += end - middle
+                spent["update"] += _now(self.device) - end
+            for name, seconds in spent.items():
+                found[name].append(seconds)
+        method.zero_grad(set_to_none=True)
+        return {name: statistics.median(values[WARM_UP:]) for name, values in found.items()}
+
+
+class PlainBed(Bed):
+    """C-DSVAE stepped the plain way: float32 views from a loader's layout, `plain_loss`, unfused Adam."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(MethodRef("cdsvae"), **settings)
+        trainer = self.trainer
+        self.optimiser = torch.optim.Adam(trainer.method.parameters(), lr=1e-3, foreach=False, fused=False)
+        batch = trainer.batch(self.index)
+        assert batch.motion_view is not None
+        # (B, T, H, W, C) float32, as the released loader hands clips over.
+        self.stored = [view.permute(0, 1, 3, 4, 2).contiguous() for view in (batch.x, batch.motion_view)]
+
+    def step(self) -> None:
+        """One plain step."""
+        trainer = self.trainer
+        batch = trainer.batch(self.index)
+        batch.x, batch.motion_view = (view.permute(0, 1, 4, 2, 3) for view in self.stored)
+        terms = plain_loss(trainer.method, batch, trainer.context())  # type: ignore[arg-type]
+        self.optimiser.zero_grad()
+        terms["total"].backward()
+        self.optimiser.step()
+        # The released step reads every loss back for its progress line.
+        for value in terms.values():
+            float(value.detach())
+
+
+def shape_of(dataset: str, size: int, *, segments: bool = False) -> tuple[tuple[int, ...], int]:
+    """Frame shape and frames a clip of a data set's training clips, without opening it."""
+    if dataset == "timit":
+        return (80,), 20
+    frame = (1 if "mnist" in dataset else 3, size, size)
+    if dataset == "sprites":
+        return frame, 4 if segments else 8
+    return frame, 15
+
+
+def alternate(first: Callable[[], None], second: Callable[[], None], rounds: int, device: torch.device
+              ) -> dict[str, Any]:
+    """Times two steps in turns. `ratio` is the median over rounds of first's seconds over second's."""
+    for _ in range(WARM_UP):
+        first(), second()
+    pairs = [(_seconds(first, device), _seconds(second, device)) for _ in range(rounds)]
+    ratios = sorted(a / b for a, b in pairs)
+    sides = list(zip(*pairs, strict=True))
+    return {
+        "ratio": statistics.median(ratios), "ratio_range": [ratios[0], ratios[-1]], "rounds": rounds,
+        "seconds": [statistics.median(side) for side in sides],
+        "disturbed": any(max(side) / min(side) > SPREAD for side in sides),
+    }
+
+
+def measure(ref: MethodRef, rounds: int, limits: Ceilings, **settings: Any) -> dict[str, Any]:
+    """One method's figures: rate, parts, operations, share of the ceilings, memory."""
+    device: torch.device = settings["device"]
+    bed = Bed(ref, **settings)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    for _ in range(WARM_UP):
+        bed.step()
+    times = [_seconds(bed.step, device) for _ in range(rounds)]
+    seconds = statistics.median(times)
+    flops = bed.flops_per_frame() * settings["batch_size"] * bed.n_frames
+    return {
+        "method": str(ref), "step_seconds": seconds, "sequences_per_second": settings["batch_size"] / seconds,
+        "parts": bed.parts(rounds), "flops_per_frame": flops / (settings["batch_size"] * bed.n_frames),
+        "share_of_matmul": flops / seconds / limits.flops, "disturbed": max(times) / min(times) > SPREAD,
+        "peak_memory_bytes": (torch.cuda.max_memory_allocated() if device.type == "cuda"
+                              else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024),
+        "parameters": sum(p.numel() for p in bed.trainer.method.parameters()),
+    }
+
+
+def against_plain(rounds: int, limits: Ceilings, **settings: Any) -> dict[str, Any]:
+    """Our C-DSVAE step against the plain one, alternating, with the shares of the matrix-product rate of both."""
+    plain_settings = {key: value for key, value in settings.items() if key not in ("precision", "compile")}
+    plain, ours = PlainBed(**plain_settings), Bed(MethodRef("cdsvae"), **settings)
+    found = alternate(plain.step, ours.step, rounds, settings["device"])
+    for name, bed, seconds in (("plain", plain, found["seconds"][0]), ("ours", ours, found["seconds"][1])):
+        flops = bed.flops_per_frame()
+        found[name] = {"flops_per_frame": flops, "step_seconds": seconds,
+                       "share_of_matmul": flops * settings["batch_size"] * bed.n_frames / seconds / limits.flops}
+    return found
+
+
+def _seconds(work: Callable[[], Any], device: torch.device) -> float:
+    start = _now(device)
+    work()
+    return _now(device) - start
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def rows(found: list[dict[str, Any]]) -> Iterator[str]:
+    """The figures as lines for people."""
+    for one in found:
+        parts = ", ".join(f"{name} {seconds / sum(one['parts'].values()):.0%}" for name, seconds in one["parts"].items())
+        yield (f"{one['method']:24s} {one['sequences_per_second']:8.1f} seq/s  {one['step_seconds'] * 1e3:8.1f} ms/step  "
+               f"{one['flops_per_frame'] / 1e6:8.1f} MF/frame  {one['share_of_matmul']:5.0%} of the matrix-product rate  "
+               f"{one['peak_memory_bytes'] / 2**20:6.0f} MiB  ({parts})" + ("  disturbed" if one["disturbed"] else ""))

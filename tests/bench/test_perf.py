@@ -1,0 +1,58 @@
+"""The plain reference step computes what ours computes, with the released step's work. Counts, never times."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from seqdis.bench import perf
+from seqdis.bench.catalog import MethodRef
+from seqdis.bench.plain import plain_loss
+
+CPU = torch.device("cpu")
+
+
+def test_plain_step_has_our_losses_and_gradients() -> None:
+    bed = perf.Bed(MethodRef("cdsvae"), preset="quick", dataset="sprites", batch_size=6, device=CPU,
+                   overrides={"recon_frames": 0})
+    method = bed.trainer.method.double()
+    batch = bed.trainer.batch(bed.index)
+    batch.x, batch.motion_view = batch.x.double(), batch.motion_view.double()  # type: ignore[union-attr]
+    ctx = bed.trainer.context()
+    results = []
+    for loss in (lambda: method.loss(batch, "model", ctx), lambda: plain_loss(method, batch, ctx)):  # type: ignore[arg-type]
+        ctx.generator.manual_seed(5)
+        method.zero_grad()
+        terms = loss()
+        terms["total"].backward()
+        results.append(({name: float(value.detach()) for name, value in terms.items()},
+                        {name: p.grad.clone() for name, p in method.named_parameters() if p.grad is not None}))
+    (ours, our_gradients), (plain, plain_gradients) = results
+    for name, value in plain.items():
+        assert ours[name] == pytest.approx(value, rel=1e-9, abs=1e-9), name
+    assert our_gradients.keys() == plain_gradients.keys()
+    for name, gradient in plain_gradients.items():
+        assert torch.allclose(our_gradients[name], gradient, rtol=1e-7, atol=1e-9), name
+
+
+@pytest.mark.slow
+def test_counted_work_of_both_steps_at_full_size() -> None:
+    settings = {"preset": "paper", "dataset": "sprites", "batch_size": 2, "device": CPU}
+    plain = perf.PlainBed(**settings).flops_per_frame() / 1e6
+    ours = perf.Bed(MethodRef("cdsvae"), **settings).flops_per_frame() / 1e6
+    assert plain == pytest.approx(2942, rel=0.03)
+    assert ours == pytest.approx(1886, rel=0.05)
+
+
+def test_command_reports_ratios_as_json() -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "seqdis.bench.cli", "perf", "--methods", "dsvae", "--reference", "--batch", "2",
+         "--rounds", "1", "--threads", "1", "--device", "cpu", "--json"], capture_output=True, text=True, check=True)
+    report = json.loads(done.stdout)
+    assert report["methods"][0]["sequences_per_second"] > 0
+    assert 0 < report["methods"][0]["share_of_matmul"] < 1.5
+    assert report["reference"]["plain"]["flops_per_frame"] > report["reference"]["ours"]["flops_per_frame"]
