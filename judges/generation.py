@@ -258,14 +258,18 @@ def _meaning(maker: Maker, factor: Factor, matching_clips: int) -> tuple[str, ND
 
 
 def consistency_scores(logits: Logits, spec: Spec) -> dict[str, dict[str, float]]:
-    """`acc_consistency` and `h_y` (nats) of each factor and each joint from logits (M, R, K)."""
+    """`acc_consistency` of each factor and each joint that the judge sees, from logits (M, R, K).
+
+    Beside it `is`, `h_y_given_x`, `h_y` and `label_entropy` (nats) of the first draw of every code.
+    """
     found = {}
-    for factor in spec.factors:
-        found[factor.name] = {
-            "acc_consistency": float(consistency(logits[factor.name].argmax(2), factor.n_classes).mean()),
-            "h_y": metrics.inter_entropy(metrics.softmax(logits[factor.name][:, 0])),
-        }
+    for factor in judged(spec, logits):
+        predicted = logits[factor.name].argmax(2)
+        whole = metrics.scores(logits[factor.name][:, 0], predicted[:, 0])
+        found[factor.name] = whole | {"acc_consistency": float(consistency(predicted, factor.n_classes).mean())}
     for joint in spec.joints:
+        if not set(joint.factors) <= set(logits):
+            continue
         heads = [logits[name] for name in joint.factors]
         predicted = np.stack([head.argmax(2) for head in heads], 2)
         sizes = tuple(head.shape[2] for head in heads)
@@ -273,11 +277,14 @@ def consistency_scores(logits: Logits, spec: Spec) -> dict[str, dict[str, float]
         # Only the distribution is wanted: any labels that the joint admits will do.
         admitted = np.sort(predicted[:, 0], axis=1) if joint.is_sorted else predicted[:, 0]
         whole = metrics.joint_scores([head[:, 0] for head in heads], list(admitted.T), is_sorted=joint.is_sorted)
-        found[joint.name] = {
-            "acc_consistency": float(consistency(number, math.prod(sizes)).mean()),
-            "h_y": whole["h_y"],
-        }
-    return found
+        found[joint.name] = whole | {"acc_consistency": float(consistency(number, math.prod(sizes)).mean())}
+    # There is no true label: what `acc` compares is the judge with itself.
+    return {name: {key: value for key, value in scores.items() if key != "acc"} for name, scores in found.items()}
+
+
+def judged(spec: Spec, logits: Logits) -> list[Factor]:
+    """The factors that the judge has a head for: not who it is, where data are split by people."""
+    return [factor for factor in spec.factors if factor.name in logits]
 
 
 # Choosing a checkpoint
@@ -301,9 +308,9 @@ def selection_generator(
     sides: dict[str, dict[str, float]] = {}
     for direction, role in FIXES.items():
         logits = maker.repeated(direction, n_codes, REPEATS)
-        worth = {factor.name: _worth(logits[factor.name], factor) for factor in spec.factors}
-        kept = [worth[f.name][0] * worth[f.name][1] for f in spec.factors if f.role == role]
-        leaked = [worth[f.name][0] for f in spec.factors if f.role != role]
+        worth = {factor: _worth(logits[factor.name], factor) for factor in judged(spec, logits)}
+        kept = [agrees * diversity for factor, (agrees, diversity) in worth.items() if factor.role == role]
+        leaked = [agrees for factor, (agrees, _) in worth.items() if factor.role != role]
         sides[direction] = {
             "kept": float(np.mean(kept)) if kept else 1.0,
             "leaked": float(np.mean(leaked)) if leaked else 0.0,

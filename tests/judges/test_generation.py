@@ -210,6 +210,23 @@ def test_a_collapsed_generator_is_consistent_and_shows_it_in_its_entropy() -> No
             assert scores["h_y"] == pytest.approx(0.0, abs=1e-6)
 
 
+def test_entropies_beside_consistency_are_those_of_one_clip_a_code_and_agree_with_the_inception_score() -> None:
+    for direction in evaluated("right")["consistency"].values():
+        for scores in direction.values():
+            assert "acc" not in scores
+            assert math.log(scores["is"]) == pytest.approx(scores["h_y"] - scores["h_y_given_x"], abs=1e-9)
+
+
+def test_factors_without_a_head_are_left_out() -> None:
+    class Blind(Reader):
+        def classify(self, x: Tensor) -> dict[str, Tensor]:
+            return {name: logits for name, logits in super().classify(x).items() if name != "size"}
+
+    result = generation.evaluate_generator(METHODS["right"], ToyData(), Blind(), CONFIG)
+    assert set(result["consistency"]["fix_static"]) == {"motion", "colour"}
+    assert generation.selection_generator(METHODS["right"], ToyData().test, SPEC, Blind(), CONFIG)["score"] > 0.9
+
+
 def test_without_categories_only_consistency_is_scored() -> None:
     assert set(evaluated("none")) == {"consistency"}
 
