@@ -130,9 +130,10 @@ def kit() -> Kit:
     return Kit()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
+@pytest.fixture(autouse=True)
+def _one_thread_and_seed() -> None:
     torch.set_num_threads(1)
+    torch.manual_seed(0)
 
 
 # Rows that refuse a kind of data, and a word of the reason.

@@ -23,11 +23,6 @@ def draw(*size: int, seed: int = 0) -> Tensor:
     return torch.randn(*size, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.fixture(autouse=True)
-def _seeded() -> None:
-    torch.manual_seed(0)
-
-
 @pytest.mark.parametrize("side", [16, 32, 64, 128])
 @pytest.mark.parametrize("kind", ["transposed", "upsample"])
 def test_frames_of_any_power_of_two(side: int, kind: str) -> None:
