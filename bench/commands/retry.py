@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--launcher", choices=("auto", "local", "slurm"), default="auto")
     parser.add_argument("--data-dir", type=Path, help="folder of prepared data (default: that of the last launch)")
     parser.add_argument("--device", default=None, help="auto, cpu, cuda or cuda:N (default: that of the last launch)")
-    parser.add_argument("--workers", type=int, help="cells at once on this machine (default: one a GPU, else one a core)")
+    parser.add_argument("--workers", type=int, help="cells at once on this machine (default: a GPU or core each)")
     add_slurm_arguments(parser)
 
 

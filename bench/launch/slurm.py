@@ -69,7 +69,8 @@ def launch(store: Store, missing: Sequence[Planned], args: argparse.Namespace, r
     options = Options.from_args(args)
     started = time.monotonic()
     summary = submit(store, missing, options, cell_arguments=cell_arguments(args, root),
-                     prerequisites=missing_prerequisites(store, missing, root), tables=table_command(store.out, args.table))
+                     prerequisites=missing_prerequisites(store, missing, root),
+                     tables=table_command(store.out, args.table))
     for line in summary.lines():
         print(line)
     print(f"in {time.monotonic() - started:.1f} s; this machine may go away now. Next: bench status --out {store.out}")
@@ -125,7 +126,8 @@ def render(store: Store, missing: Sequence[Planned], args: argparse.Namespace, r
     from seqdis.datasets.base import data_root
 
     prerequisites = missing_prerequisites(store, missing, root or data_root())
-    built = requests.build(missing, options, prerequisites, max_array=max_array, tables=table_command(store.out, args.table))
+    built = requests.build(missing, options, prerequisites, max_array=max_array,
+                           tables=table_command(store.out, args.table))
     ids = {request.title: f"<job of request {number}>" for number, request in enumerate(built, 1)}
     texts = []
     for number, request in enumerate(built, 1):

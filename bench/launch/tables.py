@@ -22,8 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     store = Store(Path(out))
     ids = sorted(store.ids())
     missing = [cell for cell in ids if not store.is_done(cell)]
-    print(f"{len(ids) - len(missing)} of {len(ids)} cells have a record"
-          + (f"; missing: {', '.join(missing[:20])}{', ...' if len(missing) > 20 else ''}" if missing else ""), flush=True)
+    lack = f"; missing: {', '.join(missing[:20])}{', ...' if len(missing) > 20 else ''}" if missing else ""
+    print(f"{len(ids) - len(missing)} of {len(ids)} cells have a record{lack}", flush=True)
     if len(missing) == len(ids):
         return 0
     codes = []
