@@ -216,7 +216,10 @@ class Experiment:
                       n_motions=motions[0] if motions else 0, signal=signal)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(self.cell["seed"], "initialise"))
-            method = method_class(method_config, shape)
+            try:
+                method = method_class(method_config, shape)
+            except ValueError as error:  # the contract's way to refuse data of a shape that it has no answer for
+                raise NotApplicable(str(error)) from error
         method = method.to(self.device)
         return method.to(memory_format=torch.channels_last) if spec.modality == "video" else method  # type: ignore[call-overload]
 

@@ -80,6 +80,8 @@ QUICK = Preset(
         # The port's units multiply every weight by 2T; these are in the units of a sum over time, like the others'.
         "s3vae": {"units": "sum", "triplet_weight": 100.0, "prediction_weight": 10.0},
         "rwae": {"static_penalty_weight": 300.0, "dynamic_penalty_weight": 40.0},
+        # A control must be able to hold the whole clip in either code.
+        "autoencoder": {"dynamic_dim": 32},
     },
     evaluation={"draws": 5},
 )
