@@ -242,8 +242,8 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "`": r"\textasciigrave{}",
+    '"': "{''}",
+    "`": "{`}",
     "'": "'",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
@@ -254,7 +254,7 @@ _LATEX = {
     "…": r"\ldots{}",
     "†": r"\dag{}",
     "‡": r"\ddag{}",
-    "°": r"\textdegree{}",
+    "°": r"$^{\circ}$",
     "·": r"$\cdot$",
     "≤": r"$\le$",
     "≥": r"$\ge$",
@@ -268,7 +268,7 @@ _LATEX = {
     "’": "'",
     "‘": "`",
     "§": r"\S{}",
-    "*": r"\textasteriskcentered{}",
+    "*": r"$\ast$",
 }
 
 
@@ -278,18 +278,18 @@ def escape_latex(text: str) -> str:
 
 
 def _accented(char: str) -> str:
-    return char if "À" <= char <= "ÿ" and char not in "×÷" else f"[U+{ord(char):04X}]"
+    return char if "À" <= char <= "ÿ" and char not in "×÷ÐÞðþ" else f"[U+{ord(char):04X}]"
 
 
 def latex(document: Document, *, everything: bool = False) -> str:
-    """One floating table a block, for a document that uses booktabs (and textcomp, in an old LaTeX)."""
+    """One floating table a block, for any document that uses booktabs."""
     lines = [r"% \usepackage{booktabs}"]
     for table in document.tables:
         lines += [
             r"\begin{table}[t]",
             r"\centering",
-            r"\small",
-            r"\setlength{\tabcolsep}{4pt}",
+            r"\footnotesize",
+            r"\setlength{\tabcolsep}{3pt}",
             rf"\caption{{{escape_latex(clean(table.title, 200))}}}",
             rf"\label{{tab:{re.sub('[^a-z0-9]+', '-', _identity(table).lower()).strip('-')}}}",
         ]
@@ -304,7 +304,7 @@ def latex(document: Document, *, everything: bool = False) -> str:
         if foot:
             lines += [
                 r"\par\smallskip",
-                r"\begin{minipage}{\linewidth}\footnotesize",
+                r"\begin{minipage}{\linewidth}\scriptsize",
                 "\\par\n".join(foot),
                 r"\end{minipage}",
             ]
