@@ -44,7 +44,7 @@ class Speech(DataSet):
     name: ClassVar[str] = "speech"
     title: ClassVar[str] = "Own speech corpus"
     sources: ClassVar[tuple[Source, ...]] = ("real",)
-    revision: ClassVar[str] = "1"
+    revision: ClassVar[str] = "2"
     rate: ClassVar[int] = 0  # 0: whatever the first file has
     licence: ClassVar[str] = "the corpus' own"
     citation: ClassVar[str] = "a corpus of the user's"
@@ -177,8 +177,15 @@ class Speech(DataSet):
         """Nothing to measure: loudness is prepared with the features."""
 
     def segmented(self) -> SegmentSplit:
-        """The training split without utterances that give one segment only."""
+        """The training split without utterances that give one segment only.
+
+        Raises:
+            UserError: there are no others.
+        """
         several = (self.train.n_segments > 1).nonzero().flatten()
+        if not len(several):
+            raise UserError(f"{self.name}: every training utterance has one segment of {LENGTH} frames; it takes 28 "
+                            "frames to make two.")
         return self.train if len(several) == len(self.train) else self.train.subset(several)
 
 

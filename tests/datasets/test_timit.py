@@ -1,0 +1,379 @@
+"""TIMIT and other speech corpora: layouts, splits, labels, caches, damaged and missing files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from seqdis.bench.core.errors import MissingDataError, UserError
+from seqdis.datasets import corpora, speech
+from seqdis.datasets.audio import Features, log_features
+from seqdis.datasets.corpora import CORE_TEST_SPEAKERS, DEV_SPEAKERS, PHONES, Utterance
+from seqdis.datasets.timit import FsddMini, LibriSpeechMini, Speech, Timit
+
+SENTENCES = ("SA1", "SA2", "SI1", "SI2", "SI3", "SX1", "SX2", "SX3", "SX4", "SX5")
+N_SAMPLES = 4000  # 23 frames
+
+
+def sphere(samples: np.ndarray, rate: int = 16_000) -> bytes:
+    header = (f"NIST_1A\n   1024\nchannel_count -i 1\nsample_count -i {len(samples)}\nsample_rate -i {rate}\n"
+              "sample_n_bytes -i 2\nsample_byte_format -s2 01\nsample_coding -s3 pcm\nend_head\n")
+    return header.encode().ljust(1024) + samples.astype("<i2").tobytes()
+
+
+def write_wav(path: Path, samples: np.ndarray, rate: int = 16_000) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(samples.astype("<i2").tobytes())
+
+
+def noise(n: int, seed: int) -> np.ndarray:
+    return (np.random.default_rng(seed).normal(size=n) * 2000).astype(np.int16)
+
+
+def timit_speakers() -> Iterator[tuple[str, str]]:
+    """630 names: 462 of TRAIN, the 74 of the lists and 94 others of TEST."""
+    yield from (("TRAIN", f"{'MF'[i % 2]}{chr(65 + i // 26 % 26)}{chr(65 + i % 26)}Z{i % 10}") for i in range(462))
+    yield from (("TEST", name) for name in sorted(DEV_SPEAKERS | CORE_TEST_SPEAKERS))
+    yield from (("TEST", f"MX{chr(65 + i // 10)}Y{i % 10}") for i in range(94))
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """TIMIT's full layout with one file's audio everywhere, by links: 6,300 sentences in no time."""
+    root = tmp_path_factory.mktemp("corpus") / "TIMIT"
+    base = root.parent / "base"
+    base.mkdir()
+    (base / "a.wav").write_bytes(sphere(noise(N_SAMPLES, 0)))
+    (base / "a.phn").write_text("0 1000 h#\n1000 2200 ix\n2200 2500 q\n2500 4000 s\n")
+    for i, (part, speaker) in enumerate(timit_speakers()):
+        folder = root / part / f"DR{i % 8 + 1}" / speaker
+        folder.mkdir(parents=True)
+        for sentence in SENTENCES:
+            (folder / f"{sentence}.WAV").symlink_to(base / "a.wav")
+            (folder / f"{sentence}.PHN").symlink_to(base / "a.phn")
+    return root
+
+
+@pytest.fixture
+def copy(layout: Path, tmp_path: Path) -> Path:
+    """A copy to damage; its files are links, so they are replaced, never written to."""
+    root = tmp_path / "TIMIT"
+    shutil.copytree(layout, root, symlinks=True)
+    return root
+
+
+def replace(path: Path, content: bytes) -> None:
+    path.unlink()
+    path.write_bytes(content)
+
+
+def first_of(root: Path, split_part: str = "TRAIN", sentence: str = "SX1.WAV") -> Path:
+    return sorted((root / split_part).glob(f"DR1/*/{sentence}"))[0]
+
+
+def test_lists_of_speakers_are_the_published_ones() -> None:
+    assert len(DEV_SPEAKERS) == 50
+    assert len(CORE_TEST_SPEAKERS) == 24
+    assert not DEV_SPEAKERS & CORE_TEST_SPEAKERS
+    assert sum(name[0] == "F" for name in CORE_TEST_SPEAKERS) == 8  # two men and a woman of each region
+    assert len(PHONES) == 39
+    assert len(set(corpora.PHONE_NUMBER) - {"sil"}) == 61
+
+
+def test_full_layout_gives_the_asr_split(layout: Path) -> None:
+    found = corpora.scan_timit(layout.parent)  # TIMIT/ nested below the folder that is named
+    counts = {split: [u for u in found.utterances if u.split == split] for split in corpora.SPLITS}
+    assert {split: len(items) for split, items in counts.items()} == {"train": 3696, "validation": 400, "test": 192}
+    assert {split: len({u.speaker for u in items}) for split, items in counts.items()} == {
+        "train": 462, "validation": 50, "test": 24}
+    assert not any(u.name.startswith("SA") for u in found.utterances)
+    assert found.skipped == {"SA sentences": 2 * 536, "speakers outside the core test": 94 * 10}
+    assert len([u for u in corpora.scan_timit(layout, with_sa=True).utterances if u.split == "test"]) == 240
+
+
+def test_lower_case_and_second_copies_are_understood(copy: Path) -> None:
+    lower = copy.parent / "timit"
+    for path in list(copy.rglob("*.*")):
+        target = lower / str(path.relative_to(copy)).lower()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(path.resolve())
+    speaker = sorted((lower / "train" / "dr1").iterdir())[0]
+    write_wav(speaker / "sx1.wav.wav", noise(N_SAMPLES, 1))
+    found = corpora.scan_timit(lower)
+    assert len(found.utterances) == 4288
+    assert found.skipped["second copies of a file"] == 1
+    chosen = next(u for u in found.utterances if u.speaker == speaker.name.upper() and u.name == "SX1")
+    assert chosen.path.name == "sx1.wav.wav"  # the RIFF file
+    assert chosen.transcript is not None
+    assert chosen.transcript.name == "sx1.phn"
+
+
+@pytest.mark.slow
+def test_full_layout_is_prepared_with_phones(layout: Path, tmp_path: Path) -> None:
+    seen = []
+    folder = Timit.prepare(tmp_path, "real", from_dir=layout, progress=lambda done, total, text: seen.append(done / total))
+    assert folder.name == "timit-real"
+    assert seen[-1] == 1
+    data = Timit.open(tmp_path, "real")
+    assert [split.n_sequences for split in (data.train, data.validation, data.test)] == [3696, 400, 192]
+    assert len(data.test) == 192  # 23 frames: one segment each, the rest dropped
+    assert not data.spec.may_show
+    assert data.spec.factor("speaker").n_classes == 536
+    assert [factor.name for factor in data.spec.frame_factors] == ["phone"]
+    labels = data.test.frame_labels["phone"][0].tolist()
+    middle = np.arange(20) * 160 + 200
+    expected = np.select([middle < 1000, middle < 2200, middle < 2500], [PHONES.index("sil"), PHONES.index("ih"), -1],
+                         PHONES.index("s"))
+    assert labels == expected.tolist()
+    with pytest.raises(UserError, match="one segment"):
+        data.segmented()  # every utterance here is too short for two
+
+
+def test_a_speaker_in_both_folders_is_refused(copy: Path) -> None:
+    folder = next((copy / "TRAIN" / "DR1").iterdir())
+    shutil.copytree(folder, copy / "TEST" / "DR1" / folder.name)
+    with pytest.raises(UserError, match=f"{folder.name} lies in both"):
+        corpora.scan_timit(copy)
+
+
+def test_missing_speakers_sentences_and_folders_are_named(copy: Path, tmp_path: Path) -> None:
+    removed = first_of(copy)
+    removed.unlink()
+    with pytest.raises(UserError, match=f"{removed.parent.name} has 7 of 8 sentences"):
+        corpora.scan_timit(copy)
+    shutil.rmtree(removed.parent)
+    with pytest.raises(UserError, match="461 speakers instead of 462"):
+        corpora.scan_timit(copy)
+    with pytest.raises(UserError, match="is not TIMIT"):
+        corpora.scan_timit(copy / "TEST" / "DR1")
+    with pytest.raises(UserError, match="is not a folder"):
+        corpora.scan_timit(tmp_path / "nowhere")
+
+
+def test_missing_test_speaker_is_named(copy: Path) -> None:
+    shutil.rmtree(next(copy.glob("TEST/*/FDHC0")))
+    with pytest.raises(UserError, match="lacks 1 speakers, FDHC0"):
+        corpora.scan_timit(copy)
+
+
+def test_some_missing_transcripts_are_an_error_and_none_at_all_are_not(copy: Path) -> None:
+    first_of(copy, sentence="SX1.PHN").unlink()
+    with pytest.raises(UserError, match=r"SX1.WAV has no .PHN file"):
+        corpora.scan_timit(copy)
+    for path in list(copy.rglob("*.PHN")):
+        path.unlink()
+    assert all(u.transcript is None for u in corpora.scan_timit(copy).utterances)
+
+
+@pytest.mark.parametrize(("content", "text"), [
+    (sphere(noise(N_SAMPLES, 0), rate=8000), "8000 Hz"),
+    (b"", "is empty"),
+    (sphere(noise(0, 0)), "no samples"),
+    (sphere(noise(N_SAMPLES, 0))[:2000], "is damaged"),
+    (b"not audio at all", "no audio"),
+])
+def test_bad_files_are_named_and_leave_nothing_behind(copy: Path, tmp_path: Path, content: bytes, text: str) -> None:
+    bad = first_of(copy)
+    replace(bad, content)
+    with pytest.raises(UserError, match=text) as caught:
+        Timit.prepare(tmp_path / "caches", "real", from_dir=copy)
+    assert str(bad) in str(caught.value)
+    assert [path for path in (tmp_path / "caches").iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("0 1000 h#\n900\n", "line 2"), ("0 1000 zz\n", "line 1"), ("0 1000 s\n500 900 t\n", "line 2.*backwards"),
+    ("", "is empty"),
+])
+def test_wrong_transcripts_are_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "SX1.PHN"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        corpora.read_phones(path)
+    assert "SX1.PHN" in str(caught.value)
+
+
+# Any corpus -------------------------------------------------------------------------------------------------------
+
+
+def make_corpus(root: Path, speakers: dict[str, int], n_samples: int = 8000) -> Path:
+    for number, (speaker, n) in enumerate(speakers.items()):
+        for k in range(n):
+            write_wav(root / speaker / f"{k}.wav", noise(n_samples, 100 * number + k))
+    return root
+
+
+def test_any_folder_of_speakers_is_split_by_speaker(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", {f"s{i}": 3 for i in range(10)} | {"once": 1})
+    (corpus / "README").write_text("hello")
+    write_wav(corpus / "stray.wav", noise(400, 0))
+    write_wav(corpus / "s0" / "short.wav", noise(1000, 0))
+    Speech.prepare(tmp_path / "caches", "real", from_dir=corpus)
+    data = Speech.open(tmp_path / "caches", "real")
+    speakers = [set(split.identity.tolist()) for split in (data.train, data.validation, data.test)]
+    assert [len(found) for found in speakers] == [7, 2, 2]
+    assert not speakers[0] & speakers[1] | speakers[0] & speakers[2] | speakers[1] & speakers[2]
+    assert data.spec.factor("speaker").classes.index("once") in speakers[0]
+    assert data.cache.meta["skipped"] == {"files that are no audio": 1, "audio files outside speakers' folders": 1,
+                                          "utterances shorter than 20 frames": 1}
+    assert data.spec.frame_factors == ()
+
+
+def test_training_features_alone_set_the_scale(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", {f"train/a{i}": 2 for i in range(4)} | {f"test/b{i}": 2 for i in range(5)})
+    for path in (corpus / "test").rglob("*.wav"):
+        write_wav(path, noise(8000, 5) // 40)  # much softer: its own scale would hide that
+    Speech.prepare(tmp_path / "caches", "real", from_dir=corpus)
+    data = Speech.open(tmp_path / "caches", "real")
+    frames = data.train.frames.float()
+    assert frames.mean(0).abs().max() < 2e-3
+    assert (frames.std(0) - 1).abs().max() < 5e-3
+    assert data.test.frames.float().mean() < -3
+    waves = [noise(8000, int(p.parent.name[1:]) * 100 + int(p.stem)).astype(np.float32) / 32768
+             for p in sorted((corpus / "train").rglob("*.wav"))]
+    values, _ = log_features(waves, Features())
+    torch.testing.assert_close(data.train.mean, values.mean(0), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(frames, (values - data.train.mean) / data.train.std, atol=4e-3, rtol=4e-3)
+    assert data.train.shifted is not None
+    assert data.train.shifted.shape == (2, *data.train.frames.shape)
+    assert Speech.open(tmp_path / "caches", "real", augment="vtlp").train.shifted is None
+
+
+def test_small_blocks_give_the_same_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = make_corpus(tmp_path / "corpus", {f"s{i}": 2 for i in range(8)})
+    Speech.prepare(tmp_path / "one", "real", from_dir=corpus)
+    monkeypatch.setattr(speech, "BLOCK_SECONDS", 1)
+    Speech.prepare(tmp_path / "many", "real", from_dir=corpus)
+    one, many = (Speech.open(tmp_path / name, "real") for name in ("one", "many"))
+    for split in ("train", "test"):
+        torch.testing.assert_close(getattr(one, split).frames, getattr(many, split).frames, atol=2e-3, rtol=2e-3)
+        assert torch.equal(getattr(one, split).loud, getattr(many, split).loud)
+
+
+def test_rates_must_agree(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", {f"s{i}": 2 for i in range(8)})
+    write_wav(corpus / "s3" / "odd.wav", noise(8000, 0), rate=44_100)
+    with pytest.raises(UserError, match=r"odd.wav is sampled at 44100 Hz, and 16000 Hz is expected"):
+        Speech.prepare(tmp_path / "caches", "real", from_dir=corpus)
+
+
+def test_a_speaker_in_two_parts_is_refused(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", {"train/a": 2, "train/b": 2, "test/a": 2, "test/c": 2, "test/d": 2})
+    with pytest.raises(UserError, match="speaker a lies in two parts"):
+        corpora.scan_speakers(corpus)
+
+
+@pytest.mark.parametrize("speakers", [{}, {"a": 3}, {"a": 1, "b": 1, "c": 1, "d": 1, "e": 1, "f": 1}])
+def test_too_few_speakers_are_refused(tmp_path: Path, speakers: dict[str, int]) -> None:
+    corpus = make_corpus(tmp_path / "corpus", speakers)
+    corpus.mkdir(exist_ok=True)
+    with pytest.raises(UserError, match="too few|holds no"):
+        corpora.scan_speakers(corpus)
+
+
+def test_unreadable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = make_corpus(tmp_path / "corpus", {"a": 1})
+    locked = corpus / "a"
+    locked.chmod(0)
+    try:
+        if os.access(locked, os.R_OK):
+            pytest.skip("this user may read everything")
+        with pytest.raises(UserError, match="cannot be read"):
+            corpora.walk(corpus)
+    finally:
+        locked.chmod(0o755)
+
+
+# The stand-in and the real corpora --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("caches")
+    Timit.prepare(root, "synthetic")
+    return root
+
+
+def test_stand_in_has_disjoint_speakers_phones_and_enough_segments(stand_in: Path) -> None:
+    data = Timit.open(stand_in, "synthetic", 32, anything="ignored")
+    speakers = [set(split.identity.tolist()) for split in (data.train, data.validation, data.test)]
+    assert [len(found) for found in speakers] == [24, 8, 12]
+    assert not speakers[0] & speakers[2]
+    assert data.spec.frame == (80,)
+    assert data.spec.may_show
+    labels = data.test.frame_labels["phone"]
+    assert labels.min() >= 0
+    assert len(labels.unique()) > 15
+    assert (data.segmented().n_segments > 1).all()
+    assert data.spec.signal is not None
+    assert 0.2 < data.test.signal.mean() < 0.95  # type: ignore[union-attr]
+
+
+def test_voices_change_and_words_stay_in_the_shifted_copies(stand_in: Path) -> None:
+    """A phone classifier trained on the originals must work on the copies; their pitch and formants must differ."""
+    from seqdis.judges.probes import linear_probe
+
+    data = Timit.open(stand_in, "synthetic")
+    train = data.train
+    assert train.shifted is not None
+    assert train.phone is not None
+    rows = torch.arange(0, len(train.frames), 7)
+    labels = train.phone[rows]
+    own = linear_probe(train.frames[rows].float(), labels, train.frames[rows + 3].float(), train.phone[rows + 3])
+    other = linear_probe(train.frames[rows].float(), labels, train.shifted[0][rows + 3].float(), train.phone[rows + 3])
+    chance = float(torch.bincount(labels.long()).max() / len(labels))
+    assert own > 0.75
+    assert other > 3 * chance  # other formants confuse a linear classifier, but not entirely
+    assert (train.shifted[0] - train.frames).float().abs().mean() > 0.3
+
+
+def test_cache_is_checked(stand_in: Path, tmp_path: Path) -> None:
+    assert set(Timit.verify(stand_in, "synthetic")) > {"train_frames", "mean", "digest"}
+    with pytest.raises(MissingDataError, match="bench data prepare timit --from DIR"):
+        Timit.open(tmp_path, "real")
+    with pytest.raises(UserError, match="files that you have"):
+        Timit.prepare(tmp_path, "real")
+    with pytest.raises(UserError, match="wsola or vtlp"):
+        Timit.open(stand_in, "synthetic", augment="neural")
+
+
+@pytest.fixture(scope="module")
+def shared() -> Path:
+    configured = os.environ.get("SEQDIS_TEST_DATA")
+    if not configured:
+        pytest.skip("SEQDIS_TEST_DATA is not set")
+    return Path(configured) / "speech"
+
+
+def test_spoken_digits_under_their_own_rate(shared: Path, tmp_path: Path) -> None:
+    FsddMini.prepare(tmp_path, "real", from_dir=shared / "fsdd-mini")
+    data = FsddMini.open(tmp_path, "real")
+    assert data.cache.meta["rate"] == 8000
+    assert [len(split.lengths) for split in (data.train, data.validation, data.test)] == [235, 59, 178]
+    assert data.cache.meta["skipped"] == {"utterances shorter than 20 frames": 8}
+    assert data.spec.by_role("dynamic")[0].name == "digit"
+    assert sorted(data.test.labels["digit"].unique().tolist()) == list(range(10))
+    with pytest.raises(UserError, match="8000 Hz, and 16000 Hz"):
+        speech.read_lengths(corpora.Found([Utterance(shared / "fsdd-mini/0_george_0.wav", "a", "b", "train")], {}, ""),
+                            Features(), 16_000, None)
+
+
+def test_librispeech_subset_keeps_speakers_apart(shared: Path, tmp_path: Path) -> None:
+    found = corpora.scan_speakers(shared / "librispeech-mini")
+    by_split = {split: {u.speaker for u in found.utterances if u.split == split} for split in corpora.SPLITS}
+    assert {split: len(names) for split, names in by_split.items()} == {"train": 40, "validation": 4, "test": 6}
+    assert len(set().union(*by_split.values())) == 50
+    one = next(u for u in found.utterances if u.split == "test")
+    assert LibriSpeechMini.rate == 16_000
+    assert one.path.suffix == ".flac"
