@@ -24,10 +24,11 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
+from torch import Tensor
+
 from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.bench.core.files import canonical_json, digest, read_json, write_json, writing_folder
 from seqdis.datasets.base import data_root
-from torch import Tensor
 
 FORMAT = 1
 META = "meta.json"

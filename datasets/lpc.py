@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import digest
 

@@ -10,6 +10,7 @@ people apart instead.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,8 +30,8 @@ REVISIONS: dict[Source, str] = {"real": "mug-1", "synthetic": drawn.REVISION}
 SPLIT_RULES = {"video": "by video, stratified by expression: a quarter tests, a tenth of the rest validates",
                "subject": "by subject: a quarter of the people test, a tenth of the rest validate"}
 SIGNAL = Signal(dim=3, kind="regression",
-                how="opening of both eyes and of the lips: from 68 landmarks where the database has them, else measured "
-                    "in the pixels")
+                how="opening of both eyes and of the lips: from 68 landmarks where the database has them, else "
+                    "measured in the pixels")
 Pixels = NDArray[np.uint8]
 
 
@@ -53,7 +54,8 @@ class Mug(StoredDataSet):
     needs_from: ClassVar[bool] = True
 
     @classmethod
-    def describe(cls, source: Source, size: int, meta: dict[str, Any] | None = None, *, split: str = "video") -> Spec:
+    def describe(cls, source: Source, size: int, meta: dict[str, Any] | None = None, *, split: str = "video",
+                 **options: Any) -> Spec:
         real = source == "real"
         subjects = (meta or {}).get("subjects") or [f"{number + 1:03d}" for number in range(drawn.N_IDENTITIES)]
         return Spec(
@@ -63,13 +65,16 @@ class Mug(StoredDataSet):
                      Factor(name="expression", role="dynamic", classes=files.EXPRESSIONS)),
             headline=("fix_dynamic", "expression"), split_rule=SPLIT_RULES[split],
             revision=REVISIONS[source] if split == "video" else f"{REVISIONS[source]}-{split}",
-            licence="MUG licence: for research only, frames may not be passed on" if real else "MIT (drawn by this suite)",
+            licence="MUG licence: for research only, frames may not be passed on" if real
+            else "MIT (drawn by this suite)",
             citation="Aifanti, Papachristou and Delopoulos, The MUG Facial Expression Database, WIAMIS 2010",
             homepage="https://mug.ee.auth.gr/fed/", identity=split,
             augment=AugmentPolicy(crop=True, colour=True, blur=True), signal=SIGNAL, may_show=not real)
 
     @classmethod
-    def tags(cls, source: Source, *, split: str = "video") -> tuple[str, ...]:
+    def tags(cls, source: Source, *, split: str = "video", **options: Any) -> tuple[str, ...]:
+        if options:
+            raise UserError(f"mug has no option {', '.join(sorted(options))}; it has split (video or subject).")
         if split not in SPLIT_RULES:
             raise UserError(f"mug is split by {' or by '.join(SPLIT_RULES)}, not by {split!r}: choose --split video or "
                             "--split subject.")
@@ -78,7 +83,7 @@ class Mug(StoredDataSet):
     @classmethod
     def prepare(cls, root: Path, source: Source, size: int, *, from_dir: Path | None = None,
                 progress: Progress | None = None, split: str = "video", **options: Any) -> Path:
-        chosen = {} if split == "video" else {"split": split}
+        chosen = options if split == "video" else {"split": split, **options}
         folder = cls.folder(root, source, size, **chosen)
         revision = cls.describe(source, size, split=split).revision
         with preparing(folder, revision=revision, progress=progress) as needed:
@@ -92,8 +97,9 @@ class Mug(StoredDataSet):
             elif size != files.SIZE and from_dir is None and is_good(native, revision):
                 _halve_cache(native, folder, meta, progress)
             elif from_dir is None:
-                raise UserError(f"the MUG database is licensed and must be given: {cls.command(root, source, size, **chosen)}"
-                                " (or use the drawn stand-in with --source synthetic).")
+                command = cls.command(root, source, size, **chosen)
+                raise UserError(f"the MUG database is licensed and must be given: {command} (or use the drawn stand-in "
+                                "with --source synthetic).")
             else:
                 with writing_cache(folder, meta) as writer:
                     _read(writer, from_dir, split, size, progress)
@@ -120,8 +126,8 @@ def assign(videos: Videos, rule: str) -> NDArray[np.int64]:
         members = np.unique(groups[strata == stratum])
         if len(members) < 4:
             what = "subjects" if rule == "subject" else f"videos of {files.EXPRESSIONS[stratum]}"
-            raise UserError(f"only {len(members)} usable {what} in this MUG folder: at least 4 are needed to train, validate "
-                            "and test.")
+            raise UserError(f"only {len(members)} usable {what} in this MUG folder: at least 4 are needed to train, "
+                            "validate and test.")
         shuffled = np.random.default_rng(derive("mug", rule, int(stratum))).permutation(members)
         n_test = max(1, round(len(members) / 4))
         n_validation = max(1, round((len(members) - n_test) / 10))
@@ -130,8 +136,9 @@ def assign(videos: Videos, rule: str) -> NDArray[np.int64]:
     return splits
 
 
-def _save(writer: CacheWriter, videos: Videos, rule: str, clips_of: Any, size: int, progress: Progress | None) -> None:
-    """Stores the clips of every video in its split; `clips_of(numbers)` gives those of some videos, (n, 15, 3, S, S)."""
+def _save(writer: CacheWriter, videos: Videos, rule: str, clips_of: Callable[[NDArray[np.int64]], Pixels], size: int,
+          progress: Progress | None) -> None:
+    """Stores the clips of every video in its split; `clips_of(numbers)` gives those of some videos (n, 15, 3, S, S)."""
     splits = assign(videos, rule)
     done, total = 0, int(videos.n_clips.sum())
     for code, name in enumerate(SPLITS):

@@ -102,7 +102,8 @@ def _videos_of(subject: Path, report: Report) -> Iterator[Video]:
             if name == "neutral" or expression in sessions:
                 continue
             if name not in EXPRESSIONS:
-                report.skip("folders that are no expression", f"{expression} was left out: not one of the six expressions.")
+                report.skip("folders that are no expression",
+                            f"{expression} was left out: not one of the six expressions.")
                 continue
             takes = _folders(expression) or [expression]
             yield from (Video(take, subject.name, EXPRESSIONS.index(name)) for take in takes)
@@ -135,7 +136,7 @@ def frame_files(video: Video, report: Report) -> list[Path]:
 
 def read_videos(videos: list[Video]) -> Iterator[tuple[Video, Clips]]:
     """Reads the videos in order, a few at a time in threads (decoding needs no lock); memory stays flat."""
-    import cv2  # noqa: F401 - here once: an import by several threads at a time may show a half-made module
+    import cv2.data  # noqa: F401 - here once: an import by several threads at a time may show a half-made module
 
     workers = max(1, min(8, os.cpu_count() or 1))
     with ThreadPoolExecutor(workers) as pool:
@@ -187,7 +188,8 @@ def read_video(video: Video) -> Clips:
 
 
 def _left_out(video: Video, report: Report) -> Clips:
-    report.skip("videos with too many damaged frames", f"{video.folder} was left out: too many of its frames are damaged.")
+    report.skip("videos with too many damaged frames",
+                f"{video.folder} was left out: too many of its frames are damaged.")
     return Clips(None, "", None, report)
 
 
@@ -219,7 +221,7 @@ def _decoded(path: Path, size: tuple[int, int] | None) -> Any:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UnusableFile(f"it is no whole image ({type(error).__name__}: {str(error)[:80]})") from None
     if size is not None and loaded.size != size:
-        raise UnusableFile(f"it is {loaded.size[0]} x {loaded.size[1]} pixels where its video has {size[0]} x {size[1]}")
+        raise UnusableFile(f"it is {loaded.size[0]} x {loaded.size[1]} pixels, its video has {size[0]} x {size[1]}")
     if min(loaded.size) < SIZE:
         raise UnusableFile(f"it is {loaded.size[0]} x {loaded.size[1]} pixels, {SIZE} x {SIZE} are needed")
     return loaded
@@ -231,6 +233,7 @@ _local = threading.local()
 def face_box(grey: NDArray[np.uint8]) -> Box | None:
     """The largest frontal face in a grey image (H, W) by OpenCV's Haar cascade: (left, top, right, bottom), or None."""
     import cv2
+    import cv2.data
 
     if not hasattr(_local, "cascade"):
         _local.cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")

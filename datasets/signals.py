@@ -34,8 +34,8 @@ BLOCK = 32
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Boxes = tuple[tuple[float, float, float, float], ...]
-# Where the left eye, the right eye and the lips are in a face crop, as fractions of its side (left, top, right, bottom):
-# in the square that the Haar cascade gives, and in the drawn faces.
+# Where the left eye, the right eye and the lips are in a face crop, as fractions of its side (left, top, right,
+# bottom): in the square that the Haar cascade gives, and in the drawn faces.
 BOXES = {"real": ((0.18, 0.30, 0.44, 0.50), (0.56, 0.30, 0.82, 0.50), (0.38, 0.64, 0.62, 0.98)),
          "synthetic": ((0.20, 0.40, 0.46, 0.60), (0.54, 0.40, 0.80, 0.60), (0.40, 0.60, 0.60, 0.98))}
 DIFFERENT = 16.0

@@ -1,4 +1,4 @@
-"""Sprites: 1296 pixel characters (skin, pants, tops, hair: six each) that walk, cast a spell or slash in three directions.
+"""Sprites: 1296 pixel characters (six skins, pants, tops, hairs) that walk, cast a spell or slash in three directions.
 
 Real: composed from the Liberated Pixel Cup sheets (`lpc.py`), 9 clips a character. Synthetic: drawn by
 `synthetic/sprites.py`, 3 of the 9 motions a character. Both split by character as Li and Mandt (2018) do: one
@@ -63,7 +63,7 @@ class Sprites(StoredDataSet):
     @classmethod
     def prepare(cls, root: Path, source: Source, size: int, *, from_dir: Path | None = None,
                 progress: Progress | None = None, **options: Any) -> Path:
-        folder = cls.folder(root, source, size)
+        folder = cls.folder(root, source, size, **options)
         revision = REVISIONS[source]
         with preparing(folder, revision=revision, progress=progress) as needed:
             if not needed:
@@ -100,12 +100,12 @@ class Sprites(StoredDataSet):
     @classmethod
     def verify(cls, root: Path, source: Source, size: int, *, progress: Progress | None = None,
                **options: Any) -> dict[str, str]:
-        checked = super().verify(root, source, size, progress=progress)
+        checked = super().verify(root, source, size, progress=progress, **options)
         if source == "real" and size == lpc.CELL:
             found = published_digest(cls.open(root, source, size))
             if found != lpc.ALL_DIGEST:
-                raise UserError(f"{cls.folder(root, source, size)} does not hold the published clips; remove it and run: "
-                                f"{cls.command(root, source, size)}")
+                raise UserError(f"{cls.folder(root, source, size)} does not hold the published clips; remove it and "
+                                f"run: {cls.command(root, source, size)}")
             checked["all characters, as published"] = found
         return checked
 
@@ -115,7 +115,7 @@ class Sprites(StoredDataSet):
 
 
 def character_order() -> NDArray[np.int64]:
-    """The published permutation of the 1296 ids: 1000 for training (the last 100 of them validate), then 296 to test."""
+    """The published permutation of the ids: 1000 for training (the last 100 of them validate), then 296 to test."""
     return np.random.RandomState(423).permutation(lpc.N_CHARACTERS).astype(np.int64)
 
 

@@ -50,7 +50,13 @@ class StoredDataSet(DataSet):
 
     @classmethod
     def tags(cls, source: Source, **options: Any) -> tuple[str, ...]:
-        """Parts of the folder's name beyond source and size, for options that change the content."""
+        """Parts of the folder's name beyond source and size, for options that change the content.
+
+        Raises:
+            UserError: an option that the data set does not have.
+        """
+        if options:
+            raise UserError(f"{cls.name} has no options; {', '.join(sorted(options))} was given.")
         return ()
 
     @classmethod
@@ -112,13 +118,14 @@ def _title(cls: type[StoredDataSet], source: Source, size: int) -> str:
 def load_split(cache: Cache, name: str, spec: Spec) -> Split:
     """The stored split `name`, memory-mapped."""
     labels = cache.tensor(f"{name}_labels")
-    return Split(cache.tensor(f"{name}_x"), {factor.name: labels[:, i].clone() for i, factor in enumerate(spec.factors)},
-                 cache.tensor(f"{name}_identity"), sequence=cache.tensor(f"{name}_sequence"))
+    named = {factor.name: labels[:, i].clone() for i, factor in enumerate(spec.factors)}
+    return Split(cache.tensor(f"{name}_x"), named, cache.tensor(f"{name}_identity"),
+                 sequence=cache.tensor(f"{name}_sequence"))
 
 
 def save_labels(writer: CacheWriter, name: str, labels: NDArray[np.int64], identity: NDArray[np.int64],
                 sequence: NDArray[np.int64] | None = None) -> None:
-    """Stores what belongs to the clips of split `name` beside its `<name>_x`: labels (N, n_factors) and the rest (N,)."""
+    """Stores what belongs to the clips of a split beside its `<name>_x`: labels (N, n_factors) and the rest (N,)."""
     writer.save(f"{name}_labels", np.ascontiguousarray(labels, dtype=np.int64))
     writer.save(f"{name}_identity", np.ascontiguousarray(identity, dtype=np.int64))
     writer.save(f"{name}_sequence", np.arange(len(labels)) if sequence is None

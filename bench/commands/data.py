@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="from_dir", type=Path, metavar="DIR", help="your copy of the files")
     parser.add_argument("--source", choices=("real", "synthetic"), default="real", help="default: real")
     parser.add_argument("--size", type=int, help="side of the frames in pixels: 64 or 32 (default: both)")
-    parser.add_argument("--split", choices=("video", "subject"), help="mug: what the splits keep apart (default: video)")
+    parser.add_argument("--split", choices=("video", "subject"),
+                        help="mug: what the splits keep apart (default: video)")
     parser.add_argument("--data-dir", type=Path, help="prepared data (default: $SEQDIS_DATA or the user's cache)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="preview: the PNG (default: NAME-SOURCE.png)")
     parser.add_argument("--part", choices=("train", "validation", "test"), default="train",
@@ -78,7 +79,8 @@ def _prepare(args: argparse.Namespace, kind: type[DataSet], root: Path, options:
         counts = ", ".join(f"{len(split)} {name}" for name, split in
                            (("training", dataset.train), ("validation", dataset.validation), ("test", dataset.test)))
         took = f" in {time.monotonic() - started:.1f} s" if progress.was_used else " (was there)"
-        print(f"{dataset.spec.title} ({args.source}): {counts} clips of {dataset.spec.n_frames} frames in {folder}{took}")
+        print(f"{dataset.spec.title} ({args.source}): {counts} clips of {dataset.spec.n_frames} frames in "
+              f"{folder}{took}")
         _tell_skipped(dataset)
         if dataset.spec.attribution:
             print(f"  {dataset.spec.attribution}")

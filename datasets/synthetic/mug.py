@@ -16,6 +16,7 @@ timing vary by clip and know nothing of the identity; a video shows the same per
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,8 @@ RAISED, KNIT, NARROWED, OPEN, WIDE, DROOPING = range(6)
 # In label order: anger, disgust, fear, happiness, sadness, surprise.
 MOVEMENTS = ((KNIT, OPEN), (NARROWED, DROOPING), (RAISED, WIDE), (NARROWED, WIDE), (KNIT, DROOPING), (RAISED, OPEN))
 
-BACKGROUNDS = ((40, 60, 150), (30, 130, 110), (150, 40, 70), (210, 190, 90), (120, 120, 130), (24, 24, 30), (224, 224, 230))
+BACKGROUNDS = ((40, 60, 150), (30, 130, 110), (150, 40, 70), (210, 190, 90), (120, 120, 130), (24, 24, 30),
+               (224, 224, 230))
 SKINS = ((255, 220, 190), (236, 178, 130), (190, 130, 86), (132, 84, 56), (84, 52, 40))
 HAIRS = ((32, 26, 26), (110, 62, 26), (236, 200, 90), (206, 76, 24), (176, 176, 184), (120, 50, 140))
 SHIRTS = ((240, 240, 240), (220, 40, 40), (40, 170, 70), (50, 90, 230), (250, 160, 20), (20, 20, 20), (190, 60, 190),
@@ -104,7 +106,7 @@ def _paint(canvas: Floats, distance: Floats, colour: Floats, limit: Floats | Non
     return cover
 
 
-def _ellipse(x: Floats, y: Floats, rx: Floats | float, ry: Floats | float) -> Floats:
+def _ellipse(x: Floats, y: Floats, rx: Any, ry: Any) -> Floats:
     inner = np.minimum(rx, ry)
     distance: Floats = ((np.hypot(x / rx, y / ry) - 1) * inner).astype(np.float32)
     return distance
@@ -136,7 +138,7 @@ def _paint_mouth(canvas: Floats, person: dict[str, Floats], strength: Floats, gr
     parted = np.clip((agape + wide) * 3, 0, 1)
     share = (agape / np.maximum(agape + wide, 1e-6))[:, 0]
     inside = share * np.array(THROAT, np.float32) + (1 - share) * np.array(TEETH, np.float32)
-    _paint(canvas, _ellipse(across, down, half - 0.028, np.maximum(tall - 0.028, 1e-3)), inside, parted)
+    _paint(canvas, _ellipse(across, down, half - 0.028, np.maximum(tall - 0.028, np.float32(1e-3))), inside, parted)
 
 
 @functools.lru_cache(maxsize=2)
@@ -157,7 +159,8 @@ def _still_faces(size: int) -> Floats:
     beard = np.where((people % 4 == 3)[:, None, None], np.maximum(head, 0.66 - y), 1)
     _paint(faces, beard.astype(np.float32), hair * 0.85)
     # Fringes: high, parted in the middle, low, none.
-    fringe = np.select([style == 0, style == 1, style == 2], [y - 0.24, y - 0.2 - 0.25 * np.abs(x - 0.5), y - 0.27], y - 0.12)
+    parted = y - 0.2 - 0.25 * np.abs(x - 0.5)
+    fringe = np.select([style == 0, style == 1, style == 2], [y - 0.24, parted, y - 0.27], y - 0.12)
     _paint(faces, np.maximum(_ellipse(x - 0.5, y - 0.52, wide + 0.04, 0.48), fringe), hair)
     _paint(faces, _ellipse(x - 0.5, y - 0.6, 0.035, 0.05) + 0 * wide, skin * 0.78)
     return faces

@@ -15,6 +15,7 @@ import itertools
 
 import numpy as np
 from numpy.typing import NDArray
+
 from seqdis.bench.core.seeds import derive
 
 REVISION = "sprites-pixel-2"

@@ -6,10 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from seqdis.datasets import augment
 from seqdis.datasets.augment import content_view, motion_view, vtlp
 from seqdis.datasets.base import AugmentPolicy
-from torch import Tensor
 
 ALL = AugmentPolicy(crop=True, colour=True, blur=True)
 
@@ -46,7 +47,8 @@ def test_content_view_can_reverse_and_refuses_other_modes() -> None:
         content_view(2, 4, gen(), "sort")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("policy", [ALL, AugmentPolicy(crop=True), AugmentPolicy(colour=True), AugmentPolicy(blur=True)])
+@pytest.mark.parametrize("policy", [ALL, AugmentPolicy(crop=True), AugmentPolicy(colour=True),
+                                    AugmentPolicy(blur=True)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_frame_of_a_clip_is_changed_alike(policy: AugmentPolicy, channels: int) -> None:
     still = clips(c=channels)[:, :1].expand(-1, 5, -1, -1, -1)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.datasets.cache import (
     array_digest,
@@ -61,7 +62,7 @@ def test_tensor_shares_the_mapping_and_writing_to_it_leaves_the_file_alone(tmp_p
 
 
 def test_missing_cache_names_the_command(tmp_path: Path) -> None:
-    with pytest.raises(MissingDataError, match="not prepared.*bench data prepare toy"):
+    with pytest.raises(MissingDataError, match=r"not prepared.*bench data prepare toy"):
         open_cache(tmp_path / "toy", **WORDS)
 
 
@@ -109,7 +110,7 @@ def test_damaged_cache_is_refused_with_the_command_and_prepared_anew(tmp_path: P
     folder = tmp_path / "toy"
     write(folder)
     damage(folder)
-    with pytest.raises(UserError, match="cannot be used.*bench data prepare toy"):
+    with pytest.raises(UserError, match=r"cannot be used.*bench data prepare toy"):
         open_cache(folder, **WORDS)
     with preparing(folder, revision="r1") as needed:
         assert needed
@@ -119,7 +120,7 @@ def test_damaged_cache_is_refused_with_the_command_and_prepared_anew(tmp_path: P
 
 def test_other_revision_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "toy")
-    with pytest.raises(UserError, match="'r1'.*reads 'r2'"):
+    with pytest.raises(UserError, match=r"'r1'.*reads 'r2'"):
         open_cache(tmp_path / "toy", revision="r2", title="Toy", command="do")
 
 
@@ -150,20 +151,20 @@ def test_unfilled_stream_is_never_published(tmp_path: Path) -> None:
         with writing_cache(tmp_path / "toy", {"revision": "r1"}) as writer:
             writer.stream("x", (4, 2), np.uint8).write(0, np.zeros((3, 2), np.uint8))
 
-    with pytest.raises(ValueError, match="3 of 4"):
+    with pytest.raises(ValueError, match=r"3 of 4"):
         leave_rows_out()
     assert not (tmp_path / "toy").exists()
 
 
 def test_too_little_space_is_said_before_writing(tmp_path: Path) -> None:
-    with (pytest.raises(UserError, match="MiB are free.*--data-dir"),
+    with (pytest.raises(UserError, match=r"MiB are free.*--data-dir"),
           writing_cache(tmp_path / "toy", {"revision": "r1"}, needs_bytes=1 << 60)):
         pytest.fail("entered")
 
 
 def test_unwritable_place_is_one_clear_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with (pytest.raises(UserError, match="cannot write.*--data-dir"),
+    with (pytest.raises(UserError, match=r"cannot write.*--data-dir"),
           writing_cache(tmp_path / "file" / "toy", {"revision": "r1"})):
         pytest.fail("entered")
 
@@ -179,8 +180,10 @@ def test_names_and_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("SEQDIS_DATA", str(tmp_path))
     assert cache_folder(tmp_path, "mug", "real", 64, "subject").name == "mug-real-64-subject"
     assert cache_folder(tmp_path, "timit", "real").name == "timit-real"
-    assert prepare_command("sprites", tmp_path, "synthetic", 32) == "bench data prepare sprites --source synthetic --size 32"
-    assert prepare_command("mug", tmp_path / "x", "real", 0, "--from DIR").endswith(f"--from DIR --data-dir {tmp_path / 'x'}")
+    short = prepare_command("sprites", tmp_path, "synthetic", 32)
+    assert short == "bench data prepare sprites --source synthetic --size 32"
+    elsewhere = prepare_command("mug", tmp_path / "x", "real", 0, "--from DIR")
+    assert elsewhere == f"bench data prepare mug --from DIR --data-dir {tmp_path / 'x'}"
 
 
 def _prepare_slowly(folder: Path, log: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
 from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.datasets import mug_files as files
 from seqdis.datasets.mug import Mug, Videos, assign
@@ -67,12 +68,13 @@ def test_windows_are_every_second_frame_over_the_middle(tmp_path: Path) -> None:
     assert clips.windows is not None
     assert clips.windows.shape == (2, 15, 3, 64, 64)
     # 64 frames: 32 sampled, 30 used, so the first sampled frame and the last are left out: raw frames 2, 4, ... 60.
-    used = [files._cropped(Image.open(tmp_path / "take" / f"img_{t:04d}.jpg"), (0, 0, SIDE, SIDE)) for t in range(2, 62, 2)]
+    paths = [tmp_path / "take" / f"img_{t:04d}.jpg" for t in range(2, 62, 2)]
+    used = [files._cropped(Image.open(path), (0, 0, SIDE, SIDE)) for path in paths]
     assert (clips.windows.reshape(30, 3, 64, 64) == np.stack(used).transpose(0, 3, 1, 2)).all()
 
 
 def test_long_videos_give_segments_and_short_ones_none(database: Path) -> None:
-    with pytest.raises(UserError, match="long enough"):
+    with pytest.raises(UserError, match=r"long enough"):
         prepare(database).segmented()
     shutil.rmtree(database.parent / "data")
     for number, take in enumerate(range(10, 16)):
@@ -178,11 +180,11 @@ def test_other_folders_and_files_are_counted(database: Path) -> None:
 
 def test_wrong_or_missing_folder_is_one_clear_sentence(tmp_path: Path) -> None:
     (tmp_path / "wrong" / "pictures").mkdir(parents=True)
-    with pytest.raises(UserError, match="does not look like the MUG database"):
+    with pytest.raises(UserError, match=r"does not look like the MUG database"):
         Mug.prepare(tmp_path / "data", "real", 64, from_dir=tmp_path / "wrong")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"cannot be read"):
         Mug.prepare(tmp_path / "data", "real", 64, from_dir=tmp_path / "nothing")
-    with pytest.raises(UserError, match="licensed.*--from DIR"):
+    with pytest.raises(UserError, match=r"licensed.*--from DIR"):
         Mug.prepare(tmp_path / "data", "real", 64)
     assert not (tmp_path / "data" / "mug-real-64").exists()
 
@@ -199,7 +201,7 @@ def test_unreadable_folder_is_named() -> None:
         if was_root:  # root reads everything
             os.seteuid(65534)
         try:
-            with pytest.raises(UserError, match="001/anger cannot be read"):
+            with pytest.raises(UserError, match=r"001/anger cannot be read"):
                 files.find_videos(root, files.Report())
         finally:
             if was_root:
@@ -210,7 +212,7 @@ def test_unreadable_folder_is_named() -> None:
 def test_too_few_videos_to_split_is_said(tmp_path: Path) -> None:
     for take in range(3):
         make_video(tmp_path / "mug" / "001" / "fear" / f"take{take:03d}", take)
-    with pytest.raises(UserError, match="only 3 usable videos of fear"):
+    with pytest.raises(UserError, match=r"only 3 usable videos of fear"):
         Mug.prepare(tmp_path / "data", "real", 64, from_dir=tmp_path / "mug")
     assert [path for path in (tmp_path / "data").iterdir() if path.is_dir()] == []
 
@@ -255,7 +257,7 @@ def test_unprepared_names_the_exact_command(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(MissingDataError) as caught:
         Mug.open(tmp_path, "real", 64, split="subject")
     assert caught.value.command == "bench data prepare mug --from DIR --split subject --size 64"
-    with pytest.raises(UserError, match="not by 'take'"):
+    with pytest.raises(UserError, match=r"not by 'take'"):
         Mug.open(tmp_path, "real", 64, split="take")
 
 

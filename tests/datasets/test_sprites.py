@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.datasets import lpc
 from seqdis.datasets.frames import halve
@@ -53,7 +54,7 @@ def with_pillow(sheets: Path, character: int) -> np.ndarray:
         x, y = 64 * (index % 13), 64 * (index // 13)
         return np.asarray(canvas.crop((x, y, x + 64, y + 64)).convert("RGB"))
 
-    # Tile numbers of the first tile of each row: walk 130/117/143 (front, left, right), spell 26/13/39, slash 182/169/195.
+    # The first tile of each row: walk 130, 117, 143 (front, left, right), spell 26, 13, 39, slash 182, 169, 195.
     walk, spell, slash = [8, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3, 4, 5, 4, 6], [0, 1, 2, 3, 4, 5, 4, 0]
     rows = [(130, walk), (117, walk), (143, walk), (26, spell), (13, spell), (39, spell), (182, slash), (169, slash),
             (195, slash)]

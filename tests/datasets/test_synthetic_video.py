@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+
 from seqdis.datasets.base import DataSet, Split
 from seqdis.datasets.mug import Mug
 from seqdis.datasets.sprites import Sprites
