@@ -96,7 +96,7 @@ def test_bad_files_are_named(tmp_path: Path, content: bytes, text: str) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nothing.wav"):
+    with pytest.raises(UserError, match=r"nothing\.wav"):
         read_header(tmp_path / "nothing.wav")
 
 
