@@ -26,11 +26,13 @@ Q is the category head on the trunk of D_V. The category term of D_V depends on 
 From the paper and its release: all sizes at 64x64, the patch D_I and categorical D_V, Adam 2e-4 (0.5, 0.999)
 with weight decay 1e-5, one step of each player in turn, separate real and fake passes.
 
-Choices of this suite, each in the config:
+Choices of this suite:
 * Instance noise on the discriminators' inputs, falling linearly from 0.1 to 0 over training, and evaluation
   with a moving average (0.999, shorter at first) of the generator's weights and batch statistics: the
   "stable" preset. Variant `paper` has neither. (The release can add its noise to the input of every layer;
   here it is added to the clip only.)
+* The discriminators may have a rate of their own (`discriminator_lr`); the small presets use it, since at their
+  length a video discriminator of the generator's rate is right about every clip within fifty steps.
 * Batches of as many images as clips (the release's default is 10 images and 3 clips). The image discriminator
   sees one random frame of each clip, real or generated; the generator's step uses one set of fresh clips for
   both terms.
