@@ -27,6 +27,7 @@ class Architecture:
         embedding: features of a frame.
         hidden: of the LSTM (each direction) or of the convolutions over time.
         head_hidden: of each head; 0 makes it linear.
+        pooled: heads also see features pooled over time; without, the ends of the LSTM alone, as published.
     """
 
     kind: Kind = "cnn-lstm"
@@ -35,13 +36,14 @@ class Architecture:
     embedding: int = 96
     hidden: int = 64
     head_hidden: int = 0
+    pooled: bool = True
 
 
 ARCHITECTURES: dict[str, Architecture] = {
     "default": Architecture(),
     "second": Architecture(kind="cnn-tcn", embedding=64, hidden=96),
     # The official Sprites judge: the frame encoder of the methods, bi-LSTM 256, heads 512-256-K.
-    "official": Architecture(width=64, max_width=512, embedding=128, hidden=256, head_hidden=256),
+    "official": Architecture(width=64, max_width=512, embedding=128, hidden=256, head_hidden=256, pooled=False),
     "audio": Architecture(kind="audio-tcn", embedding=96, hidden=96),
 }
 
@@ -124,20 +126,26 @@ class PooledFrames(nn.Module):
 
 
 class VideoLstm(nn.Module):
-    """Clip features by a bi-LSTM: its two ends (order matters) and the time-mean of the frames (it does not)."""
+    """Clip features by a bi-LSTM: its two ends, as the field's, and its maxima over time (order matters in both), and
+    the time-mean of the frames (it does not)."""
 
     def __init__(self, frame: tuple[int, ...], factors: dict[str, tuple[int, str]], arch: Architecture) -> None:
         super().__init__()
         self.frames = StridedFrames(frame, arch)
         self.lstm = nn.LSTM(arch.embedding, arch.hidden, batch_first=True, bidirectional=True)
-        self.heads = Heads(factors, 2 * arch.hidden, arch.embedding, arch.head_hidden)
-        self.hidden = arch.hidden
+        ordered, unordered = (4 * arch.hidden, arch.embedding) if arch.pooled else (2 * arch.hidden, 0)
+        self.heads = Heads(factors, ordered, unordered, arch.head_hidden)
+        self.hidden, self.pooled = arch.hidden, arch.pooled
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         frames = self.frames(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         out, _ = self.lstm(frames)
         ends = torch.cat([out[:, -1, : self.hidden], out[:, 0, self.hidden :]], 1)
-        logits: dict[str, Tensor] = self.heads(ends, frames.mean(1))
+        logits: dict[str, Tensor] = (
+            self.heads(torch.cat([ends, out.amax(1)], 1), frames.mean(1))
+            if self.pooled
+            else self.heads(ends, ends[:, :0])
+        )
         return logits
 
 
