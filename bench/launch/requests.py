@@ -136,8 +136,9 @@ def parameters(request: Request, folder: Path, options: Options, dependency: str
 
 def _setup(needs: Needs, folder: Path, options: Options) -> list[str]:
     threads = max(1, needs.cpus // min(needs.at_once, needs.pack))
-    variables = {"PYTHONSAFEPATH": "1", "SEQDIS_SUBMISSION": folder.name, "SEQDIS_THREADS": threads,
-                 "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **MALLOC}
+    # SLURM_EXPORT_ENV: where sbatch exports nothing by default, srun must still pass on what stands here.
+    variables = {"SLURM_EXPORT_ENV": "ALL", "PYTHONSAFEPATH": "1", "SEQDIS_SUBMISSION": folder.name,
+                 "SEQDIS_THREADS": threads, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **MALLOC}
     # Progress is read by people, now and then: a shared file system is spared.
     return ['export SEQDIS_PROGRESS_SECONDS="${SEQDIS_PROGRESS_SECONDS:-15}"',
             *(f"export {name}={shlex.quote(str(value))}" for name, value in variables.items()), *options.setup]

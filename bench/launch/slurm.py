@@ -24,6 +24,7 @@ from seqdis.bench.launch import profile, requests, scheduler, submissions
 from seqdis.bench.launch.profile import Options
 from seqdis.bench.launch.requests import Planned, Prerequisite, Request
 from seqdis.bench.launch.scheduler import Job, SchedulerUnknown
+from seqdis.bench.launch.state import shared_now
 from seqdis.bench.launch.submissions import CELLS, Submission
 from seqdis.bench.store import ERROR, Store
 
@@ -167,6 +168,7 @@ def adopt(known: Sequence[Submission], jobs: Sequence[Job]) -> None:
 def _todo(store: Store, cells: Sequence[Planned], known: Sequence[Submission], jobs: Sequence[Job],
           summary: Summary) -> list[Planned]:
     live = submissions.jobs_by_cell(known, [job for job in jobs if job.is_live])
+    now = shared_now(store.out)
     todo = []
     for cell in cells:
         folder = store.folder(cell.id)
@@ -176,14 +178,14 @@ def _todo(store: Store, cells: Sequence[Planned], known: Sequence[Submission], j
             summary.live += 1
         elif (folder / ERROR).exists():
             summary.failed += 1
-        elif _worked_on_outside(folder):
+        elif _worked_on_outside(folder, now):
             summary.elsewhere += 1
         else:
             todo.append(cell)
     return todo
 
 
-def _worked_on_outside(folder: Path) -> bool:
+def _worked_on_outside(folder: Path, now: float) -> bool:
     """Whether a process outside of SLURM beats on the cell's lease.
 
     A lease of a SLURM job is not counted: the queue says whether that job lives, and a lease that beats without one
@@ -192,8 +194,7 @@ def _worked_on_outside(folder: Path) -> bool:
     seen = read_lease(folder)
     if seen is None or seen[0].get("job"):
         return False
-    age = time.time() - seen[1] / 1e9
-    return age < MISSED_BEATS * float(seen[0].get("interval") or 10)
+    return now - seen[1] / 1e9 < MISSED_BEATS * float(seen[0].get("interval") or 10)
 
 
 def _live_commands(known: Sequence[Submission], jobs: Sequence[Job]) -> Mapping[str, str]:

@@ -96,7 +96,8 @@ def utc_now() -> str:
 
 def new_id() -> str:
     """An id that sorts by time and is never given twice."""
-    return datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S") + "-" + secrets.token_hex(4)
+    # Milliseconds: arrays of one launch follow each other within a second.
+    return datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%f")[:-3] + "-" + secrets.token_hex(4)
 
 
 def root(out: Path) -> Path:

@@ -171,6 +171,11 @@ class Lab:
         found = [json.loads(path.read_text()) for path in outcomes]
         return [outcome["job_id"] for outcome in found if outcome["state"] == "submitted"]
 
+    def release(self) -> None:
+        """Releases what was submitted held."""
+        for job in self.job_ids():
+            self.cluster.ask("scontrol", "release", job)
+
     def queue(self) -> list[str]:
         """State and reason of every live job of this lab."""
         names = {f"bench-{path.name}" for path in (self.out / "runs" / "submissions").iterdir()}

@@ -283,7 +283,7 @@ def launcher_dies_after_sbatch(lab: Lab) -> None:
     lab.path = os.environ["PATH"]
     assert set(lab.states().values()) == {"held"}, "known by its name"
     assert "1 cells are in the queue already" in lab.launch().stdout
-    lab.cluster.ask("scontrol", "release", lab.job_ids()[0])
+    lab.release()
     lab.finish()
     assert len(lab.attempts(lab.cells[0])) == 1
 
@@ -392,7 +392,7 @@ def clock_of_the_node_is_off(lab: Lab) -> None:
     lease = {"token": "x", "host": "elsewhere", "pid": 1, "process": ["b", "s", "1"], "interval": 0.5, "job": "9_9"}
     (cell / "lease.json").write_text(json.dumps(lease))
     os.utime(cell / "lease.json", (4e9, 4e9))
-    lab.cluster.ask("scontrol", "release", lab.job_ids()[0])
+    lab.release()
     lab.finish()
 
 
