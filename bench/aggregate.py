@@ -31,8 +31,38 @@ _COST = (
     "parameters",
     "energy_joules",
 )
-_SHARED = (b"config", b"data", b"judge", b"protocol", b"code", b"environment", b"notes")
-_SKIPPED = (b"validation", b"losses")
+MANY = 4000
+_CHUNK = 500
+_TEXTS = ("method", "variant", "status", "title", "supervision", "signal", "protocol", "config", "device", "commit")
+_OWN = ("cell", "metrics", "training", "cost", "finished", "error")
+_OPTIONAL = ("paper", "signal", "error")
+_LAYOUT = [
+    (name, f'\n "{name}": '.encode(), name not in _OPTIONAL)
+    for name in (
+        "schema",
+        "status",
+        "cell",
+        "title",
+        "paper",
+        "supervision",
+        "ranked",
+        "notes",
+        "config",
+        "data",
+        "judge",
+        "protocol",
+        "metrics",
+        "training",
+        "cost",
+        "environment",
+        "code",
+        "attempts",
+        "finished",
+        "signal",
+        "error",
+    )
+]
+_DECODER = json.JSONDecoder()
 
 
 class Setting(NamedTuple):
@@ -169,14 +199,28 @@ def read_bytes(path: str) -> bytes | None:
 # Reading --------------------------------------------------------------------------------------------------------
 
 
-def load(folders: Iterable[Path]) -> Collection:
+def load(folders: Iterable[Path], *, workers: int = 1) -> Collection:
     """Reads every record below the folders. A cell that several folders hold is taken from the first.
+
+    Args:
+        workers: processes that read very many records (decoding numbers is nearly all of the work). They start
+            afresh and import the main module, which must therefore do nothing when imported.
 
     Raises:
         UserError: a folder does not exist.
     """
     paths = [path for folder in folders for path in find(folder)]
-    return _load(paths)
+    if workers < 2 or len(paths) < MANY:
+        return _load(paths)
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
+    loader = Loader()
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for part in pool.map(_load, chunks):
+            loader.merge(part)
+    return loader.collection
 
 
 def _load(paths: Iterable[str]) -> Collection:
@@ -211,7 +255,7 @@ class Loader:
             if raw is None:
                 self._add_failure(path)
                 return
-            record = self._sections(raw)
+            record = self._read(raw)
             if record.get("schema") != SCHEMA:
                 raise UserError(f"{path} is not a record of schema {SCHEMA}; run the cell again with this version.")
             missing = [key for key in REQUIRED if key not in record]
@@ -228,6 +272,21 @@ class Loader:
             return
         self._keep(entry)
 
+    def merge(self, part: Collection) -> None:
+        """Takes over what another process has read, and shares again what its entries have in common."""
+        for setting, about in part.about.items():
+            known = self.collection.about.setdefault(self._settings.setdefault(setting, setting), about)
+            known.update({} if known else about)
+        self.collection.problems += part.problems
+        for digest_, config in part.configs.items():
+            self.collection.configs.setdefault(digest_, config)
+        for entry in part.entries:
+            entry.setting = self._settings[entry.setting]
+            entry.names = self._layouts.setdefault(tuple(entry.names), entry.names)
+            for field in _TEXTS:
+                setattr(entry, field, self._text(getattr(entry, field)))
+            self._keep(entry)
+
     def _keep(self, entry: Entry) -> None:
         if entry.cell in self._seen:
             return
@@ -238,28 +297,23 @@ class Loader:
         text = value if isinstance(value, str) else "" if value is None else str(value)
         return self._texts.setdefault(text, text)
 
-    def _sections(self, raw: bytes) -> dict[str, Any]:
-        pieces = raw.split(b'\n "')
-        if len(pieces) < len(REQUIRED) or pieces[0] != b"{" or not raw.endswith(b"\n}\n"):
+    def _read(self, raw: bytes) -> dict[str, Any]:
+        """The record, less the logs of its training; parts that many records share are parsed once."""
+        sections = _sections(raw)
+        if sections is None:
             return _object(raw)
-        pieces[-1] = pieces[-1][:-3]
         record: dict[str, Any] = {}
-        for piece in pieces[1:]:
-            key, _, value = piece.partition(b'": ')
-            value = value.removesuffix(b",")
-            name = key.decode()
-            if name in record:
-                return _object(raw)
-            if key == b"training":
-                value = _without(value, _SKIPPED)
-            if key in _SHARED:
+        try:
+            for name, value in sections.items():
+                if name in _OWN:
+                    record[name] = _DECODER.decode(value.decode())
+                    continue
                 if value not in self._parsed:
-                    self._parsed[value] = json.loads(value)
+                    self._parsed[value] = _DECODER.decode(value.decode())
                 record[name] = self._parsed[value]
-                if key == b"config":
-                    record["config digest"] = self._config(value, record[name])
-            else:
-                record[name] = json.loads(value)
+        except ValueError:  # laid out otherwise than it looked
+            return _object(raw)
+        record["config digest"] = self._config(sections["config"], record["config"])
         return record
 
     def _config(self, raw: bytes, config: dict[str, Any]) -> tuple[str, int]:
@@ -370,14 +424,30 @@ def _object(raw: bytes) -> dict[str, Any]:
     return value
 
 
-def _without(raw: bytes, keys: tuple[bytes, ...]) -> bytes:
-    """The text of an object less some of its members, if it is laid out as `write_record` does; else unchanged."""
-    pieces = raw.split(b'\n  "')
-    if pieces[0] != b"{" or not raw.endswith(b"\n }"):
-        return raw
-    pieces[-1] = pieces[-1][:-3]
-    kept = [piece.removesuffix(b",") for piece in pieces[1:] if piece.partition(b'"')[0] not in keys]
-    return b"{" + b",".join(b'"' + piece for piece in kept) + b"}"
+def _sections(raw: bytes) -> dict[str, bytes] | None:
+    """The text of each top-level value of a record that `write_record` wrote; None for another layout.
+
+    A text is cut where the next key begins, so that anything unforeseen leaves a text that is no JSON value. Of
+    `training`, only what comes before its logs is kept.
+    """
+    if not raw.startswith(b'{\n "schema": ') or not raw.endswith(b"\n}\n"):
+        return None
+    marks: list[tuple[str, int, int]] = []
+    at = 1
+    for name, needle, is_required in _LAYOUT:
+        found = raw.find(needle, at)
+        if found >= 0:
+            at = found + len(needle)
+            marks.append((name, found, at))
+        elif is_required:
+            return None
+    ends = [begin for _, begin, _ in marks[1:]] + [len(raw) - 3]
+    sections = {name: raw[start:end].removesuffix(b",") for (name, _, start), end in zip(marks, ends, strict=True)}
+    training = sections["training"]
+    logs = training.find(b',\n  "validation": ')
+    if logs > 0 and training.endswith(b"\n }"):
+        sections["training"] = training[:logs] + b"}"
+    return sections
 
 
 def describe_config(config: dict[str, Any]) -> tuple[str, int]:

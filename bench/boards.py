@@ -14,7 +14,7 @@ from typing import Any
 from seqdis.bench import formats
 from seqdis.bench.aggregate import Setting
 from seqdis.bench.formats import clean
-from seqdis.bench.layout import DASH, Cell, Column, Document, Table, number
+from seqdis.bench.layout import DASH, Cell, Column, Document, Row, Table, number
 
 HIGHER = {"up": 1, "down": -1, "": 0}
 Key = tuple[Any, ...]

@@ -39,7 +39,9 @@ def _gpu_joules(device: torch.device) -> float | None:
         import pynvml
 
         pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByIndex(device.index or 0)
+        # NVML counts all cards, torch those that CUDA_VISIBLE_DEVICES leaves: only the UUID means the same to both.
+        uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid.encode())
         return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
     except Exception:  # no NVML, or a card without the counter: the energy is not known, which the record says
         return None

@@ -25,13 +25,13 @@ from seqdis.bench.core.seeds import derive
 from seqdis.bench.energy import EnergyMeter
 from seqdis.bench.presets import TrainingConfig
 from seqdis.bench.provenance import code_version
-from seqdis.bench.store import CHECKPOINT, CLIPS, CONFIG, ERROR, PROGRESS
+from seqdis.bench.store import CHECKPOINT, CONFIG, ERROR, PROGRESS
 from seqdis.bench.trainer import Diverged, Interrupted, Progress, State, Trainer
 from seqdis.datasets.base import DataSet, Split, data_root
 from seqdis.judges import protocol
 from seqdis.judges.controls import Oracle
 from seqdis.judges.judge import Judge, load_judge
-from seqdis.methods.base import Method, Shape, SignalShape
+from seqdis.methods.base import Method, NotForTheseData, Shape, SignalShape
 
 DONE, FAILED, WAITING, INTERRUPTED = 0, 1, 3, 75  # exit codes of `bench cell`; 75 is EX_TEMPFAIL: start me again
 
@@ -137,6 +137,7 @@ class Trained:
     state: State
     n_steps: int
     batch_size: int
+    resumed: bool
 
 
 class Experiment:
@@ -159,15 +160,18 @@ class Experiment:
             return self._oracle(dataset, judge)
         method_class, method_config = self.method()
         self._check_applicable(method_class, method_config, dataset)
-        split = dataset.segmented() if method_class.needs(method_config).segments else dataset.train
+        needs, capabilities = method_class.needs(method_config), method_class.capabilities(method_config)
+        if needs.signal:
+            dataset.load_signal()
+        split = dataset.segmented() if needs.segments else dataset.train
         with EnergyMeter(self.device) as energy:
             trained = self.train(method_class, method_config, dataset, split, judge)
         self.report({"phase": "judge"})
+        gpu_memory = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
         started = time.monotonic()
         metrics = protocol.evaluate(trained.method, dataset, judge, self.evaluation, self.device)
         evaluation_seconds = time.monotonic() - started
         self._save_clips(trained.method, dataset)
-        needs, capabilities = method_class.needs(method_config), method_class.capabilities(method_config)
         record = self._frame(dataset, judge, metrics)
         record |= {
             "title": method_class.variant_title(self.cell["variant"]), "paper": method_class.paper,
@@ -178,9 +182,9 @@ class Experiment:
                 "train_seconds": trained.state.seconds, "evaluation_seconds": evaluation_seconds,
                 "sequences_per_second": trained.state.step * trained.batch_size / max(trained.state.seconds, 1e-9),
                 "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-                "gpu_memory_bytes": torch.cuda.max_memory_allocated() if self.device.type == "cuda" else 0,
+                "gpu_memory_bytes": gpu_memory,
                 "parameters": sum(p.numel() for p in trained.method.parameters()),
-                "energy_joules": energy.joules,
+                "energy_joules": None if trained.resumed else energy.joules,
             },
         }
         if needs.signal and dataset.spec.signal is not None:
@@ -218,7 +222,7 @@ class Experiment:
             torch.manual_seed(derive(self.cell["seed"], "initialise"))
             try:
                 method = method_class(method_config, shape)
-            except ValueError as error:  # the contract's way to refuse data of a shape that it has no answer for
+            except NotForTheseData as error:
                 raise NotApplicable(str(error)) from error
         method = method.to(self.device)
         return method.to(memory_format=torch.channels_last) if spec.modality == "video" else method  # type: ignore[call-overload]
@@ -226,23 +230,30 @@ class Experiment:
     def train(self, method_class: type[Method], method_config: Any, dataset: DataSet, split: Split,
               judge: Judge | None) -> Trained:
         training = TrainingConfig(**self.config["training"])
-        torch.set_float32_matmul_precision("high" if training.precision == "tf32" else "highest")
+        set_precision(training.precision)
         torch.backends.cudnn.benchmark = True
         needs = method_class.needs(method_config)
-        if needs.signal:
-            dataset.load_signal()
         method = self.build(method_class, method_config, dataset, split)
         dynamic = dataset.spec.by_role("dynamic")
         trainer = Trainer(
             method, split, dataset.spec, training, seed=self.cell["seed"], device=self.device,
-            validate=lambda candidate: protocol.selection_score(
-                candidate, dataset.validation, dataset.spec, judge, self.evaluation, self.device),
+            validate=lambda candidate: self._validate(candidate, dataset, judge, training.precision),
             motion_labels=split.labels[dynamic[0].name] if dynamic and needs.motion_labels else None,
             checkpoint=self.folder / CHECKPOINT, progress=self.report, should_stop=self.should_stop)
         if trainer.batch_size < training.batch_size:
             self.notes.append(f"batch of {trainer.batch_size}: the split has no {training.batch_size} clips")
         state = trainer.fit()
-        return Trained(method, state, trainer.n_steps, trainer.batch_size)
+        set_precision("float32")  # what judges and scores is computed alike for all
+        if trainer.resumed and trainer.resumed_from != str(code_version()["commit"]):
+            self.notes.append(f"resumed from a checkpoint of commit {trainer.resumed_from[:12]}")
+        return Trained(method, state, trainer.n_steps, trainer.batch_size, trainer.resumed)
+
+    def _validate(self, method: Method, dataset: DataSet, judge: Judge | None, precision: str) -> dict[str, float]:
+        set_precision("float32")
+        try:
+            return protocol.selection_score(method, dataset.validation, dataset.spec, judge, self.evaluation, self.device)
+        finally:
+            set_precision(precision)
 
     def _check_applicable(self, method_class: type[Method], method_config: Any, dataset: DataSet) -> None:
         if dataset.spec.headline[0] == "verification" and not method_class.capabilities(method_config).encodes:
@@ -253,7 +264,7 @@ class Experiment:
     def _save_clips(self, method: Method, dataset: DataSet) -> None:
         from seqdis.bench.clips import make_clips, save_clips
 
-        save_clips(self.folder / CLIPS, make_clips(method, dataset, self.evaluation, self.device))
+        save_clips(self.folder, make_clips(method, dataset, self.evaluation, self.device))
 
     def _oracle(self, dataset: DataSet, judge: Judge | None) -> records.Record:
         """The control that renders the true factors: real clips of the test set, looked up by their labels."""
@@ -325,6 +336,13 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device {name} was asked for, but torch sees no GPU here; use --device cpu.")
     return device
+
+
+def set_precision(precision: str) -> None:
+    """float32 means float32: on a GPU torch would otherwise run convolutions and LSTMs in TF32."""
+    allowed = precision == "tf32"
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def device_name(device: torch.device) -> str:

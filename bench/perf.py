@@ -75,8 +75,7 @@ class Bed:
                  precision: str = "float32", compile: bool = False, overrides: dict[str, Any] | None = None) -> None:
         chosen = presets.get(preset)
         kind = catalog.load_method(ref)
-        fields = {field.name for field in dataclasses.fields(kind.Config)}
-        settings = presets.method_settings(chosen, ref.name, dataset, fields)
+        settings = presets.method_settings(chosen, ref.name, dataset, kind.Config)
         config = kind.Config(**{**settings, **kind.variants.get(ref.variant, {}), **(overrides or {})})
         frame, n_frames = shape_of(dataset, chosen.size, segments=kind.needs(config).segments)
         split, self.spec = random_split(frame, n_frames, max(2 * batch_size, 64))

@@ -46,7 +46,12 @@ class TrainingConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preset:
-    """A named scale. `method` applies to every method that has the setting, `by_method` and `by_dataset` to theirs."""
+    """A named scale.
+
+    `method` (sizes of nets) applies to every method that has the setting; `objective` (rates and weights) only to the
+    family that shares the sequential VAE's backbone and objective, `rates` are that family's by data set; `by_method` to
+    the method named. A method outside of that family keeps its own paper's rates and weights unless it is named.
+    """
 
     name: str
     text: str
@@ -55,19 +60,21 @@ class Preset:
     size: int
     training: dict[str, Any]
     method: dict[str, Any] = dataclasses.field(default_factory=dict)
+    objective: dict[str, Any] = dataclasses.field(default_factory=dict)
     by_method: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     training_by_method: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     training_by_dataset: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
-    method_by_dataset: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    rates: dict[str, float] = dataclasses.field(default_factory=dict)
     evaluation: dict[str, Any] = dataclasses.field(default_factory=dict)
     data: dict[str, Any] = dataclasses.field(default_factory=dict)
     needs_gpu: bool = False
 
 
 # Narrow nets for 32x32 frames; the weights move motion out of the static code at this scale.
-_SMALL = {
-    "width": 16, "embedding_dim": 128, "hidden_dim": 64, "static_dim": 32, "dynamic_dim": 8, "lr": 5e-3,
-    "recon_weight": 10.0, "recon_frames": 4, "kl_static_weight": 5.0, "kl_dynamic_weight": 0.15,
+_SMALL_NETS = {"width": 16, "embedding_dim": 128, "hidden_dim": 64}
+_SMALL_OBJECTIVE = {
+    "static_dim": 32, "dynamic_dim": 8, "lr": 5e-3, "recon_weight": 10.0, "recon_frames": 4,
+    "kl_static_weight": 5.0, "kl_dynamic_weight": 0.15,
 }
 
 QUICK = Preset(
@@ -75,7 +82,7 @@ QUICK = Preset(
     text="32x32 frames, narrow nets, a minute or two a cell on one CPU core; generated stand-ins unless --source real",
     source="synthetic", seeds=1, size=32,
     training={"steps": 1500, "batch_size": 16, "schedule": "cosine", "validations": 5, "log_every": 25},
-    method=_SMALL,
+    method=_SMALL_NETS, objective=_SMALL_OBJECTIVE,
     by_method={
         # The port's units multiply every weight by 2T; these are in the units of a sum over time, like the others'.
         "s3vae": {"units": "sum", "triplet_weight": 100.0, "prediction_weight": 10.0},
@@ -94,7 +101,7 @@ PAPER = Preset(
     source="real", seeds=5, size=64,
     training={"epochs": 100, "batch_size": 128, "validations": 20, "log_every": 50},
     training_by_dataset={"timit": {"batch_size": 256}},
-    method_by_dataset={"sprites": {"lr": 1.5e-3}},
+    rates={"sprites": 1.5e-3},
     evaluation={"draws": 10},
     needs_gpu=True,
 )
@@ -116,14 +123,22 @@ def get(name: str) -> Preset:
     return PRESETS[name]
 
 
-def method_settings(preset: Preset, method: str, dataset: str, fields: set[str]) -> dict[str, Any]:
-    """What the preset changes of a method's defaults; general settings only where the method has them.
+def method_settings(preset: Preset, method: str, dataset: str, config: type[Any]) -> dict[str, Any]:
+    """What the preset changes of a method's defaults; general settings only where its config has them.
 
-    The papers' learning rate for a data set is the shared VAE's: a method that the preset names keeps its own.
+    Args:
+        preset: whose settings.
+        method: its name.
+        dataset: the data set's name.
+        config: the method's config class; one that has `BACKBONE = True` shares the sequential VAE's objective.
     """
-    own = preset.by_method.get(method, {})
-    general = {**preset.method, **preset.method_by_dataset.get(dataset, {})}
-    return {**{key: value for key, value in general.items() if key in fields}, **own}
+    fields = {field.name for field in dataclasses.fields(config)}
+    general = dict(preset.method)
+    if getattr(config, "BACKBONE", False):
+        general |= preset.objective
+        if dataset in preset.rates:
+            general["lr"] = preset.rates[dataset]
+    return {**{key: value for key, value in general.items() if key in fields}, **preset.by_method.get(method, {})}
 
 
 def training_settings(preset: Preset, method: str, dataset: str) -> dict[str, Any]:

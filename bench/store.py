@@ -8,7 +8,7 @@
                           attempts.jsonl          a line for each time it was started (see `core.lease`)
                           lease.json              who is at work on it (see `core.lease`)
                           error.json              why it failed; `bench retry` clears it
-                          clips.safetensors       a few reconstructions and swaps, for figures and pages
+                          clips.npz               a few reconstructions and swaps, for figures and pages
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from seqdis.bench.records import NAME as RECORD
 
 CONFIG, PROGRESS, LOG, ERROR = "config.json", "progress.json", "log.txt", "error.json"
 CHECKPOINT = "checkpoint.safetensors"
-CLIPS, LEASE = "clips.safetensors", "lease.json"
+LEASE = "lease.json"
 
 
 class Store:

@@ -20,6 +20,7 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import writing
 from seqdis.bench.core.seeds import derive
 from seqdis.bench.presets import TrainingConfig
+from seqdis.bench.provenance import code_version
 from seqdis.datasets import augment
 from seqdis.datasets.base import Spec, Split
 from seqdis.methods.base import Batch, Context, Method
@@ -93,6 +94,9 @@ class Trainer:
         self.n_steps = config.steps or config.epochs * self.steps_per_epoch
         self.compiled = torch.compile(method.loss) if config.compile else method.loss
         self._last_save = time.monotonic()
+        self._paused = 0.0
+        self.resumed = False
+        self.resumed_from = ""
 
     def _adam(self, player: str) -> torch.optim.Adam:
         settings = self.method.optimisation(player)
@@ -108,7 +112,7 @@ class Trainer:
             Interrupted: asked to stop; the state is saved.
             Diverged: a loss is not finite.
         """
-        self.resume()
+        self.resumed = self.resume()
         started = time.monotonic() - self.state.seconds
         pending: list[tuple[int, str, tuple[str, ...], Tensor]] = []
         order = self._order() if self.state.step_in_epoch else None
@@ -123,7 +127,7 @@ class Trainer:
             terms = self.step(order[at: at + self.batch_size])
             self.state.step += 1
             self.state.step_in_epoch += 1
-            self.state.seconds = time.monotonic() - started
+            self.state.seconds = time.monotonic() - started - self._paused
             if self.state.step % self.config.log_every == 0 or self.state.step == self.n_steps:
                 pending += [(self.state.step, player, tuple(losses), torch.stack([*losses.values()]))
                             for player, losses in terms.items()]
@@ -199,10 +203,13 @@ class Trainer:
         if self.epoch_sequences is None:
             return torch.randperm(len(self.split), generator=generator).to(self.device)
         chosen = torch.isin(self.split.sequence, self.epoch_sequences).nonzero().flatten()
+        if len(chosen) < self.batch_size:
+            raise UserError(f"an epoch was given {len(chosen)} clips, and a batch needs {self.batch_size}.")
         return chosen[torch.randperm(len(chosen), generator=generator).to(self.device)]
 
     def _on_epoch(self) -> Tensor | None:
         self.generator.manual_seed(derive(self.seed, "epoch", self.state.epoch))
+        self.method.train()
         sequences = self.method.on_epoch(self.context())
         return None if sequences is None else sequences.to(self.device)
 
@@ -254,7 +261,9 @@ class Trainer:
     def _validate(self) -> None:
         assert self.validate is not None
         self.method.eval()
+        began = time.monotonic()
         scores = self.validate(self.method)
+        self._paused += time.monotonic() - began
         self.state.validation.append({"step": self.state.step, **scores})
         if scores["score"] > self.state.best:
             self.state.best, self.state.best_step, self.state.stale = scores["score"], self.state.step, 0
@@ -278,9 +287,14 @@ class Trainer:
         if self.epoch_sequences is not None:
             tensors["epoch_sequences"] = self.epoch_sequences
         state = {**dataclasses.asdict(self.state), "best": self.state.best if self.best else None}
+        maker = json.dumps({**self._maker(), "commit": code_version()["commit"]})
         with writing(self.checkpoint) as temporary:
             save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()},
-                      temporary, metadata={"state": json.dumps(state)})
+                      temporary, metadata={"state": json.dumps(state), "maker": maker})
+
+    def _maker(self) -> dict[str, Any]:
+        """What a resumed run must share with the one that saved, to give the same numbers."""
+        return {"device": self.device.type, "threads": torch.get_num_threads(), "torch": torch.__version__}
 
     def resume(self) -> bool:
         """Loads the checkpoint if there is one. A damaged one is set aside and training starts anew."""
@@ -292,7 +306,11 @@ class Trainer:
         try:
             with safe_open(self.checkpoint, "pt", device=str(self.device)) as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-                state = json.loads((file.metadata() or {})["state"])
+                metadata = file.metadata() or {}
+                state, maker = json.loads(metadata["state"]), json.loads(metadata["maker"])
+            self.resumed_from = str(maker.pop("commit"))
+            if maker != self._maker():
+                raise ValueError(f"it was made by {maker}, and this is {self._maker()}")
             groups: dict[str, dict[str, Tensor]] = {}
             for name, value in tensors.items():
                 kind, _, rest = name.partition("/")
@@ -324,3 +342,8 @@ class Trainer:
                 slots.setdefault(int(position), {})[slot] = value
         fresh = optimiser.state_dict()
         optimiser.load_state_dict({"state": slots, "param_groups": fresh["param_groups"]})
+        # The fused update walks memory in the weights' order: a moment must lie as its weight does (channels last).
+        for parameter, state in optimiser.state.items():
+            for slot, value in state.items():
+                if value.shape == parameter.shape:
+                    state[slot] = torch.empty_like(parameter).copy_(value)

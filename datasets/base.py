@@ -205,6 +205,11 @@ class DataSet:
     """One SHA-256 of the content of all splits, for records."""
 
     @classmethod
+    def describe(cls, source: Source, size: int, **options: Any) -> Spec:
+        """What the data set is, without opening or preparing it."""
+        raise NotImplementedError
+
+    @classmethod
     def prepare(cls, root: Path, source: Source, size: int, *, from_dir: Path | None = None, progress: Any = None,
                 **options: Any) -> Path:
         """Builds the cache (atomically, once) and returns its folder. Downloads only from a pinned upstream.

@@ -20,6 +20,10 @@ import torch
 from torch import Tensor, nn
 
 
+class NotForTheseData(ValueError):
+    """Raised when a method is built for data that it has no answer for. The message is the reason that tables print."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SignalShape:
     """A free per-frame signal, (B, T, dim): `multilabel` in {0, 1} (cells that move) or `regression` (distances)."""

@@ -64,6 +64,7 @@ from torch.nn import functional
 
 from seqdis.methods import estimators
 from seqdis.methods.base import (
+    NotForTheseData,
     Batch,
     Capabilities,
     Context,
@@ -144,7 +145,7 @@ class FHVAE(Method):
     def __init__(self, config: FHVAEConfig, shape: Shape) -> None:
         super().__init__(config, shape)
         if shape.n_sequences < 1 or shape.n_train <= shape.n_sequences:
-            raise ValueError(
+            raise NotForTheseData(
                 f"FHVAE needs at least two segments of each sequence, and {shape.n_train} training clips from "
                 f"{shape.n_sequences} sequences are one each: cut the clips into shorter windows.")
         if config.nmu2 > shape.n_sequences:

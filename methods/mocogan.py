@@ -55,6 +55,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqdis.methods.base import (
+    NotForTheseData,
     Batch,
     Capabilities,
     Context,
@@ -146,7 +147,7 @@ class MoCoGAN(Method):
     def __init__(self, config: MoCoGANConfig, shape: Shape) -> None:
         super().__init__(config, shape)
         if config.categories == "labels" and not shape.n_motions:
-            raise ValueError("MoCoGAN with motion labels needs data that have motion classes.")
+            raise NotForTheseData("MoCoGAN with motion labels needs data that have motion classes.")
         if config.categories == "labels" and config.n_categories not in (0, shape.n_motions):
             raise ValueError("MoCoGAN with motion labels has one category a motion class: set n_categories to "
                              f"0 or {shape.n_motions}, not {config.n_categories}.")

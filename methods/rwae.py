@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqdis.methods import estimators
-from seqdis.methods.base import Batch, Capabilities, Context, Latents, Optimisation, Shape, default_device
+from seqdis.methods.base import Batch, Capabilities, Context, Latents, NotForTheseData, Optimisation, Shape, default_device
 from seqdis.methods.vae import BackboneConfig, Inference, SequentialModel, with_total
 
 
@@ -104,7 +104,7 @@ class RWAE(SequentialModel):
 
     def __init__(self, config: RWAEConfig, shape: Shape) -> None:
         if config.weak and not shape.n_motions:
-            raise ValueError("weakly supervised R-WAE needs the number of actions and these data have none; "
+            raise NotForTheseData("weakly supervised R-WAE needs the number of actions and these data have none; "
                              "use rwae or rwae:gan")
         super().__init__(config, shape)
         hidden = config.hidden_dim

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqdis.methods import estimators
-from seqdis.methods.base import Batch, Capabilities, Context, Needs, Shape, required
+from seqdis.methods.base import Batch, Capabilities, Context, Needs, NotForTheseData, Shape, required
 from seqdis.methods.estimators import CrossReduction
 from seqdis.methods.vae import SequentialVAE, VAEConfig, permute_frames, with_total
 
@@ -72,7 +72,7 @@ class S3VAE(SequentialVAE):
         if not config.prediction_weight:
             return
         if shape.signal is None:
-            raise ValueError("S3VAE predicts a per-frame signal and these data have none; "
+            raise NotForTheseData("S3VAE predicts a per-frame signal and these data have none; "
                              "set prediction_weight to 0 to train it without")
         self.predictor = nn.Sequential(nn.Linear(config.dynamic_dim, config.hidden_dim), nn.ReLU(),
                                        nn.Linear(config.hidden_dim, shape.signal.dim))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -60,6 +60,8 @@ class BackboneConfig:
         init: `normal` draws convolution and linear weights with standard deviation 0.01, as released;
             `framework` leaves them to torch.
     """
+
+    BACKBONE: ClassVar[bool] = True  # presets may set the rates and weights that this family shares
 
     lr: float = 1e-3
     static_dim: int = 256

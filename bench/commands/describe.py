@@ -46,8 +46,7 @@ def _method(args: argparse.Namespace) -> int:
     if args.preset:
         from seqdis.bench import presets
 
-        fields = {field.name for field in dataclasses.fields(found.Config)}
-        settings = {**presets.method_settings(presets.get(args.preset), ref.name, args.dataset, fields), **variant}
+        settings = {**presets.method_settings(presets.get(args.preset), ref.name, args.dataset, found.Config), **variant}
     config = found.Config(**settings)
     needs, capabilities = found.needs(config), found.capabilities(config)
     described: dict[str, Any] = {

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     collection = aggregate.Collection()
     if args.name in tables.TABLES and args.name not in tables.LITERATURE:
         folders = [*(args.out or ([] if args.records else [Path("runs")])), *(args.records or [])]
-        collection = aggregate.load(folders)
+        collection = aggregate.load(folders, workers=min(4, os.cpu_count() or 1))
         if not collection.entries and not collection.problems:
             raise UserError(
                 f"no finished cell in {', '.join(map(str, folders))}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -97,8 +98,16 @@ def test_tables_plan_exactly_their_cells() -> None:
 
 
 def test_preset_settings_reach_only_methods_that_have_them() -> None:
-    small = presets.get("quick")
-    assert presets.method_settings(small, "x", "sprites", {"width"}) == {"width": 16}
+    @dataclasses.dataclass(frozen=True)
+    class Own:
+        width: int = 64
+        lr: float = 1e-4
+
+    assert presets.method_settings(presets.get("quick"), "x", "sprites", Own) == {"width": 16}
+    paper = {cell.cell.method.name: cell.config["method"]["lr"]
+             for cell in planned("all", preset="paper", source="real", seeds=range(1))}
+    assert paper["dsvae"] == paper["cdsvae"] == 1.5e-3
+    assert (paper["mocogan"], paper["fhvae"]) == (2e-4, 1e-3)
     with pytest.raises(UserError, match="did you mean 'quick'"):
         presets.get("quik")
 
@@ -111,3 +120,29 @@ def test_store_refuses_an_edited_config(tmp_path: Path) -> None:
     (folder / "config.json").write_text((folder / "config.json").read_text().replace("1500", "15"))
     with pytest.raises(UserError, match="was edited"):
         store.add(cell.id, cell.config)
+
+
+def test_batch_table_has_the_papers_sizes_whatever_the_preset_uses() -> None:
+    timit = planned("cdsvae", "timit", table="batch-size", seeds=range(1), preset="paper", source="real")
+    assert [cell.config["training"]["batch_size"] for cell in timit] == [64, 128, 256]
+    assert [cell.cell.batch for cell in timit] == [64, 128, 0]
+    assert {cell.config["cell"]["size"] for cell in timit} == {0}
+
+
+def test_a_new_data_revision_is_a_new_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    sprites = catalog.load_dataset("sprites")
+    before = planned("dsvae")[0]
+    real = sprites.describe
+
+    def bumped(source: str, size: int, **options: object) -> object:
+        return dataclasses.replace(real(source, size, **options), revision="another")  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sprites, "describe", bumped)
+    assert planned("dsvae")[0].id != before.id
+
+
+def test_logging_does_not_change_the_id() -> None:
+    one = planned("dsvae")[0]
+    config = json.loads(json.dumps(one.config))
+    config["training"]["log_every"] += 1
+    assert plan.cell_id(config) == one.id

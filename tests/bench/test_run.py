@@ -64,7 +64,7 @@ def test_run_leaves_whole_records_and_nothing_else_to_do(finished: Path, data: P
         assert record["judge"]["sha256"]
         folder = finished / "runs" / "cells" / cell_id
         assert not (folder / "checkpoint.safetensors").exists()
-        assert (folder / "clips.safetensors").exists()
+        assert (folder / "clips.npz").exists()
     before = {path: path.stat().st_mtime_ns for path in finished.glob("runs/cells/*/record.json")}
     again = bench("run", "--methods", "dsvae,cdsvae", "--datasets", "sprites", *TINY, data=data, cwd=finished)
     assert "Nothing to train" in again.stdout
