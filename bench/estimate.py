@@ -77,7 +77,7 @@ def _operations(config: dict[str, Any]) -> float:
     import torch
     from seqdis.bench import catalog
     from seqdis.bench.catalog import MethodRef
-    from seqdis.methods.base import Batch, Context, Shape, SignalShape
+    from seqdis.methods.base import Batch, Context, NotForTheseData, Shape, SignalShape
     from torch.utils.flop_counter import FlopCounterMode
 
     cell = config["cell"]
@@ -91,15 +91,18 @@ def _operations(config: dict[str, Any]) -> float:
     channels = 1 if "mnist" in cell["dataset"] else 3
     frame = (80,) if cell["dataset"] == "timit" else (channels, cell["size"], cell["size"])
     n_frames = {"sprites": 8, "timit": 20}.get(cell["dataset"], 15)
-    shape = Shape(frame=frame, n_frames=n_frames, n_train=64, n_sequences=32, n_motions=9,
+    shape = Shape(frame=frame, n_frames=n_frames, n_train=4000, n_sequences=2000, n_motions=9,
                   signal=SignalShape(dim=9, kind="multilabel"))
-    method = method_class(method_config, shape)
+    try:
+        method = method_class(method_config, shape)
+    except NotForTheseData:
+        return 0.0
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(2, n_frames, *frame, generator=generator)
     batch = Batch(x=x, index=torch.arange(2), sequence=torch.arange(2), n_segments=torch.full((2,), 2),
                   content_view=torch.arange(n_frames).expand(2, -1), motion_view=x,
                   signal=torch.zeros(2, n_frames, 9), motion_labels=torch.zeros(2, dtype=torch.long))
-    ctx = Context(n_train=64, step=0, epoch=0, n_steps=1, generator=generator)
+    ctx = Context(n_train=4000, step=0, epoch=0, n_steps=1, generator=generator)
     with FlopCounterMode(display=False) as counter:
         for player in method.players:
             method.loss(batch, player, ctx)["total"].backward(inputs=method.player_parameters(player))

@@ -62,6 +62,7 @@ class Preset:
     method: dict[str, Any] = dataclasses.field(default_factory=dict)
     objective: dict[str, Any] = dataclasses.field(default_factory=dict)
     by_method: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    by_method_and_dataset: dict[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
     training_by_method: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     training_by_dataset: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     rates: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -87,20 +88,30 @@ QUICK = Preset(
         # The port's units multiply every weight by 2T; these are in the units of a sum over time, like the others'.
         "s3vae": {"units": "sum", "triplet_weight": 100.0, "prediction_weight": 10.0},
         "rwae": {"static_penalty_weight": 300.0, "dynamic_penalty_weight": 40.0},
+        "mocogan": {"lr": 2e-3, "discriminator_lr": 5e-4, "noise": 0.5},
+        # The table of sequence means is rebuilt every 50 steps from 400 sequences: a row a sequence would be seen twice.
+        "fhvae": {"static_dim": 32, "dynamic_dim": 8, "lr": 5e-3, "recon_weight": 10.0, "nmu2": 400,
+                  "kl_static_weight": 5.0, "kl_dynamic_weight": 0.15},
         # A control must be able to hold the whole clip in either code.
         "autoencoder": {"dynamic_dim": 32},
     },
+    by_method_and_dataset={("fhvae", "timit"): {"nmu2": 0}},
+    # A MoCoGAN step costs four of the others', an FHVAE step (half clips) half of one.
+    training_by_method={"mocogan": {"steps": 900}, "fhvae": {"steps": 3000}},
     evaluation={"draws": 5},
 )
 DEMO = dataclasses.replace(
     QUICK, name="demo", text="the quick preset's nets and data, five times the steps: several minutes a cell",
     seeds=1, training={**QUICK.training, "steps": 7500, "validations": 10, "log_every": 100},
+    training_by_method={"mocogan": {"steps": 4500}, "fhvae": {"steps": 15000}},
 )
 PAPER = Preset(
     name="paper", text="the papers' nets and sizes on real data: 64x64, batch 128, 100 epochs as the released script",
     source="real", seeds=5, size=64,
     training={"epochs": 100, "batch_size": 128, "validations": 20, "log_every": 50},
     training_by_dataset={"timit": {"batch_size": 256}},
+    # The authors' batch; 100 epochs of Sprites are 28,100 iterations of their 100,000.
+    training_by_method={"mocogan": {"batch_size": 32}},
     rates={"sprites": 1.5e-3},
     evaluation={"draws": 10},
     needs_gpu=True,
@@ -138,7 +149,8 @@ def method_settings(preset: Preset, method: str, dataset: str, config: type[Any]
         general |= preset.objective
         if dataset in preset.rates:
             general["lr"] = preset.rates[dataset]
-    return {**{key: value for key, value in general.items() if key in fields}, **preset.by_method.get(method, {})}
+    own = {**preset.by_method.get(method, {}), **preset.by_method_and_dataset.get((method, dataset), {})}
+    return {**{key: value for key, value in general.items() if key in fields}, **own}
 
 
 def training_settings(preset: Preset, method: str, dataset: str) -> dict[str, Any]:

@@ -27,6 +27,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.name in PRESETS:
         found = dataclasses.asdict(PRESETS[args.name])
+        pairs = found.pop("by_method_and_dataset")
+        found["by_method_and_dataset"] = {":".join(pair): settings for pair, settings in pairs.items()}
         print(json.dumps(found, indent=1))
         return 0
     if args.name in catalog.dataset_names():
