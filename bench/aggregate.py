@@ -31,6 +31,7 @@ _COST = (
     "parameters",
     "energy_joules",
 )
+_NO_RECORDS = ("config.json", "progress.json", "error.json", "lease.json", "attempts.json", "meta.json")
 MANY = 4000
 _CHUNK = 500
 _TEXTS = ("method", "variant", "status", "title", "supervision", "signal", "protocol", "config", "device", "commit")
@@ -171,7 +172,7 @@ def _walk(folder: str, depth: int) -> Iterator[str]:
         if entry.is_dir(follow_symlinks=False):
             if depth > 0 and not entry.name.startswith("."):
                 yield from _walk(entry.path, depth - 1)
-        elif entry.name == NAME or (entry.name.endswith(".json") and f"{os.sep}records" in folder):
+        elif entry.name.endswith(".json") and entry.name not in _NO_RECORDS and not entry.name.startswith("."):
             yield entry.path
 
 

@@ -209,7 +209,6 @@ def make_record(
         "title": TITLES.get(method, method) + (f" ({variant})" if variant else ""),
         "paper": "A paper, a year",
         "supervision": "external signal" if method == "s3vae" else "none",
-        "signal": "gridded optical flow" if method == "s3vae" else "",
         "ranked": not control,
         "notes": [],
         "config": {
@@ -262,6 +261,8 @@ def make_record(
         "attempts": 1,
         "finished": "2026-01-02T03:04:05Z",
     }
+    if method == "s3vae":
+        record["signal"] = "gridded optical flow"
     for key, value in (changes or {}).items():
         *path, last = key.split(".")
         node = record

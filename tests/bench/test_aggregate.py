@@ -121,7 +121,10 @@ def test_folders_of_records_are_searched(tmp_path, make_record):
         folder = tmp_path / place
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ("record.json" if number == 0 else "one.json")).write_text(json.dumps(make_record(seed=number)))
-    assert len(aggregate.load([tmp_path / "records"]).entries) == 2
+    (tmp_path / "records" / "sprites" / "x" / "config.json").write_text("{}")
+    found = aggregate.load([tmp_path / "records"])
+    assert len(found.entries) == 2
+    assert not found.problems
 
 
 def test_a_failed_cell_is_read_from_its_error(tmp_path, make_record):
@@ -154,6 +157,20 @@ def test_a_record_costs_little_memory(tmp_path, make_record, store_record):
     # 100,000 records within 1 GB leave 10 kB for each; the file of one of these has more than 20 kB.
     assert size / 200 < 3_000
     assert peak / 200 < 5_000
+
+
+def test_several_processes_read_what_one_reads(tmp_path, make_record, store_record, monkeypatch):
+    for seed in range(9):
+        store_record(tmp_path, make_record("mocogan" if seed % 2 else "dsvae", seed=seed))
+    store_record(tmp_path, make_record(seed=9)).write_text("{")
+    alone = aggregate.load([tmp_path])
+    monkeypatch.setattr(aggregate, "MANY", 5)
+    monkeypatch.setattr(aggregate, "_CHUNK", 2)
+    together = aggregate.load([tmp_path], workers=2)
+    assert [_comparable(entry) for entry in together.entries] == [_comparable(entry) for entry in alone.entries]
+    assert (together.about, together.configs, together.problems) == (alone.about, alone.configs, alone.problems)
+    assert len({id(entry.setting) for entry in together.entries}) == 1
+    assert len({id(entry.names) for entry in together.entries}) == 2
 
 
 def test_tables_need_nothing_heavy():
