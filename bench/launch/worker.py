@@ -52,6 +52,7 @@ class Worker:
         self.signals: set[int] = set()
         self.codes: list[int] = []
         self.told, self.told_at = 0, 0.0
+        self.first_told = 0.0
         for number in SOFT:
             signal.signal(number, self._on_signal)
 
@@ -95,6 +96,9 @@ class Worker:
                 self.codes += [REQUEUE] * len(queue)
                 queue.clear()
                 self._forward(running)
+                if self._is_out_of_time():
+                    for one in running:
+                        one.process.kill()
             for one in [one for one in running if one.process.poll() is not None]:
                 running.remove(one)
                 if self._ended(one):
@@ -107,11 +111,17 @@ class Worker:
         if len(self.signals) == self.told and time.monotonic() - self.told_at < REPEAT_SECONDS:
             return
         self.told, self.told_at = len(self.signals), time.monotonic()
+        self.first_told = self.first_told or self.told_at
         print(f"received {', '.join(signal.Signals(n).name for n in sorted(self.signals))}: saving", flush=True)
         for one in running:
             for number in sorted(self.signals):
                 with contextlib.suppress(ProcessLookupError):
                     one.process.send_signal(number)
+
+    def _is_out_of_time(self) -> bool:
+        """Whether a cell does not react and the limit is near: SLURM never requeues a job that reaches it."""
+        seconds = 0.75 * float(self.manifest["needs"].get("signal_seconds", 120))
+        return signal.SIGUSR2 in self.signals and bool(self.first_told) and time.monotonic() - self.first_told > seconds
 
     def _start(self, cell: str | None) -> Running | None:
         if cell is None:

@@ -197,7 +197,7 @@ def test_arrays_stay_within_the_clusters_bound(lab: Lab) -> None:
     try:
         assert "submitted 8 cells in 3 job arrays" in lab.launch("--hold", "--max-jobs", "2", seeds=8).stdout
         assert set(lab.states().values()) <= {"held", "waiting"}
-        lab.bench("cancel", "-s0-")
+        lab.bench("cancel", "s0-")
         states = lab.states()
         assert [cell for cell, state in states.items() if state == "cancelled"] == [
             cell for cell in states if "-s0-" in cell]

@@ -131,6 +131,16 @@ def signalled_twice_and_requeued(lab: Lab) -> None:
     assert "stopped at step" in (cell / "log.txt").read_text()
 
 
+def hanging_cell_is_requeued_before_the_limit(lab: Lab) -> None:
+    """A cell that does not react to the signal (stopped here) is killed while its job can still be requeued."""
+    lab.launch(signal_seconds=12)
+    cell = lab.training()
+    os.kill(lab.holder(cell)["pid"], signal.SIGSTOP)
+    lab.cluster.ask("scancel", "--signal=USR2", lab.holder(cell)["job"])
+    until(lambda: len(lab.attempts(cell)) == 2, "the second start")
+    lab.finish()
+
+
 def told_to_end_and_run_again(lab: Lab) -> None:
     """SIGTERM alone: the state is saved, and nothing is requeued, for it may be the user who wants it to end."""
     lab.launch()
@@ -167,8 +177,8 @@ def preempted_without_grace(lab: Lab) -> None:
 
 def time_limit_of_a_packed_job(lab: Lab) -> None:
     """Four cells in one job whose limit does not suffice: it is told to save, requeued, and goes on."""
-    lab.launch("--pack", "4", "--time", "2", methods="dsvae,cdsvae", seeds=2, signal_seconds=100)
-    lab.finish()
+    lab.launch("--pack", "4", "--time", "2", methods="dsvae,cdsvae", seeds=2, signal_seconds=85)
+    lab.finish(480)
     starts = [line for cell in lab.cells for line in lab.attempts(cell)]
     assert {line["restarts"] for line in starts} > {"0"}, "the limit was never reached"
     assert len({line["job"] for line in starts}) == 1, "one job did it all"
@@ -401,7 +411,8 @@ SCENARIOS: list[Callable[[Lab], None]] = [
     time_limit_of_a_packed_job, controller_is_down_for_a_while, controller_crashes_after_submission,
     user_holds_requeues_and_cancels, cell_raises_and_the_others_go_on, preempted_by_a_better_partition,
     preempted_without_grace, node_crashes, network_splits_and_two_copies_run, signalled_twice_and_requeued,
-    told_to_end_and_run_again, cell_killed_as_if_out_of_memory, task_killed_without_a_word,
+    told_to_end_and_run_again, hanging_cell_is_requeued_before_the_limit, cell_killed_as_if_out_of_memory,
+    task_killed_without_a_word,
     damaged_checkpoint_and_leftovers, job_ids_start_again, launcher_dies_before_sbatch, launcher_dies_after_sbatch,
     launched_twice_at_once, refused_half_way, prerequisite_fails, cancelled_and_run_again, disk_is_full,
     clock_of_the_node_is_off,
