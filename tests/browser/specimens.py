@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+
 from seqdis.bench.clips import save_clips
 
 SIZE, FRAMES = 32, 8
