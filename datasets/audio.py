@@ -135,8 +135,9 @@ def _decoded(path: Path) -> Waveform:
 
 
 def _sphere_samples(path: Path, header: Header) -> Waveform:
-    values = np.fromfile(path, dtype=header.dtype, offset=header.offset, count=header.n_samples * header.n_channels)
-    samples: Waveform = values.astype(np.float32) / 32768
+    count = header.n_samples * header.n_channels
+    values = np.fromfile(path, dtype=header.dtype, offset=header.offset, count=count)
+    samples: Waveform = values.astype(np.float32) * np.float32(1 / 32768)
     return samples.reshape(-1, header.n_channels) if header.n_channels > 1 else samples
 
 

@@ -175,7 +175,8 @@ def read_phones(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     Raises:
         UserError: a line that is not `start end phone`, times that run backwards, or an unknown phone.
     """
-    ends, phones = [], []
+    ends: list[int] = []
+    phones: list[int] = []
     try:
         lines = path.read_text("ascii").splitlines()
     except (OSError, UnicodeDecodeError) as error:

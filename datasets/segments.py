@@ -85,13 +85,13 @@ class SegmentSplit(Split):
     def device(self) -> torch.device:
         return self.frames.device
 
-    @property  # type: ignore[override]
-    def x(self) -> Tensor:
+    @property
+    def x(self) -> Tensor:  # type: ignore[override]
         """All segments (N, T, F) float16, at their fixed (or, for training, nominal) starts: a copy."""
         return self.frames[self._rows(torch.arange(len(self), device=self.device), None)]
 
-    @property  # type: ignore[override]
-    def signal(self) -> Tensor | None:
+    @property
+    def signal(self) -> Tensor | None:  # type: ignore[override]
         """(N, T, 1) loudness of fixed segments; None where starts are drawn (see `signal_for`)."""
         if self.is_random:
             return None

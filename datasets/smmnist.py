@@ -105,14 +105,14 @@ class MovingDigits(Split):
         """Whether a clip is the same whenever it is asked for."""
         return self.position is not None
 
-    @property  # type: ignore[override]
-    def x(self) -> Tensor:
+    @property
+    def x(self) -> Tensor:  # type: ignore[override]
         """All clips, (N, T, 1, size, size) uint8: rendered anew at each access. Prefer `clips`."""
         index = torch.arange(len(self), device=self.device)
         return torch.cat([self._render(part, self._motion(part, None)) for part in index.split(512)])
 
-    @property  # type: ignore[override]
-    def signal(self) -> Tensor | None:
+    @property
+    def signal(self) -> Tensor | None:  # type: ignore[override]
         """(N, T, 9) of fixed clips; None where clips are drawn afresh (see `signal_for`)."""
         if not self.is_fixed:
             return None
@@ -178,8 +178,8 @@ class SmMnist(DataSet):
     @classmethod
     def command(cls, root: Path, source: Source, size: int = 64, **options: Any) -> str:
         """The command that prepares it."""
-        options = () if source == "synthetic" or cls.may_download else ("--from DIR",)
-        return prepare_command(cls.name, root, source, 0, *options)
+        words = () if source == "synthetic" or cls.may_download else ("--from DIR",)
+        return prepare_command(cls.name, root, source, 0, *words)
 
     @classmethod
     def prepare(cls, root: Path, source: Source, size: int = 64, *, from_dir: Path | None = None,
