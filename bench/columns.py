@@ -207,9 +207,9 @@ def _verified(block: Block) -> View:
         Column(key="eer_dynamic_published", title="paper", unit="%", scale=100, digits=2, optional=1),
         Column(key="eer_dynamic_difference", title="diff.", unit="points", scale=100, digits=2, optional=3),
         Column(key="gap", title="gap", better="up", unit="points", scale=100, digits=2),
-        Column(key="gap_ci", title="gap, 95 %", unit="over speakers", optional=2),
-        Column(key="eer_static_ci", title="content EER, 95 %", unit="over speakers", panel=1, optional=2),
-        Column(key="eer_dynamic_ci", title="motion EER, 95 %", unit="over speakers", panel=1, optional=2),
+        Column(key="gap_ci", title="gap 95%-CI", unit="over speakers", optional=2),
+        Column(key="eer_static_ci", title="content 95%-CI", unit="over speakers", panel=1, optional=2),
+        Column(key="eer_dynamic_ci", title="motion 95%-CI", unit="over speakers", panel=1, optional=2),
     ]
     sources: dict[str, Source] = {key: _read(f"{level}/{key}") for key in ("eer_static", "eer_dynamic", "gap")}
     probes = sorted(
@@ -230,22 +230,22 @@ def _verified(block: Block) -> View:
             sources[f"probe_{probe}_{code}"] = _read(f"probes/{probe}/{code}")
         columns.append(Column(key=f"probe_{probe}_chance", title="chance", panel=1, unit="%", scale=100, optional=1))
         sources[f"probe_{probe}_chance"] = _read(f"probes/{probe}/chance")
-    second = "segment" if level == "utterance" else ""
-    if second:
+    others = {name.partition("/")[0] for entry in block.entries for name in entry.names if name.endswith("/eer_static")}
+    for other in sorted(others - {level}):
         for key, word in (("eer_static", "content"), ("eer_dynamic", "motion")):
             columns.append(
                 Column(
-                    key=f"segment_{key}",
-                    title=f"segment {word} EER",
+                    key=f"{other}_{key}",
+                    title=f"{other} {word} EER",
                     panel=1,
                     unit="%",
                     scale=100,
                     digits=2,
                     better="down" if key == "eer_static" else "up",
-                    optional=2,
+                    optional=2 if other == "segment" else 3,
                 )
             )
-            sources[f"segment_{key}"] = _read(f"segment/{key}")
+            sources[f"{other}_{key}"] = _read(f"{other}/{key}")
     columns += [
         Column(key="rec_mse", title="rec. MSE", better="down", panel=1, digits=4, optional=1),
         Column(key="shuffle", title="shuffle", better="down", panel=1, digits=3, optional=2),

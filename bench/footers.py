@@ -100,7 +100,7 @@ class Footnotes:
 def title(name: str, block: Block) -> str:
     """The caption of a block."""
     data, setting = block.about.get("data") or {}, block.setting
-    size = f", {setting.size}x{setting.size}" if setting.size else ""
+    size = f", {setting.size}x{setting.size}" if setting.size and len(data.get("frame") or []) == 3 else ""
     dataset = data.get("title") or setting.dataset
     return f"{_NAMES.get(name, name)}: {dataset} ({setting.source}{size}), preset {setting.preset}"
 

@@ -183,11 +183,8 @@ equal_error = fields(
         "n_trials": positive,
         "n_target": count,
         "n_speakers": positive,
-        "eer_static_ci": interval,
-        "eer_dynamic_ci": interval,
-        "gap_ci": interval,
     },
-    {"options": plain},
+    {"eer_static_ci": interval, "eer_dynamic_ci": interval, "gap_ci": interval, "options": plain},
     others=plain,
 )
 agreement = mapping(fields({"acc_consistency": number(-1.0, 1.0), "h_y": entropy}, others=number()))
