@@ -22,6 +22,7 @@ _NAMES = {
     "estimators": "MWS against contrastive estimation",
     "batch-size": "Batch size",
     "cost": "Training cost",
+    "seeds": "Intervals over seeds",
 }
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 
 MIN_SEEDS = 3
@@ -16,6 +15,7 @@ MIN_SEEDS = 3
 MIN_DATASETS = 6
 """A critical difference over fewer data sets separates nothing: it is not computed."""
 LEVEL = 0.05
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,19 +82,6 @@ def bootstrap_interval(
     return float(found.low), float(found.high)
 
 
-def welch(first: Sequence[float], second: Sequence[float]) -> float:
-    """Two-sided p value of Welch's test of equal means. 1 where it cannot be computed (no spread to test against)."""
-    if len(first) < 2 or len(second) < 2 or (len(set(first)) == 1 and len(set(second)) == 1):
-        return 1.0
-    from scipy import stats
-
-    with warnings.catch_warnings():
-        # Nearly equal values lose precision in the variance; the p value is then large, as it should be.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        p = float(stats.ttest_ind(first, second, equal_var=False).pvalue)
-    return p if math.isfinite(p) else 1.0
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction: p values that hold jointly for the whole family (Holm 1979)."""
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
@@ -119,6 +106,60 @@ class Rank:
         return f"{span} {self.groups}".strip()
 
 
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Welch's test of two rows: difference of their means with its 95 % interval, p value, and p after Holm's
+    correction over all pairs of the family."""
+
+    first: str
+    second: str
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
+    corrected: float
+
+    @property
+    def is_separable(self) -> bool:
+        return self.corrected < LEVEL
+
+
+def compare(rows: Mapping[str, Sequence[float]]) -> list[Pair]:
+    """Every pair of rows, in the order given. Each row has at least two values.
+
+    Two rows without any spread cannot be tested: p is 1.
+    """
+    names = list(rows)
+    pairs = [(a, b) for index, a in enumerate(names) for b in names[index + 1 :]]
+    if not pairs:
+        return []
+    import numpy as np
+    from scipy import stats
+
+    found = {name: summarise(values) for name, values in rows.items()}
+    mean, spread, n = (
+        {name: np.float64(getattr(summary, key)) for name, summary in found.items()} for key in ("mean", "std", "n")
+    )
+    columns = [np.array([table[pair[side]] for pair in pairs]) for side in (0, 1) for table in (mean, spread, n)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # The intervals need the t statistic's own standard error and degrees of freedom.
+        tested = stats.ttest_ind_from_stats(*columns, equal_var=False)
+        error = np.sqrt(columns[1] ** 2 / columns[2] + columns[4] ** 2 / columns[5])
+        freedom = error**4 / (
+            (columns[1] ** 2 / columns[2]) ** 2 / (columns[2] - 1)
+            + (columns[4] ** 2 / columns[5]) ** 2 / (columns[5] - 1)
+        )
+        half = stats.t.ppf(1 - LEVEL / 2, freedom) * error
+    testable = error > 0
+    p_values = np.where(testable & np.isfinite(tested.pvalue), tested.pvalue, 1.0)
+    corrected = holm([float(p) for p in p_values])
+    differences = columns[0] - columns[3]
+    half = np.where(testable, half, 0.0)
+    return [
+        Pair(a, b, float(d), (float(d - h), float(d + h)), float(p), c)
+        for (a, b), d, h, p, c in zip(pairs, differences, half, p_values, corrected, strict=True)
+    ]
+
+
 def rank(rows: Mapping[str, Sequence[float]], *, higher_is_better: bool = True) -> dict[str, Rank]:
     """Ranks rows by name from their values by seed. Rows with fewer than MIN_SEEDS values are left out.
 
@@ -128,19 +169,19 @@ def rank(rows: Mapping[str, Sequence[float]], *, higher_is_better: bool = True) 
     if len(names) < 2:
         return {}
     sign = 1 if higher_is_better else -1
-    means = {name: sign * summarise(rows[name]).mean for name in names}
-    names.sort(key=lambda name: (-means[name], name))
-    pairs = [(a, b) for index, a in enumerate(names) for b in names[index + 1 :]]
-    p_values = holm([welch(rows[a], rows[b]) for a, b in pairs])
-    separable = {pair for pair, p in zip(pairs, p_values, strict=True) if p < LEVEL}
-    groups = _groups(names, separable)
+    names.sort(key=lambda name: (-sign * summarise(rows[name]).mean, name))
+    separable = {
+        (pair.first, pair.second) for pair in compare({name: rows[name] for name in names}) if pair.is_separable
+    }
+    # There are letters for so many rows only, and the number of groups may grow exponentially.
+    groups = _groups(names, separable) if len(names) <= len(LETTERS) else []
+    behind = {name: sum((other, name) in separable for other in names) for name in names}
+    ahead = {name: sum((name, other) in separable for other in names) for name in names}
     return {
         name: Rank(
-            low=1 + sum((other, name) in separable for other in names),
-            high=len(names) - sum((name, other) in separable for other in names),
-            groups="".join(
-                letter for letter, members in zip("abcdefghijklmnopqrstuvwxyz", groups, strict=False) if name in members
-            ),
+            low=1 + behind[name],
+            high=len(names) - ahead[name],
+            groups="".join(letter for letter, members in zip(LETTERS, groups, strict=False) if name in members),
         )
         for name in names
     }

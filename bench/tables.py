@@ -39,6 +39,7 @@ TABLES: dict[str, Definition] = {
     ),
     "batch-size": Definition("C-DSVAE at several batch sizes (Table 9)", (("cdsvae", ""),)),
     "cost": Definition("time, memory, parameters and energy of training"),
+    "seeds": Definition("intervals over seeds, and every pair of rows with its test"),
     "ranks": Definition("ranks on each data set and averaged over data sets"),
     "published": Definition("the literature's numbers, with their sources"),
     "audit": Definition("published rows that are impossible, or off log IS = H(y) - H(y|x)"),
@@ -89,6 +90,13 @@ def build(
     arranged.blocks = [block for block in arranged.blocks if block.groups]
     if name == "ranks":
         return _ranks_document(arranged, collection)
+    if name == "seeds":
+        from seqdis.bench import evidence
+
+        found = [table for number, block in enumerate(arranged.blocks) for table in evidence.tables(block, number)]
+        return Document(
+            name=name, tables=found, notes=_document_notes(name, arranged, collection), excluded=arranged.excluded
+        )
     tables = [
         _cost_table(block) if name == "cost" else _table(name, block, collection, number)
         for number, block in enumerate(arranged.blocks)

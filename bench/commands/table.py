@@ -12,7 +12,8 @@ from seqdis.bench.core.errors import UserError
 
 HELP = """Prints a table from records, beside the published numbers.
 
-Tables: comparison (default), augmentation, estimators, batch-size, cost, ranks; published and audit need no records.
+Tables: comparison (default), augmentation, estimators, batch-size, cost, seeds, ranks; published and audit need no
+records.
 docs/reading-the-tables.md explains every column."""
 
 

@@ -63,12 +63,31 @@ def test_holm_keeps_the_family_error():
     assert np.mean(rejected) == pytest.approx(0.05, abs=0.012)
 
 
-def test_welch_is_scipys_and_never_nan():
-    first, second = [1.0, 1.1, 0.9], [2.0, 2.4, 1.9, 2.2]
-    assert statistics.welch(first, second) == pytest.approx(stats.ttest_ind(first, second, equal_var=False).pvalue)
-    assert statistics.welch([1.0, 1.0, 1.0], [1.0, 1.0, 1.0]) == 1.0
-    assert statistics.welch([0.9, 0.9, 0.9], [1.0, 1.0, 1.0]) == 1.0  # no spread: nothing to test against
-    assert statistics.welch([0.9], [1.0, 1.1]) == 1.0
+def test_pairs_are_scipys_welch_tests():
+    rows = {"a": [1.0, 1.1, 0.9], "b": [2.0, 2.4, 1.9, 2.2], "c": [1.0, 1.05, 1.1, 0.98]}
+    pairs = {(pair.first, pair.second): pair for pair in statistics.compare(rows)}
+    assert list(pairs) == [("a", "b"), ("a", "c"), ("b", "c")]
+    for (first, second), pair in pairs.items():
+        expected = stats.ttest_ind(rows[first], rows[second], equal_var=False)
+        assert pair.p_value == pytest.approx(expected.pvalue)
+        interval = expected.confidence_interval(0.95)
+        assert pair.interval == pytest.approx((interval.low, interval.high))
+    assert [pair.corrected for pair in pairs.values()] == statistics.holm([pair.p_value for pair in pairs.values()])
+
+
+def test_rows_without_spread_are_never_separable():
+    (pair,) = statistics.compare({"a": [0.9, 0.9, 0.9], "b": [1.0, 1.0, 1.0]})
+    assert (pair.p_value, pair.is_separable, pair.difference) == (1.0, False, pytest.approx(-0.1))
+    (pair,) = statistics.compare({"a": [1.0, 1.0, 1.0], "b": [1.0, 1.0, 1.0]})
+    assert pair.interval == (0.0, 0.0)
+    assert statistics.rank({"a": [0.9] * 3, "b": [1.0] * 3})["a"] == statistics.Rank(1, 2, "a")
+    assert statistics.compare({"a": [0.9, 0.8]}) == []
+
+
+def test_very_many_rows_are_ranked_without_letters():
+    rng = np.random.default_rng(0)
+    ranks = statistics.rank({str(row): list(row + 0.01 * rng.normal(size=5)) for row in range(200)})
+    assert (ranks["199"].low, ranks["199"].high, ranks["199"].groups) == (1, 1, "")
 
 
 def test_clearly_different_rows_are_ranked_and_close_ones_share_a_letter():

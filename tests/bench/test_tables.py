@@ -376,3 +376,21 @@ def test_the_literature_needs_no_records():
 def test_an_unknown_table_is_named_with_the_nearest():
     with pytest.raises(UserError, match="comparison"):
         tables.build("comparsion", aggregate.Collection())
+
+
+def test_seeds_have_intervals_and_pairs(build, make_record):
+    intervals, pairs = build("seeds", _grid(make_record)).tables
+    row = _row(intervals, "C-DSVAE")
+    low, high = row.cell("t_low").mean, row.cell("t_high").mean
+    assert low < row.cell("acc").mean < high
+    assert low < row.cell("bootstrap_low").mean <= row.cell("bootstrap_high").mean < high
+    assert len(pairs.rows) == 6
+    assert all(row.cell("separable").text == "yes" for row in pairs.rows)
+    assert _row(pairs, "DSVAE - C-DSVAE").cell("difference").mean == pytest.approx(
+        _row(intervals, "DSVAE").cell("acc").mean - row.cell("acc").mean
+    )
+
+
+def test_one_seed_has_no_interval_and_no_pairs(build, make_record):
+    (intervals,) = build("seeds", _grid(make_record, seeds=1)).tables
+    assert not any("t_low" in row.cells for row in intervals.rows)
