@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 180) -> Any:
+def until(condition: Callable[[], Any], what: str, seconds: float = 300) -> Any:
     """Waits for a condition and returns what it gave."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -113,7 +113,7 @@ class Lab:
     def bench(self, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Runs `bench`; checks its exit code unless `code` is None."""
         done = subprocess.run(self.command(*arguments), env=self.environment, capture_output=True, text=True,
-                              timeout=300, cwd=self.out)
+                              timeout=600, cwd=self.out)
         assert code is None or done.returncode == code, done.stdout + done.stderr
         return done
 
@@ -182,7 +182,7 @@ class Lab:
         lines = self.cluster.ask("squeue", "-h", "-r", "-o", "%j|%T|%r|%i").splitlines()
         return [line.split("|", 1)[1] for line in lines if line.split("|")[0] in names]
 
-    def finish(self, seconds: float = 240) -> None:
+    def finish(self, seconds: float = 480) -> None:
         """Waits until every cell is done and no job is left."""
         def ended() -> bool:
             return all((cell / "record.json").exists() for cell in self.cells) and not self.queue()
@@ -242,7 +242,7 @@ def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     out = tmp_path_factory.mktemp("undisturbed")
     subprocess.run([sys.executable, "-P", "-m", "seqdis.bench.cli", *LINE, "--methods", "dsvae,cdsvae", "--seeds", "2",
                     "--launcher", "local", "--out", str(out), "--data-dir", str(data)],
-                   check=True, timeout=300, capture_output=True, cwd=out)
+                   check=True, timeout=900, capture_output=True, cwd=out)
     return {path.parent.name: json.loads(path.read_text()) for path in out.glob("cells/*/record.json")}
 
 

@@ -178,7 +178,7 @@ def preempted_without_grace(lab: Lab) -> None:
 def time_limit_of_a_packed_job(lab: Lab) -> None:
     """Four cells in one job whose limit does not suffice: it is told to save, requeued, and goes on."""
     lab.launch("--pack", "4", "--time", "2", methods="dsvae,cdsvae", seeds=2, signal_seconds=85)
-    lab.finish(480)
+    lab.finish(900)
     starts = [line for cell in lab.cells for line in lab.attempts(cell)]
     assert {line["restarts"] for line in starts} > {"0"}, "the limit was never reached"
     assert len({line["job"] for line in starts}) == 1, "one job did it all"
