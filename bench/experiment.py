@@ -23,6 +23,7 @@ from seqdis.bench.core.files import read_json, write_json
 from seqdis.bench.core.lease import Lease, LeaseHeld, LeaseLost
 from seqdis.bench.core.seeds import derive
 from seqdis.bench.energy import EnergyMeter
+from seqdis.bench.plan import cell_id, untupled
 from seqdis.bench.presets import TrainingConfig
 from seqdis.bench.provenance import code_version
 from seqdis.bench.store import CHECKPOINT, CONFIG, ERROR, PROGRESS
@@ -148,7 +149,7 @@ class Experiment:
         self.config, self.folder, self.device, self.root = config, folder, device, root
         self.report, self.should_stop = report, should_stop
         self.cell = config["cell"]
-        self.evaluation = protocol.EvaluationConfig(**_untupled(protocol.EvaluationConfig, config["evaluation"]))
+        self.evaluation = protocol.EvaluationConfig(**untupled(protocol.EvaluationConfig, config["evaluation"]))
         self.notes: list[str] = []
 
     def record(self) -> records.Record:
@@ -207,7 +208,7 @@ class Experiment:
         if ref.plugin and ref.digest != self.config["plugin_digest"]:
             raise UserError(f"{ref.plugin} has changed since this cell was planned; type the line that planned it again.")
         found = catalog.load_method(ref)
-        return found, found.Config(**_untupled(found.Config, self.config["method"]))
+        return found, found.Config(**untupled(found.Config, self.config["method"]))
 
     def build(self, method_class: type[Method], method_config: Any, dataset: DataSet, split: Split) -> Method:
         """The method with weights drawn from the seed."""
@@ -349,15 +350,6 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
 
 
-def _untupled(kind: type[Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """JSON settings with the tuples that the dataclass has."""
-    import typing
-
-    hints = typing.get_type_hints(kind)
-    return {key: tuple(value) if isinstance(value, list) and typing.get_origin(hints.get(key)) is tuple else value
-            for key, value in settings.items()}
-
-
 def _supervision(needs: Any, dataset: DataSet) -> str:
     if needs.motion_labels:
         return "motion labels"
@@ -382,8 +374,6 @@ def _no_cost() -> dict[str, Any]:
 
 def _blank_record(config: dict[str, Any], status: str, error: dict[str, Any] | None) -> records.Record:
     """A record with all that is known before anything ran."""
-    from seqdis.bench.plan import cell_id
-
     cell = config["cell"]
     record: records.Record = {
         "schema": records.SCHEMA, "status": status, "cell": {"id": cell_id(config), **cell},

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from seqdis.bench import catalog, presets
 from seqdis.bench.catalog import MethodRef
 from seqdis.bench.plain import plain_loss
+from seqdis.bench.plan import untupled
 from seqdis.bench.presets import TrainingConfig
 from seqdis.bench.trainer import Trainer
 from seqdis.datasets.base import AugmentPolicy, Factor, Spec, Split
@@ -72,13 +73,14 @@ class Bed:
     """A trainer on random clips, ready to step."""
 
     def __init__(self, ref: MethodRef, *, preset: str, dataset: str, batch_size: int, device: torch.device,
-                 precision: str = "float32", compile: bool = False, overrides: dict[str, Any] | None = None) -> None:
+                 precision: str = "float32", compile: bool = False, overrides: dict[str, Any] | None = None,
+                 n_clips: int = 1024) -> None:
         chosen = presets.get(preset)
         kind = catalog.load_method(ref)
         settings = presets.method_settings(chosen, ref.name, dataset, kind.Config)
-        config = kind.Config(**{**settings, **kind.variants.get(ref.variant, {}), **(overrides or {})})
+        config = kind.Config(**untupled(kind.Config, {**settings, **kind.variants.get(ref.variant, {}), **(overrides or {})}))
         frame, n_frames = shape_of(dataset, chosen.size, segments=kind.needs(config).segments)
-        split, self.spec = random_split(frame, n_frames, max(2 * batch_size, 64))
+        split, self.spec = random_split(frame, n_frames, max(2 * batch_size, n_clips))
         shape = Shape(frame=frame, n_frames=n_frames, n_train=len(split), n_sequences=split.n_sequences, n_motions=9,
                       signal=SignalShape(dim=9, kind="multilabel"))
         with torch.random.fork_rng(devices=[]):
@@ -89,9 +91,11 @@ class Bed:
         training = TrainingConfig(steps=10**6, batch_size=batch_size, precision=precision, compile=compile)  # type: ignore[arg-type]
         self.trainer = Trainer(method, split, self.spec, training, seed=0, device=device,
                                motion_labels=split.labels["motion"])
-        self.index = torch.arange(batch_size, device=device)
         self.n_frames = n_frames
         self.device = device
+        # What an epoch begins with (FHVAE builds its table there) is not part of a step.
+        self.trainer.epoch_sequences = self.trainer._on_epoch()
+        self.index = self.trainer._order()[:batch_size]
 
     def step(self) -> None:
         """One whole training step: batch, views, loss, gradients, update."""

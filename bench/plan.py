@@ -167,6 +167,13 @@ def _resolve(cell: Cell) -> dict[str, Any]:
     }
 
 
+def untupled(kind: type[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON settings as the dataclass `kind` has them: lists become tuples where it says so."""
+    hints = typing.get_type_hints(kind)
+    return {key: tuple(value) if isinstance(value, list) and typing.get_origin(hints.get(key)) is tuple else value
+            for key, value in settings.items()}
+
+
 def _asdict(config: Any) -> dict[str, Any]:
     """A config as JSON would give it back (tuples become lists), so that a re-read config compares equal."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
