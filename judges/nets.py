@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from seqdis.bench.core.errors import UserError
 
-Kind = Literal["cnn-lstm", "cnn-tcn", "audio-tcn"]
+Kind = Literal["cnn-lstm", "cnn-tcn", "cnn-anywhere", "audio-tcn"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class Architecture:
 
     Attributes:
         kind: `cnn-lstm` (the field's: frame CNN, bi-LSTM), `cnn-tcn` (its cross-check: max-pooled frame CNN and
-            convolutions over time) or `audio-tcn`.
+            convolutions over time), `cnn-anywhere` (things that move about) or `audio-tcn`.
         width: channels of the first convolution, doubled at each halving up to `max_width`.
         embedding: features of a frame.
         hidden: of the LSTM (each direction) or of the convolutions over time.
@@ -44,6 +44,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "second": Architecture(kind="cnn-tcn", embedding=64, hidden=96),
     # The official Sprites judge: the frame encoder of the methods, bi-LSTM 256, heads 512-256-K.
     "official": Architecture(width=64, max_width=512, embedding=128, hidden=256, head_hidden=256, pooled=False),
+    "anywhere": Architecture(kind="cnn-anywhere", max_width=96, embedding=128, head_hidden=96),
     "audio": Architecture(kind="audio-tcn", embedding=96, hidden=96),
 }
 
@@ -183,6 +184,42 @@ class VideoTcn(nn.Module):
         return logits
 
 
+class Anywhere(nn.Module):
+    """Clip features that forget where and when: maxima and means over space and time of a convolutional map.
+
+    For data whose factors are things that move about, such as digits: what is seen anywhere, at any time, counts.
+    """
+
+    def __init__(self, frame: tuple[int, ...], factors: dict[str, tuple[int, str]], arch: Architecture) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels, side, width = frame[0], frame[-1], arch.width
+        _halvings(side)
+        while side > 16:
+            layers += _convolution(channels, width, 5, 2)
+            channels, side, width = width, side // 2, min(2 * width, arch.max_width)
+        for stride in (1, 2, 1):
+            layers += _convolution(channels, width, 3, stride)
+            channels, width = width, min(2 * width, arch.max_width)
+        self.net = nn.Sequential(*layers, nn.Conv2d(channels, arch.embedding, 1))
+        self.heads = Heads(factors, 2 * arch.embedding, arch.embedding, arch.head_hidden)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        maps = torch.relu(self.net(x.flatten(0, 1))).flatten(2)
+        frames = torch.unflatten(maps.amax(2), 0, x.shape[:2])
+        spread = torch.unflatten(maps.mean(2), 0, x.shape[:2]).mean(1)
+        logits: dict[str, Tensor] = self.heads(torch.cat([frames.amax(1), frames.mean(1)], 1), spread)
+        return logits
+
+
+def _convolution(channels: int, width: int, kernel: int, stride: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+    ]
+
+
 class AudioTcn(nn.Module):
     """Clip features of (B, T, F): a frame layer, convolutions over time."""
 
@@ -204,7 +241,12 @@ def build(frame: tuple[int, ...], factors: dict[str, tuple[int, str]], arch: Arc
     Raises:
         UserError: the kind does not fit the data.
     """
-    kinds: dict[str, Any] = {"cnn-lstm": VideoLstm, "cnn-tcn": VideoTcn, "audio-tcn": AudioTcn}
+    kinds: dict[str, Any] = {
+        "cnn-lstm": VideoLstm,
+        "cnn-tcn": VideoTcn,
+        "cnn-anywhere": Anywhere,
+        "audio-tcn": AudioTcn,
+    }
     if arch.kind not in kinds:
         raise UserError(f"a judge of kind {arch.kind!r} is unknown; there are {', '.join(kinds)}.")
     if (len(frame) == 3) != (arch.kind != "audio-tcn"):

@@ -135,7 +135,7 @@ def test_degrading_changes_the_asked_share_within_range_and_by_the_generator(sha
 # Networks ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["default", "second", "official"])
+@pytest.mark.parametrize("name", ["default", "second", "official", "anywhere"])
 @pytest.mark.parametrize(("side", "channels", "frames"), [(32, 3, 2), (64, 1, 5)])
 def test_video_networks_have_a_head_a_factor_and_gradients_everywhere(
     name: str, side: int, channels: int, frames: int
@@ -149,7 +149,7 @@ def test_video_networks_have_a_head_a_factor_and_gradients_everywhere(
 
 
 def test_shipped_networks_stay_near_a_megabyte() -> None:
-    for name in ("default", "second"):
+    for name in ("default", "second", "anywhere"):
         net = build((3, 64, 64), FACTORS, ARCHITECTURES[name])
         assert sum(p.numel() for p in net.parameters()) * 4 < 1.3e6
 
@@ -323,3 +323,26 @@ def test_shipped_judge_is_of_the_data_that_this_version_makes(path: Path) -> Non
     spec = describe(card["source"], card["size"])
     assert card["data"]["revision"] == spec.revision, "data changed: bench judge train --all-shipped"
     assert judges.find_card(spec) == (path, card)
+
+
+def test_network_for_things_that_move_about_forgets_where_and_when(toy: DataSet) -> None:
+    """Whole cells of its map and whole frames may change places."""
+    torch.manual_seed(0)
+    net = build((1, 32, 32), {"digit": (10, "static")}, ARCHITECTURES["anywhere"]).eval()
+    x = torch.zeros(2, 3, 1, 32, 32)
+    x[..., 8:14, 8:14] = torch.rand(2, 3, 1, 6, 6)
+    moved = net(x.roll((4, 8), (-2, -1)))["digit"]
+    torch.testing.assert_close(moved, net(x)["digit"], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(net(x.flip(1))["digit"], net(x)["digit"], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["default", "second"])
+def test_training_on_some_frames_keeps_their_order_and_count(kind: str, toy: DataSet, narrow: Architecture) -> None:
+    trained = fit_judge(toy, name=kind, recipe=Recipe(steps=2, check_every=2, frames=2), architecture=narrow)
+    assert trained.card["recipe"]["frames"] == 2
+    assert trained.card["n_test"] == len(toy.test)
+
+
+def test_unknown_judge_is_refused(toy: DataSet) -> None:
+    with pytest.raises(UserError, match="default, second, official"):
+        fit_judge(toy, name="third")
