@@ -9,6 +9,7 @@ Each movement belongs to two expressions and each expression has one of each, so
     knit           anger                    sadness
     narrowed                   happiness    disgust
 
+The head moves with the upper face (back, forward, aside), as heads do, so that an expression is a change of many pixels.
 The two movements follow one another, in either order, so a single frame shows at most one of them. Amplitudes and
 timing vary by clip and know nothing of the identity; a video shows the same person and expression twice.
 """
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from seqdis.bench.core.seeds import derive
 
-REVISION = "mug-faces-1"
+REVISION = "mug-faces-2"
 N_IDENTITIES, N_EXPRESSIONS, N_FRAMES = 52, 6, 15
 TAKES, SEGMENTS = 4, 2
 """Videos of a person with an expression, and clips of a video."""
@@ -32,6 +33,9 @@ Floats = NDArray[np.float32]
 RAISED, KNIT, NARROWED, OPEN, WIDE, DROOPING = range(6)
 # In label order: anger, disgust, fear, happiness, sadness, surprise.
 MOVEMENTS = ((KNIT, OPEN), (NARROWED, DROOPING), (RAISED, WIDE), (NARROWED, WIDE), (KNIT, DROOPING), (RAISED, OPEN))
+
+# Where the head goes with each movement, right and down, in widths of the frame.
+HEAD = np.array(((0, -0.1), (0, 0.1), (-0.1, 0), (0, 0), (0, 0), (0, 0)), np.float32)
 
 BACKGROUNDS = ((40, 60, 150), (30, 130, 110), (150, 40, 70), (210, 190, 90), (120, 120, 130), (24, 24, 30),
                (224, 224, 230))
@@ -71,7 +75,8 @@ def draw_videos(identities: NDArray[np.int64], expressions: NDArray[np.int64], t
     strength = np.array(movements, np.float32).reshape(-1, 6)
     frames = draw_frames(identities.repeat(n_frames), strength, size)
     frames = frames.reshape(len(identities), n_frames, size, size, 3)
-    lit = np.stack([_shifted(video, *offset) * gain for video, offset, gain in zip(frames, shift, light, strict=True)])
+    nods = np.rint(strength @ HEAD * size).astype(int).reshape(len(identities), n_frames, 2)
+    lit = _moved(frames, shift[:, None] + nods) * np.array(light, np.float32)[:, None, None, None, None]
     clips = np.clip(lit + 0.5, 0, 255).astype(np.uint8).transpose(0, 1, 4, 2, 3)
     return np.ascontiguousarray(clips).reshape(len(identities), SEGMENTS, N_FRAMES, 3, size, size)
 
@@ -117,23 +122,23 @@ def _paint_eye(canvas: Floats, person: dict[str, Floats], strength: Floats, side
     x, y = grid
     raised, knit, narrowed = (strength[:, i, None, None] for i in (RAISED, KNIT, NARROWED))
     across = (x - 0.5) * side - 0.17
-    height = 0.062 * (1 + 0.85 * raised - 0.2 * knit - 0.72 * narrowed)
-    white = _paint(canvas, _ellipse(across, y - 0.47, 0.105, height), np.array(WHITE, np.float32)[None])
-    _paint(canvas, _ellipse(across, y - 0.47, 0.05, 0.05), person["iris"], white)
+    height = 0.08 * (1 + 0.8 * raised - 0.2 * knit - 0.75 * narrowed)
+    white = _paint(canvas, _ellipse(across, y - 0.47, 0.13, height), np.array(WHITE, np.float32)[None])
+    _paint(canvas, _ellipse(across, y - 0.47, 0.06, 0.06), person["iris"], white)
     # Brows slope down to the nose when knit.
-    level = 0.34 - 0.09 * raised + 0.02 * knit + 0.03 * narrowed - knit * 0.55 * across
-    bar = np.hypot(np.maximum(np.abs(across) - 0.1, 0), np.abs(y - level)) - 0.026
+    level = 0.33 - 0.08 * raised + 0.02 * knit + 0.04 * narrowed - knit * 0.6 * across
+    bar = np.hypot(np.maximum(np.abs(across) - 0.1, 0), np.abs(y - level)) - 0.036
     _paint(canvas, bar, person["brow"])
 
 
 def _paint_mouth(canvas: Floats, person: dict[str, Floats], strength: Floats, grid: tuple[Floats, Floats]) -> None:
     x, y = grid
     agape, wide, drooping = (strength[:, i, None, None] for i in (OPEN, WIDE, DROOPING))
-    half = 0.13 - 0.02 * agape + 0.1 * wide
-    tall = 0.032 + 0.12 * agape + 0.05 * wide
+    half = 0.14 + 0.03 * agape + 0.14 * wide + 0.05 * drooping
+    tall = 0.036 + 0.14 * agape + 0.07 * wide + 0.02 * drooping
     across = x - 0.5
-    bend = (0.09 * drooping - 0.06 * wide) * (across / half) ** 2
-    down = y - 0.76 - np.clip(bend, -0.12, 0.12) + 0.03 * drooping
+    bend = (0.13 * drooping - 0.06 * wide) * (across / half) ** 2
+    down = y - 0.78 - np.clip(bend, -0.14, 0.14) + 0.05 * drooping
     _paint(canvas, _ellipse(across, down, half, tall), person["lips"])
     parted = np.clip((agape + wide) * 3, 0, 1)
     share = (agape / np.maximum(agape + wide, 1e-6))[:, 0]
@@ -166,11 +171,9 @@ def _still_faces(size: int) -> Floats:
     return faces
 
 
-def _shifted(video: Floats, right: int, down: int) -> Floats:
-    """The frames moved by whole pixels; the edge is repeated."""
-    margin = max(abs(right), abs(down))
-    if margin == 0:
-        return video
-    size = video.shape[1]
-    padded = np.pad(video, ((0, 0), (margin, margin), (margin, margin), (0, 0)), mode="edge")
-    return padded[:, margin - down:margin - down + size, margin - right:margin - right + size]
+def _moved(frames: Floats, offset: NDArray[np.int64]) -> Floats:
+    """Frames (N, T, S, S, 3), each moved right and down by whole pixels (N, T, 2); edges are repeated."""
+    places = np.arange(frames.shape[2])
+    columns, rows = (np.clip(places - offset[..., axis, None], 0, len(places) - 1) for axis in (0, 1))
+    videos, times = np.ogrid[:frames.shape[0], :frames.shape[1]]
+    return frames[videos[..., None, None], times[..., None, None], rows[..., :, None], columns[..., None, :]]
