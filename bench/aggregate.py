@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import canonical_json, digest
-from seqdis.bench.flatten import flatten
+from seqdis.bench.flatten import Shapes, flatten, headline_of
 from seqdis.bench.records import MAX_BYTES, NAME, REQUIRED, SCHEMA
 
 _NO_RECORDS = ("config.json", "progress.json", "error.json", "lease.json", "attempts.json", "meta.json")
@@ -234,6 +234,7 @@ class Loader:
     def __init__(self) -> None:
         self.collection = Collection()
         self._parsed: dict[bytes, Any] = {}
+        self._shapes = Shapes()
         self._configs: dict[bytes, tuple[str, int]] = {}
         self._settings: dict[Setting, Setting] = {}
         self._layouts: dict[tuple[str, ...], dict[str, int]] = {}
@@ -297,12 +298,18 @@ class Loader:
         record: dict[str, Any] = {}
         try:
             for name, value in sections.items():
+                if name == "metrics":
+                    continue
                 if name in _OWN:
                     record[name] = _DECODER.decode(value.decode())
                     continue
                 if value not in self._parsed:
                     self._parsed[value] = _DECODER.decode(value.decode())
                 record[name] = self._parsed[value]
+            record["metrics"] = None
+            record["numbers"] = self._shapes.read(sections["metrics"], headline_of(record["data"]), record["cost"])
+            if record["numbers"] is None:
+                record["metrics"] = _DECODER.decode(sections["metrics"].decode())
         except ValueError:  # laid out otherwise than it looked
             return _object(raw)
         record["config digest"] = self._config(sections["config"], record["config"])
@@ -320,7 +327,7 @@ class Loader:
         config, batch_size = record.get("config digest") or describe_config(record["config"])
         self.collection.configs.setdefault(config, record["config"])
         setting = self._setting(record, cell, protocol, code)
-        names, values = flatten(record)
+        names, values = record.get("numbers") or flatten(record)
         return Entry(
             path=path,
             cell=str(cell["id"]),
@@ -350,11 +357,10 @@ class Loader:
             values=values,
         )
 
-    def _layout(self, names: list[str]) -> dict[str, int]:
-        key = tuple(names)
-        if key not in self._layouts:
-            self._layouts[key] = {self._text(name): position for position, name in enumerate(key)}
-        return self._layouts[key]
+    def _layout(self, names: tuple[str, ...]) -> dict[str, int]:
+        if names not in self._layouts:
+            self._layouts[names] = {self._text(name): position for position, name in enumerate(names)}
+        return self._layouts[names]
 
     def _setting(
         self, record: dict[str, Any], cell: dict[str, Any], protocol: dict[str, Any], code: dict[str, Any]

@@ -102,21 +102,25 @@ def arrange(
     ]
     titles = {(entry.method, entry.variant): entry.title for entry in chosen if entry.status == "done"}
     blocks: dict[Setting, dict[tuple[str, ...], Group]] = {}
+    taken: set[tuple[Setting, tuple[str, ...], int]] = set()
     excluded, missing = [], []
     for entry in sorted(chosen, key=lambda entry: (entry.cell, entry.path)):
         if entry.status != "done":
             missing.append(entry)
             continue
-        reason = _reason_to_exclude(entry, collection.about.get(entry.setting, {}))
-        groups = blocks.setdefault(entry.setting, {}) if not reason else {}
+        reason = _reason_to_exclude(entry, collection)
         key = (entry.method, entry.variant, entry.config, entry.protocol, entry.device if by_device else "")
-        group = groups.setdefault(key, _group(entry, titles, by_device))
-        if not reason and any(other.seed == entry.seed for other in group.entries):
+        place = (entry.setting, key, entry.seed)
+        if not reason and place in taken:
             reason = "another record of the same row and seed stands in it"
         if reason:
             excluded.append(f"{_name(entry)}, is not in the table: {reason} ({entry.cell}).")
-        else:
-            group.entries.append(entry)
+            continue
+        taken.add(place)
+        groups = blocks.setdefault(entry.setting, {})
+        if key not in groups:
+            groups[key] = _group(entry, titles, by_device)
+        groups[key].entries.append(entry)
     for entry in missing:
         _attach(entry, blocks, titles, by_device)
     arranged = [
@@ -126,11 +130,11 @@ def arrange(
     return Arranged(arranged, excluded, _apart([block.setting for block in arranged]))
 
 
-def _reason_to_exclude(entry: Entry, about: dict[str, Any]) -> str:
+def _reason_to_exclude(entry: Entry, collection: Collection) -> str:
     if entry.overrides:
-        return f"settings were overridden ({', '.join(entry.overrides)}){_headline(entry, about)}"
+        return f"settings were overridden ({', '.join(entry.overrides)}){_headline(entry, collection.about.get(entry.setting, {}))}"
     if not entry.complete:
-        return f"its schedule was not finished ({entry.steps} of {entry.planned_steps} steps){_headline(entry, about)}"
+        return f"its schedule was not finished ({entry.steps} of {entry.planned_steps} steps){_headline(entry, collection.about.get(entry.setting, {}))}"
     return ""
 
 
