@@ -50,7 +50,9 @@ class Sprites(StoredDataSet):
             factors=(*(Factor(name=name, role="static", classes=tuple(f"{name} {value}" for value in range(6)))
                        for name in ATTRIBUTES), Factor(name="motion", role="dynamic", classes=MOTIONS)),
             headline=("fix_dynamic", "motion"),
-            split_rule="by character: 900 training, 100 validation and 296 test characters (NumPy legacy seed 423)",
+            split_rule=("by character: 900 training, 100 validation and 296 test characters (NumPy legacy seed 423)"
+                        if source == "real" else "by character: 900 for training with three motions each, 33 for "
+                        "validation and 98 for testing with all nine"),
             revision=REVISIONS[source],
             licence="CC BY-SA 3.0 and GPL 3.0 (Liberated Pixel Cup)" if real else "MIT (drawn by this suite)",
             citation="Li and Mandt, Disentangled Sequential Autoencoder, ICML 2018",
@@ -129,8 +131,10 @@ def plan(source: Source) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]
     order = character_order()
     rows = {}
     for split, characters in zip(SPLITS, (order[:900], order[900:1000], order[1000:]), strict=True):
-        motions = (np.tile(np.arange(9), (len(characters), 1)) if source == "real"
-                   else drawn.assign_motions(len(characters), split))
+        if source == "synthetic" and split != "train":
+            characters = characters[: len(characters) // 3]  # each with all nine motions, in the clips of a third
+        motions = (drawn.assign_motions(len(characters)) if source == "synthetic" and split == "train"
+                   else np.tile(np.arange(9), (len(characters), 1)))
         rows[split] = (characters.repeat(motions.shape[1]), motions.reshape(-1))
     return rows
 

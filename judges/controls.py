@@ -2,8 +2,9 @@
 
 It looks a real clip up instead of decoding one. Keeping the dynamic code is a random clip with the same dynamic
 labels, so every static factor is independent of the source clip; keeping the static code is the other way about.
-It must reach the judge's ceiling on what is kept and chance on what is drawn; with the two autoencoder controls that
-hold everything in one code, it proves that the protocol measures what it says. Controls are never ranked.
+It must reach the judge's ceiling on what is kept and chance on what is drawn (where the test clips hold every pair of
+factors equally often); with the two autoencoder controls that hold everything in one code, it proves that the protocol
+measures what it says. Controls are never ranked.
 """
 
 from __future__ import annotations

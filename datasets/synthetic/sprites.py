@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from seqdis.bench.core.seeds import derive
 
-REVISION = "sprites-pixel-2"
+REVISION = "sprites-pixel-3"
 GRID = 32
 """Characters are drawn on a grid of 32 x 32 and doubled to 64: the 2 x 2 mean gives the grid back exactly."""
 
@@ -29,13 +29,13 @@ DOWN, FORWARD, UP = range(3)
 SKINS = ((255, 214, 178), (196, 138, 92), (104, 62, 42), (128, 196, 96), (120, 164, 228), (214, 92, 96))
 PANTS_COLOURS = ((236, 236, 236), (206, 36, 44), (36, 150, 64), (44, 76, 214), (232, 196, 44), (146, 58, 180))
 TOPS_COLOURS = ((36, 178, 178), (240, 132, 24), (240, 240, 240), (44, 58, 150), (240, 118, 176), (118, 140, 36))
-HAIRS = ((250, 226, 92), (124, 70, 30), (222, 62, 28), (214, 214, 226), (58, 188, 96), (150, 86, 214))
+HAIRS = ((250, 226, 92), (56, 96, 230), (222, 62, 28), (226, 226, 238), (48, 178, 90), (150, 86, 214))
 SHOE_COLOUR, EYE_COLOUR = (110, 84, 60), (28, 24, 36)
 
 
-def assign_motions(n_characters: int, split: str) -> NDArray[np.int64]:
+def assign_motions(n_characters: int) -> NDArray[np.int64]:
     """Three different motions for each character (n, 3), ascending: every three characters share out all nine."""
-    generator = np.random.default_rng(derive(REVISION, split, "motions"))
+    generator = np.random.default_rng(derive(REVISION, "motions"))
     shuffled = [generator.permutation(9).reshape(3, 3) for _ in range(-(-n_characters // 3))]
     return np.sort(np.concatenate(shuffled)[:n_characters], axis=1).astype(np.int64)
 
@@ -45,7 +45,7 @@ def draw(attributes: NDArray[np.int64], motions: NDArray[np.int64], seeds: NDArr
     directions = motions % 3
     poses = np.array([timing(int(motion) // 3, int(seed)) for motion, seed in zip(motions, seeds, strict=True)])
     arms, steps = poses[..., 0], poses[..., 1]
-    maps = pose_maps()[directions[:, None], arms, steps, attributes[:, 3, None]]
+    maps = pose_maps()[directions[:, None], arms, steps]
     clips = palettes(attributes)[np.arange(len(maps))[:, None, None, None], maps]
     return np.ascontiguousarray(clips.transpose(0, 1, 4, 2, 3)).repeat(2, axis=-1).repeat(2, axis=-2)
 
@@ -76,12 +76,12 @@ def palettes(attributes: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 @functools.cache
 def pose_maps() -> Map:
-    """Part maps (3 facings, 3 arms, 3 steps, 6 hair styles, 32, 32); facings are front, left, right."""
-    maps = np.zeros((3, 3, 3, 6, GRID, GRID), np.uint8)
-    for arm, step, style in itertools.product(range(3), range(3), range(6)):
-        maps[0, arm, step, style] = _front(arm, step, style)
-        maps[1, arm, step, style] = _left(arm, step, style)
-        maps[2, arm, step, style] = maps[1, arm, step, style, :, ::-1]
+    """Part maps (3 facings, 3 arms, 3 steps, 32, 32); facings are front, left, right."""
+    maps = np.zeros((3, 3, 3, GRID, GRID), np.uint8)
+    for arm, step in itertools.product(range(3), range(3)):
+        maps[0, arm, step] = _front(arm, step)
+        maps[1, arm, step] = _left(arm, step)
+        maps[2, arm, step] = maps[1, arm, step, :, ::-1]
     maps.flags.writeable = False
     return maps
 
@@ -109,7 +109,7 @@ def _arm(canvas: Map, shoulder: tuple[float, float], hand: tuple[float, float]) 
     canvas[_limb(x0, y0, *middle, 2.3)] = SHADED_TOPS
 
 
-def _front(arm: int, step: int, style: int) -> Map:
+def _front(arm: int, step: int) -> Map:
     canvas = np.zeros((GRID, GRID), np.uint8)
     rise = 0 if step else -1  # the body stands one pixel higher when the feet are together
     for side, x in ((1, 12.0), (2, 20.0)):
@@ -124,25 +124,12 @@ def _front(arm: int, step: int, style: int) -> Map:
     canvas[_ellipse(16, 9.5 + rise, 8, 7)] = SKIN
     for x in (12.5, 18.5):
         canvas[_box(x - 0.5, 9 + rise, x + 1.5, 12 + rise)] = EYE
-    _hair_front(canvas, style, rise)
+    canvas[_ellipse(16, 9 + rise, 9, 7.5) & (6.5 + rise > Y)] = HAIR
+    canvas[_box(7, 6 + rise, 9, 11 + rise) | _box(23, 6 + rise, 25, 11 + rise)] = SHADED_HAIR
     return canvas
 
 
-def _hair_front(canvas: Map, style: int, rise: int) -> None:
-    head = _ellipse(16, 9 + rise, 9, 7.5)
-    fringe = {0: 7.5, 1: 7.0, 2: 6.5, 3: 7.5, 4: 6.5, 5: 7.0}[style] + rise
-    canvas[head & (fringe > Y)] = HAIR
-    length = {0: 9.0, 1: 13.0, 2: 8.0, 3: 17.0, 4: 10.0, 5: 14.0}[style] + rise
-    canvas[(_box(7, 6 + rise, 9, length) | _box(23, 6 + rise, 25, length))] = SHADED_HAIR
-    if style == 2:
-        canvas[_box(14, 0, 18, 3)] = HAIR
-    if style == 4:
-        canvas[_box(9, 1 + rise, 23, 3 + rise)] = HAIR
-    if style == 5:
-        canvas[_ellipse(8, 3.5 + rise, 3, 3) | _ellipse(24, 3.5 + rise, 3, 3)] = HAIR
-
-
-def _left(arm: int, step: int, style: int) -> Map:
+def _left(arm: int, step: int) -> Map:
     canvas = np.zeros((GRID, GRID), np.uint8)
     rise = 0 if step else -1
     stride = (0, 4, -4)[step]
@@ -154,22 +141,10 @@ def _left(arm: int, step: int, style: int) -> Map:
     canvas[_box(19, 15 + rise, 21.5, 23)] = SHADED_TOPS
     canvas[_ellipse(15.5, 9.5 + rise, 8, 7)] = SKIN
     canvas[_box(9, 9 + rise, 11, 12 + rise)] = EYE
-    _hair_left(canvas, style, rise)
+    head = _ellipse(16, 9 + rise, 9, 7.5)
+    canvas[head & (6.5 + rise > Y)] = HAIR
+    canvas[head & (X > 19.5) & (12 + rise > Y)] = HAIR
+    canvas[_box(22, 6 + rise, 25, 12 + rise)] = SHADED_HAIR
     hand = {DOWN: (16, 22), FORWARD: (6, 18), UP: (5, 8)}[arm]
     _arm(canvas, (16, 17 + rise), (hand[0], hand[1] + rise))
     return canvas
-
-
-def _hair_left(canvas: Map, style: int, rise: int) -> None:
-    head = _ellipse(16, 9 + rise, 9, 7.5)
-    fringe = {0: 7.5, 1: 7.0, 2: 6.5, 3: 7.5, 4: 6.5, 5: 7.0}[style] + rise
-    canvas[head & (fringe > Y)] = HAIR
-    length = {0: 11.0, 1: 14.0, 2: 10.0, 3: 18.0, 4: 12.0, 5: 15.0}[style] + rise
-    canvas[head & (X > 17.5) & (length > Y)] = HAIR
-    canvas[_box(20, 6 + rise, 25, length)] = SHADED_HAIR
-    if style == 2:
-        canvas[_box(13, 0, 19, 3)] = HAIR
-    if style == 4:
-        canvas[_box(9, 1 + rise, 23, 3 + rise)] = HAIR
-    if style == 5:
-        canvas[_ellipse(23, 3.5 + rise, 3.5, 3.5)] = HAIR

@@ -22,7 +22,7 @@ def test_prepare_verify_and_preview_of_a_stand_in(root: Path, capsys: pytest.Cap
     words = ["sprites", "--source", "synthetic", "--size", "32", "--data-dir", str(root)]
     assert main(["data", "prepare", *words]) == 0
     shown = capsys.readouterr()
-    assert "2700 training, 300 validation, 888 test clips of 8 frames" in shown.out
+    assert "2700 training, 297 validation, 882 test clips of 8 frames" in shown.out
     assert "(3888/3888)" in shown.err
     assert main(["data", "prepare", *words]) == 0
     assert "(was there)" in capsys.readouterr().out

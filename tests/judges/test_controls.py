@@ -65,7 +65,7 @@ def test_draw_is_uniform_over_the_alike_and_reaches_each() -> None:
 @pytest.mark.parametrize("variant", ["all-in-z", "all-in-s"])
 def test_trained_autoencoder_control_behaves_as_its_name_says(variant: str, toy: DataSet, judge: Judge) -> None:
     """The controls of `methods/`, trained for seconds: what their one code holds stays, the rest is lost."""
-    from seqdis.methods.autoencoder import Autoencoder, Config
+    from seqdis.methods.autoencoder import Autoencoder
     from seqdis.methods.base import Batch, Context, Shape
 
     torch.manual_seed(0)
@@ -81,7 +81,7 @@ def test_trained_autoencoder_control_behaves_as_its_name_says(variant: str, toy:
         "kl_weight": 0.02,
     }
     shape = Shape(frame=toy.spec.frame, n_frames=toy.spec.n_frames, n_train=len(toy.train))
-    method = Autoencoder(Config(**settings), shape)
+    method = Autoencoder(Autoencoder.Config(**settings), shape)
     generator = torch.Generator().manual_seed(0)
     adam = torch.optim.Adam(method.parameters(), lr=method.config.lr)
     for step in range(500):
