@@ -42,6 +42,7 @@ class Recipe:
         blur: side in pixels of the box that half-strength to full-strength blur averages over, at 32 pixels.
         noise: largest standard deviation of the noise.
         shift: largest shift of a clip in each direction, in pixels at 32 pixels; one a clip, edges repeated.
+        warp: largest entry of a random linear map (turn, shear, stretch) that is added to the identity, one a clip.
         label_smoothing: of the cross-entropy; keeps the judge from certainty on clips unlike any real one.
         check_every: steps between two looks at the validation clips.
         good_checks: stop after so many looks in a row with every head perfect, clean and blurred.
@@ -57,6 +58,7 @@ class Recipe:
     blur: int = 3
     noise: float = 0.05
     shift: int = 0
+    warp: float = 0.0
     label_smoothing: float = 0.0
     check_every: int = 200
     good_checks: int = 2
@@ -68,8 +70,9 @@ def default_recipe(spec: Spec, architecture: Architecture) -> Recipe:
         # Few training clips, and faces are never boxed to the pixel: without shifts the judge learns them by heart.
         return Recipe(shift=2)
     if spec.modality == "video" and not spec.by_role("dynamic"):
-        # Digits anywhere, often one over the other, are learnt more slowly; each frame holds them all.
-        return Recipe(steps=3000, frames=5 if architecture.kind == "cnn-anywhere" else 0)
+        # Digits anywhere, often one over the other, are learnt more slowly; each frame holds them all. Warps stand in
+        # for handwriting that the few thousand training digits do not show.
+        return Recipe(steps=3000, warp=0.15, frames=5 if architecture.kind == "cnn-anywhere" else 0)
     return Recipe()
 
 
@@ -109,6 +112,15 @@ def shifted(x: Tensor, largest: int, generator: torch.Generator) -> Tensor:
             for clip, (down, right) in zip(padded, moves, strict=True)
         ]
     )
+
+
+def warped(x: Tensor, largest: float, generator: torch.Generator) -> Tensor:
+    """Clips (B, T, C, S, S), each turned, sheared and stretched about its middle by its own linear map."""
+    entries = 2 * torch.rand((len(x), 2, 2), generator=generator, device=x.device) - 1
+    maps = torch.eye(2, device=x.device) + largest * entries
+    flat = x.flatten(1, 2)
+    grid = functional.affine_grid(functional.pad(maps, (0, 1)), list(flat.shape), align_corners=False)
+    return functional.grid_sample(flat, grid, padding_mode="border", align_corners=False).reshape(x.shape)
 
 
 def blurred(x: Tensor, box: int) -> Tensor:
@@ -263,6 +275,7 @@ def _step(
         x = x[torch.arange(len(x), device=x.device)[:, None], chosen.sort(1).values]
     if x.dim() == 5:
         x = shifted(x, recipe.shift, generator)
+        x = warped(x, recipe.warp, generator) if recipe.warp else x
     logits = judge(degrade(x, recipe, generator))
     loss = torch.stack(
         [

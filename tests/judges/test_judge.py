@@ -18,7 +18,7 @@ from seqdis.datasets.base import DataSet, Factor, Spec, Split
 from seqdis.judges import judge as judges
 from seqdis.judges.judge import Judge, load_judge, save_judge, shipped_folder, train_judge, trained_stem
 from seqdis.judges.nets import ARCHITECTURES, Architecture, build
-from seqdis.judges.train import Recipe, accuracies, blurred, degrade, fit_judge
+from seqdis.judges.train import Recipe, accuracies, blurred, degrade, fit_judge, shifted, warped
 
 FACTORS = {"motion": (9, "dynamic"), "hair": (6, "static")}
 CARDS = sorted(shipped_folder().glob("*.json"))
@@ -130,6 +130,27 @@ def test_degrading_changes_the_asked_share_within_range_and_by_the_generator(sha
     if len(shape) == 5:
         assert 0 <= made[0].min() <= made[0].max() <= 1
     assert degrade(x, Recipe(degraded=0), torch.Generator()) is x
+
+
+def test_shift_and_warp_move_each_clip_as_a_whole() -> None:
+    """Every frame of a clip moves alike, or its motion would change; clips move differently."""
+    still = torch.rand((6, 1, 1, 32, 32), generator=torch.Generator().manual_seed(0)).expand(6, 4, 1, 32, 32)
+    for change in (
+        lambda seed: shifted(still, 2, torch.Generator().manual_seed(seed)),
+        lambda seed: warped(still, 0.2, torch.Generator().manual_seed(seed)),
+    ):
+        made = change(0)
+        assert made.shape == still.shape
+        torch.testing.assert_close(made, made[:, :1].expand_as(made))
+        assert torch.equal(made, change(0))
+        assert not torch.equal(made, change(1))
+    assert shifted(still, 0, torch.Generator()) is still
+    torch.testing.assert_close(warped(still, 0.0, torch.Generator()), still.contiguous())
+    moved = shifted(still, 2, torch.Generator().manual_seed(0))[0, 0, 0]
+    places = [
+        torch.roll(still[0, 0, 0], (down, right), (0, 1))[2:-2, 2:-2] for down in range(-2, 3) for right in range(-2, 3)
+    ]
+    assert sum(torch.equal(moved[2:-2, 2:-2], place) for place in places) == 1
 
 
 # Networks ---------------------------------------------------------------------------------------------------------
