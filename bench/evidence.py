@@ -101,15 +101,15 @@ def _pairs(block: Block, number: int, headline: Column, rows: dict[str, tuple[fl
         )
         for pair in statistics.compare(rows)
     ]
-    unit = {"unit": "points" if headline.unit == "%" else headline.unit}
+    unit = "points" if headline.unit == "%" else headline.unit
     return Table(
         name="pairs",
         title=f"Pairs ({protocol}), {headline.title}: {footers.title('seeds', block).partition(': ')[2]}",
         label="Rows",
         columns=[
-            Column(key="difference", title="difference", scale=headline.scale, digits=2, **unit),
-            Column(key="low", title="95% from", scale=headline.scale, digits=2, **unit),
-            Column(key="high", title="to", scale=headline.scale, digits=2, **unit),
+            Column(key="difference", title="difference", scale=headline.scale, digits=2, unit=unit),
+            Column(key="low", title="95% from", scale=headline.scale, digits=2, unit=unit),
+            Column(key="high", title="to", scale=headline.scale, digits=2, unit=unit),
             Column(key="p", title="p", digits=4),
             Column(key="p_holm", title="p (Holm)", digits=4),
             Column(key="separable", title="separable"),

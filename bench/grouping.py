@@ -132,10 +132,12 @@ def arrange(
 
 def _reason_to_exclude(entry: Entry, collection: Collection) -> str:
     if entry.overrides:
-        return f"settings were overridden ({', '.join(entry.overrides)}){_headline(entry, collection.about.get(entry.setting, {}))}"
-    if not entry.complete:
-        return f"its schedule was not finished ({entry.steps} of {entry.planned_steps} steps){_headline(entry, collection.about.get(entry.setting, {}))}"
-    return ""
+        reason = f"settings were overridden ({', '.join(entry.overrides)})"
+    elif not entry.complete:
+        reason = f"its schedule was not finished ({entry.steps} of {entry.planned_steps} steps)"
+    else:
+        return ""
+    return reason + _headline(entry, collection.about.get(entry.setting, {}))
 
 
 def _headline(entry: Entry, about: dict[str, Any]) -> str:
