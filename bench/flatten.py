@@ -5,7 +5,36 @@ Names: `<direction>/<factor>/<score>`, `generator/<kind>/<factor>/<score>`,
 `<level>/eer_static` and so on for `verification`, `probes/<factor>/<code>`, `cost/<what>`. Scores of several prior
 draws become their mean. Entropies are kept for the headline only, since nothing prints the others: decoding numbers is
 most of what reading records costs.
-"""A record's metrics and costs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from array import array
+from collections.abc import Iterator
+from typing import Any, TypeGuard
+
+_COST = (
+    "train_seconds",
+    "evaluation_seconds",
+    "sequences_per_second",
+    "peak_memory_bytes",
+    "gpu_memory_bytes",
+    "parameters",
+    "energy_joules",
+)
+_NUMBER = re.compile(rb'": (-?[0-9][0-9.eE+-]*)')
+_MARK = re.compile(r"#([0-9]+)")
+_MOST_SHAPES = 200
+
+Leaves = list[Any]
+Names = tuple[str, ...]
+
+
+def flatten(record: dict[str, Any]) -> tuple[Names, array[float]]:
+    """A record's metrics and costs.
 
     Raises:
         ValueError: a number is not finite.
