@@ -130,6 +130,10 @@ class Worker:
         folder = self.folder.parent.parent / "cells" / cell
         if (folder / "record.json").exists() or cell in self._cancelled():
             return None
+        if (folder / "error.json").exists():
+            # It failed in an earlier start of this job; whoever retries it takes the mark away first.
+            self.codes.append(FAILED)
+            return None
         stuck = stuck_starts(folder)
         if stuck >= MAX_STUCK:
             self._fail(folder, f"started {stuck} times without getting past step {last_step(folder)}")

@@ -206,6 +206,13 @@ def test_cell_that_never_gets_further_is_failed_until_retried(store: Store) -> N
     assert worker.stuck_starts(folder) == 0
 
 
+def test_failed_cell_is_left_alone_when_its_job_starts_again(store: Store) -> None:
+    made = submissions.create(store.out, kind="cells", needs={}, options={}, title="cells 1", tasks=[["b-failed"]])
+    assert run_worker(made.folder) == 1
+    assert read_attempts(store.folder("b-failed")) == []
+    assert not (store.folder("b-failed") / "log.txt").exists()
+
+
 def test_progress_resets_the_count(store: Store) -> None:
     folder = store.folder("c-lost")
     for step in (1, 2, 2):
