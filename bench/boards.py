@@ -176,7 +176,7 @@ def _columns(table: Table, panel: int) -> list[Column]:
 
 
 def _rows(table: Table, links: Mapping[Key, Sequence[Link]]) -> list[BoardRow]:
-    made = []
+    made: list[BoardRow] = []
     columns = {column.key: column for column in table.columns}
     for position, section in enumerate(table.sections):
         for row in section.rows:
@@ -234,7 +234,7 @@ def _marks(marks: Sequence[str]) -> str:
 
 def _chart(columns: Sequence[Column], table: Table, rows: Sequence[BoardRow]) -> dict[str, Any]:
     """What page.js draws bars from: columns with their axes, and values in printed units."""
-    drawn = []
+    drawn: list[dict[str, Any]] = []
     for column in columns:
         values = [
             value

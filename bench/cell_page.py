@@ -9,7 +9,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from seqdis.bench.curves import Points, loss_points, validation_points
 from seqdis.bench.formats import clean
@@ -135,7 +135,7 @@ def text(value: Any, longest: int = 160) -> str:
     return clean(str(value)[: 8 * longest], longest)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value can be printed as a number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 

@@ -29,15 +29,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import write_bytes
 from seqdis.bench.core.seeds import derive
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
+
     from seqdis.datasets.base import DataSet, Split
     from seqdis.methods.base import Latents, Method
-    from torch import Tensor
 
 NAME = "clips.npz"
 MAX_BYTES = 256 << 20
@@ -87,9 +89,7 @@ class ClipConfig:
 # Making them: the only part that needs torch
 
 
-def make_clips(
-    method: Method, dataset: DataSet, config: Any = None, device: torch.device | str = "cpu"
-) -> Clips:
+def make_clips(method: Method, dataset: DataSet, config: Any = None, device: torch.device | str = "cpu") -> Clips:
     """Reconstructions, swaps, prior samples and interpolations of a trained method on a few test clips.
 
     The method's mode (training or not) is left as it was.
@@ -127,22 +127,18 @@ def _encoder_clips(method: Method, dataset: DataSet, config: ClipConfig, device:
     x = test.clips(torch.as_tensor(index, device=test.device), generator).to(device)
     codes = method.encode(x)
     static, dynamic = _drawn(method, dataset, config, device)
-    clips = _rows(method, codes, static, dynamic, config)
+    clips = _rows(method, codes, static, dynamic, config, dataset.spec.n_frames)
     clips["originals"] = _stored(x)
-    clips["labels"] = (
-        np.stack([test.labels[factor.name].cpu().numpy()[index] for factor in dataset.spec.factors], 1)
-        if dataset.spec.factors
-        else np.zeros((len(index), 0), np.int64)
-    )
-    clips["reconstructions"] = _decoded(method, codes)
-    clips["swaps"] = _crossed(method, codes.static, codes.dynamic)
+    columns = [label[index] for label in clip_labels(test).values()]
+    clips["labels"] = np.stack(columns, 1) if columns else np.zeros((len(index), 0), np.int64)
+    clips["reconstructions"] = _decoded(method, codes, x.shape[1])
+    clips["swaps"] = _crossed(method, codes.static, codes.dynamic, codes.n_frames, x.shape[1])
     return clips
 
 
-def _generator_clips(
-    method: Method, dataset: DataSet, config: ClipConfig, device: torch.device | str
-) -> Clips:
+def _generator_clips(method: Method, dataset: DataSet, config: ClipConfig, device: torch.device | str) -> Clips:
     import torch
+
     from seqdis.methods.base import Latents
 
     generator = torch.Generator(device=device).manual_seed(derive(config.seed, "clips", "rows"))
@@ -151,12 +147,10 @@ def _generator_clips(
         dynamic=method.sample_dynamic(config.clips, dataset.spec.n_frames, generator),
     )
     static, dynamic = _drawn(method, dataset, config, device)
-    return _rows(method, rows, static, dynamic, config)
+    return _rows(method, rows, static, dynamic, config, dataset.spec.n_frames)
 
 
-def _drawn(
-    method: Method, dataset: DataSet, config: ClipConfig, device: torch.device | str
-) -> tuple[Tensor, Tensor]:
+def _drawn(method: Method, dataset: DataSet, config: ClipConfig, device: torch.device | str) -> tuple[Tensor, Tensor]:
     import torch
 
     generator = torch.Generator(device=device).manual_seed(derive(config.seed, "clips", "prior"))
@@ -164,50 +158,53 @@ def _drawn(
     return method.sample_static(n, generator), method.sample_dynamic(n, dataset.spec.n_frames, generator)
 
 
-def _rows(method: Method, codes: Latents, static: Tensor, dynamic: Tensor, config: ClipConfig) -> Clips:
+def _rows(method: Method, codes: Latents, static: Tensor, dynamic: Tensor, config: ClipConfig, n_frames: int) -> Clips:
     from seqdis.methods.base import Latents
 
-    m = config.draws
+    m, length = config.draws, codes.n_frames
     return {
-        "fixed_static": _crossed(method, codes.static, dynamic[:m]),
-        "fixed_dynamic": _crossed(method, static[:m], codes.dynamic).swapaxes(0, 1),
-        "samples": _decoded(method, Latents(static=static, dynamic=dynamic)),
-        "interpolation": _interpolated(method, codes, config),
+        "fixed_static": _crossed(method, codes.static, dynamic[:m], length, n_frames),
+        "fixed_dynamic": _crossed(method, static[:m], codes.dynamic, length, n_frames).swapaxes(0, 1),
+        "samples": _decoded(method, Latents(static=static, dynamic=dynamic, n_frames=length), n_frames),
+        "interpolation": _interpolated(method, codes, config, n_frames),
     }
 
 
-def _crossed(method: Method, static: Tensor, dynamic: Tensor) -> NDArray[Any]:
+def _crossed(method: Method, static: Tensor, dynamic: Tensor, length: int | None, n_frames: int) -> NDArray[Any]:
     """Clips (S, D, T, frame): every static code (S, Ds) with every dynamic code (D, T, Dd)."""
     from seqdis.methods.base import Latents
 
     n_static, n_dynamic = len(static), len(dynamic)
-    mixed = Latents(
-        static=static.repeat_interleave(n_dynamic, 0),
-        dynamic=dynamic.repeat(n_static, *[1] * (dynamic.ndim - 1)),
-    )
-    clips = _decoded(method, mixed)
+    repeated = dynamic.repeat(n_static, *[1] * (dynamic.ndim - 1))
+    mixed = Latents(static=static.repeat_interleave(n_dynamic, 0), dynamic=repeated, n_frames=length)
+    clips = _decoded(method, mixed, n_frames)
     return clips.reshape(n_static, n_dynamic, *clips.shape[1:])
 
 
-def _interpolated(method: Method, codes: Latents, config: ClipConfig) -> NDArray[Any]:
+def _interpolated(method: Method, codes: Latents, config: ClipConfig, n_frames: int) -> NDArray[Any]:
     """Clips (p, q, T, frame): straight lines between static codes, as in the paper's Figure 16."""
     import torch
+
     from seqdis.methods.base import Latents
 
     n = len(codes.static)
     first = torch.arange(min(config.pairs, n), device=codes.static.device)
     weight = torch.linspace(0, 1, config.steps, device=codes.static.device, dtype=codes.static.dtype)[:, None]
     static = torch.stack([torch.lerp(codes.static[i], codes.static[(i + 1) % n], weight) for i in first])
-    clips = _decoded(
-        method,
-        Latents(static=static.flatten(0, 1), dynamic=codes.dynamic[first].repeat_interleave(config.steps, 0)),
-    )
+    dynamic = codes.dynamic[first].repeat_interleave(config.steps, 0)
+    line = Latents(static=static.flatten(0, 1), dynamic=dynamic, n_frames=codes.n_frames)
+    clips = _decoded(method, line, n_frames)
     return clips.reshape(len(first), config.steps, *clips.shape[1:])
 
 
-def _decoded(method: Method, codes: Latents) -> NDArray[Any]:
-    """Decoded in pieces, so that a paper-sized decoder fits beside what is already on the device."""
-    pieces = [_stored(method.decode(codes[start : start + 16])) for start in range(0, len(codes.static), 16)]
+def _decoded(method: Method, codes: Latents, n_frames: int) -> NDArray[Any]:
+    """Decoded in pieces, so that a paper-sized decoder fits beside what is already on the device.
+
+    A method that codes clips window by window may return whole windows: what is beyond the clip is dropped.
+    """
+    pieces = [
+        _stored(method.decode(codes[start : start + 16])[:, :n_frames]) for start in range(0, len(codes.static), 16)
+    ]
     return np.concatenate(pieces)
 
 
@@ -220,33 +217,33 @@ def _stored(x: Tensor) -> NDArray[Any]:
     return x.float().clamp(-limit, limit).half().cpu().numpy()
 
 
+def clip_labels(split: Split) -> dict[str, NDArray[np.int64]]:
+    """Labels (N,) of whole clips, by factor; those of single frames are left out."""
+    arrays = {name: label.cpu().numpy() for name, label in split.labels.items()}
+    return {name: label for name, label in arrays.items() if label.ndim == 1}
+
+
 def choose(split: Split, n: int, seed: int) -> NDArray[np.int64]:
     """Positions (n,) of test clips that differ in identity and, as far as there are enough, in every label.
 
     The choice is the same for every method and seed, so that sheets compare like with like.
     """
-    order = np.random.default_rng(seed).permutation(len(split))
-    columns = {
-        "identity": split.identity.cpu().numpy(),
-        **{name: label.cpu().numpy() for name, label in split.labels.items()},
-    }
+    candidates = np.random.default_rng(seed).permutation(len(split))[:4096]
+    columns = {"identity": split.identity.cpu().numpy(), **clip_labels(split)}
+    # Consecutive numbers, so that values already shown can be counted.
+    codes = {name: np.unique(column[candidates], return_inverse=True)[1] for name, column in columns.items()}
+    shown = {name: np.zeros(int(code.max(initial=0)) + 1) for name, code in codes.items()}
+    cost = np.zeros(len(candidates))
     taken: list[int] = []
-    seen: dict[str, list[int]] = {name: [] for name in columns}
-    candidates = order[:4096]
     while len(taken) < min(n, len(candidates)):
-        # Fewest repeats of a value already shown; ties go to the earlier in the seeded order.
-        repeats = sum(
-            np.bincount(seen[name], minlength=int(column.max()) + 1)[column[candidates]]
-            * (1000 if name == "identity" else 1)
-            for name, column in columns.items()
-        )
-        cost = np.asarray(repeats, dtype=np.float64)
-        cost[np.isin(candidates, taken)] = np.inf
-        best = int(candidates[int(cost.argmin())])
+        # Fewest repeats of a value already shown, identity first; ties go to the earlier in the seeded order.
+        repeats = sum(shown[name][code] * (1000 if name == "identity" else 1) for name, code in codes.items())
+        best = int((cost + repeats).argmin())
         taken.append(best)
-        for name, column in columns.items():
-            seen[name].append(int(column[best]))
-    return np.asarray(taken, dtype=np.int64)
+        cost[best] = np.inf
+        for name, code in codes.items():
+            shown[name][code[best]] += 1
+    return np.asarray(candidates[taken], dtype=np.int64)
 
 
 # Files
@@ -256,7 +253,7 @@ def save_clips(folder: Path, clips: Mapping[str, NDArray[Any]]) -> Path:
     """Writes `clips.npz` into a cell's folder, whole or not at all, and returns its path.
 
     Args:
-        folder: the cell's folder, or any file name in it.
+        folder: the cell's folder.
         clips: as `make_clips` gives them.
 
     Raises:
@@ -266,7 +263,6 @@ def save_clips(folder: Path, clips: Mapping[str, NDArray[Any]]) -> Path:
         problem = _problem(name, array)
         if problem:
             raise ValueError(problem)
-    folder = folder.parent if folder.suffix in (".npz", ".safetensors") else folder
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name in sorted(clips):
@@ -323,19 +319,13 @@ def _problem(name: str, array: NDArray[Any]) -> str:
     if array.size == 0 and name != "labels":
         return f"{name} is empty"
     if name == "labels":
-        return (
-            ""
-            if array.ndim == 2 and np.issubdtype(array.dtype, np.integer)
-            else "labels are not integers (n, k)"
-        )
+        return "" if array.ndim == 2 and np.issubdtype(array.dtype, np.integer) else "labels are not integers (n, k)"
     frame = array.ndim - _DIMS[name] - 1
     if array.dtype == np.uint8 and frame == 3 and array.shape[-1] in (1, 3):
         return ""
     if array.dtype == np.float16 and frame == 1 and bool(np.isfinite(array).all()):
         return ""
-    return (
-        f"{name} has type {array.dtype} and shape {array.shape}: neither uint8 video nor finite float16 audio"
-    )
+    return f"{name} has type {array.dtype} and shape {array.shape}: neither uint8 video nor finite float16 audio"
 
 
 def is_audio(clips: Mapping[str, NDArray[Any]]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.figures import MAX_TEXT, PALETTE, Cell
 
@@ -60,7 +61,9 @@ def mean_and_range(curves: Sequence[Points]) -> tuple[NDArray[Any], NDArray[Any]
     first = max(points[0][0] for points in curves)
     last = min(points[-1][0] for points in curves)
     steps = steps[(steps >= first) & (steps <= last)]
-    values = np.stack([np.interp(steps, *zip(*points, strict=True)) for points in curves])
+    values = np.stack(
+        [np.interp(steps, [step for step, _ in points], [value for _, value in points]) for points in curves]
+    )
     return steps, values.mean(0), values.min(0), values.max(0)
 
 
@@ -129,7 +132,8 @@ def draw_panels(
     """Panels side by side, at most three a row, one legend for all."""
     from matplotlib.figure import Figure
 
-    titles = {cell.key: cell.title for cell in cells}
+    drawn = {key for panel in panels.values() for key, curves in panel.items() if any(curves)}
+    titles = {cell.key: cell.title for cell in cells if cell.key in drawn}
     keys = sorted(titles)
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
@@ -175,6 +179,6 @@ def line(index: int) -> Any:
     return Line2D([], [], color=colour, linestyle=dashes, linewidth=1.4)
 
 
-def stroke(index: int) -> tuple[str, str]:
+def stroke(index: int) -> tuple[str, Any]:
     """Colour and dashes of the method at `index`: told apart without colour once the palette is used up."""
     return PALETTE[index % len(PALETTE)], ("-", "--", ":", "-.")[index // len(PALETTE) % 4]

@@ -63,16 +63,13 @@ def _class_values(tree: ast.Module) -> dict[str, Any]:
     """Literal class attributes `title`, `paper` and `variants` of the module's METHOD."""
     values: dict[str, Any] = {}
     for node in (node for cls in tree.body if isinstance(cls, ast.ClassDef) for node in cls.body):
-        target = (
-            node.target
-            if isinstance(node, ast.AnnAssign)
-            else node.targets[0]
-            if isinstance(node, ast.Assign)
-            else None
-        )
-        if isinstance(target, ast.Name) and target.id in ("title", "paper", "variants") and node.value is not None:
+        if not isinstance(node, ast.Assign | ast.AnnAssign):
+            continue
+        target: ast.expr = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+        value = node.value
+        if isinstance(target, ast.Name) and target.id in ("title", "paper", "variants") and value is not None:
             try:
-                values[target.id] = ast.literal_eval(node.value)
+                values[target.id] = ast.literal_eval(value)
             except ValueError:  # built by an expression: left out rather than run
                 continue
     return values

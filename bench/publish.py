@@ -22,10 +22,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed
-from importlib.resources import files
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +33,14 @@ from seqdis.bench.clips import load_clips
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import read_json
 from seqdis.bench.records import Record, read_record
+from seqdis.bench.render import CAPTION, TIPS, environment, package, safe_json, version
+from seqdis.bench.replace import MARKER, check_target, put_in_place
 
-MARKER = ".seqdis-page"
 HEADING = "Sequential disentanglement"
 ROW_LIMIT = 40
 CLIP_CELLS = 200
 CLIPS = ("auto", "all", "first", "none")
-MORE = ("ranks", "augmentation", "estimators", "batch-size", "cost", "published", "audit")
+MORE = ("ranks", "seeds", "augmentation", "estimators", "batch-size", "cost", "published", "audit")
 DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)
 
 Progress = Callable[[str], None]
@@ -337,8 +335,8 @@ class Site:
         attribution = credit(record) if record is not None and pictures else ""
         if attribution:
             content["ATTRIBUTION.txt"] = (
-                f"{attribution}\nLicence texts: ../../licences/CC-BY-SA-3.0.txt and ../../licences/GPL-3.0.txt, where they "
-                "apply; see ../../licences/ATTRIBUTION.txt.\n"
+                f"{attribution}\nLicence texts, where they apply: ../../licences/CC-BY-SA-3.0.txt and "
+                "../../licences/GPL-3.0.txt (see ../../licences/ATTRIBUTION.txt)\n"
             ).encode()
         if content:
             self.write_files(folder, content)
@@ -440,7 +438,7 @@ class Site:
                 ),
                 "showing": "Clips of this data set are shown on the pages of its cells."
                 if shows
-                else "Its licence does not allow frames or audio to be shown, decoded ones included; none is on this site.",
+                else "Its licence does not allow frames or audio to be shown, decoded or not; none is on this site.",
             }
         return [found[key] for key in sorted(found)]
 
@@ -499,101 +497,3 @@ SPRITES_CREDIT = (
     "(jrconway3), collected by YingzhenLi/Sprites; CC BY-SA 3.0 and GPL 3.0. Frames composed from them, and frames "
     "decoded by models trained on them, are shown under the same terms."
 )
-CAPTION = "Mean ± standard deviation over seeds; below it the 95 % interval of the mean. Headings sort."
-TIPS = {
-    "Acc": "Share of clips that the judge gives the true class of the kept factor",
-    "IS": "Inception score: exp(H(y) - H(y|x))",
-    "H(y|x)": "Intra-entropy: how unsure the judge is of a clip",
-    "H(y)": "Inter-entropy: how evenly the judged classes are spread",
-    "rank": "Interval of ranks; rows that share a letter are not separable",
-    "content EER": "Equal error rate of speaker verification by the static code",
-    "motion EER": "Equal error rate of speaker verification by the dynamic code",
-    "gap": "Motion EER less content EER",
-    "leak": "Accuracy on what was drawn anew: chance is best",
-    "seeds": "Trained models behind the row",
-}
-
-
-def version() -> str:
-    """The installed version."""
-    try:
-        return installed("seqdis-bench")
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def package() -> Any:
-    """The folder of templates and assets."""
-    return files("seqdis.bench") / "page"
-
-
-def environment() -> Any:
-    """Templates that escape every value, and fail on one that is missing."""
-    import jinja2
-    from markupsafe import Markup, escape
-
-    def code_spans(text: str) -> Markup:
-        pieces = text.split("`")
-        return Markup("").join(
-            Markup("<code>{}</code>").format(piece) if index % 2 and len(pieces) % 2 else escape(piece)
-            for index, piece in enumerate(pieces)
-        )
-
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(str(package())),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    made.filters["json_script"] = lambda value: Markup(safe_json(value))
-    made.filters["code_spans"] = code_spans
-    return made
-
-
-def safe_json(value: Any) -> str:
-    """JSON that can end no script element and open no comment, whatever its strings hold."""
-    written = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return written.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-# Putting it in place
-
-
-def check_target(out: Path) -> None:
-    """That the folder is new, empty, or an earlier site.
-
-    Raises:
-        UserError: it holds anything else.
-    """
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise UserError(f"{out} is not a folder; choose another with --out.")
-    if out.exists() and not (out / MARKER).exists() and any(visible(out)):
-        raise UserError(
-            f"{out} holds files that 'bench publish' did not write; choose a new or empty folder with --out."
-        )
-
-
-def visible(folder: Path) -> Iterator[Path]:
-    """Entries whose name has no dot before it."""
-    return (entry for entry in folder.iterdir() if not entry.name.startswith("."))
-
-
-def put_in_place(aside: Path, out: Path) -> None:
-    """Swaps the new site for the old one; what begins with a dot (such as .git) moves along."""
-    os.chmod(aside, 0o755)
-    if not out.exists():
-        os.rename(aside, out)
-        return
-    old = aside.with_suffix(".old")
-    os.rename(out, old)
-    try:
-        os.rename(aside, out)
-    except OSError:
-        os.rename(old, out)
-        raise
-    for entry in old.iterdir():
-        if entry.name.startswith(".") and not (out / entry.name).exists():
-            os.rename(entry, out / entry.name)
-    shutil.rmtree(old, ignore_errors=True)
