@@ -87,7 +87,7 @@ class Footnotes:
             if entry.supervision in _SUPERVISION:
                 signal = f" ({entry.signal})" if entry.signal else ""
                 texts.append(_SUPERVISION[entry.supervision] + signal)
-        texts += [note for entry in group.entries[:1] for note in entry.notes]
+        texts += [note for entry in group.entries[:1] for note in entry.notes if note != entry.supervision]
         if group.has_twin:
             texts.append("rows of one name with different settings: the digits after the name are of their config")
         if headline is not None and group.entries and any(headline(entry) is None for entry in group.entries):

@@ -319,7 +319,7 @@ def _judge(record: Record) -> Iterator[Problem]:
             yield "judge", f"is null, but protocol {record['protocol']['name']} has one"
         return
     card = shipped_cards().get(judge["name"])
-    if card is None:
+    if card is None or record["code"]["version"] != _our_version():
         return
     if card["sha256"] != judge["sha256"]:
         yield (
