@@ -16,6 +16,7 @@ Choices that the papers leave open, and what is done here:
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,7 +29,7 @@ from torch.nn import functional
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.seeds import derive
-from seqdis.datasets import idx, moving
+from seqdis.datasets import archive, idx, moving
 from seqdis.datasets.base import AugmentPolicy, DataSet, Factor, Joint, Signal, Source, Spec, Split
 from seqdis.datasets.cache import (
     Cache,
@@ -190,7 +191,8 @@ class SmMnist(DataSet):
             root: the folder of all caches.
             source: `real` reads MNIST's IDX files; `synthetic` scikit-learn's digits.
             size: not used; one cache serves all frame sizes.
-            from_dir: folder of the IDX files, plain or gzip; without, torchvision fetches them (`smmnist` only).
+            from_dir: folder (or archive) of the IDX files, plain or gzip; without, torchvision fetches them
+                (`smmnist` only).
             progress: called with (done, total, text).
 
         Raises:
@@ -199,7 +201,8 @@ class SmMnist(DataSet):
         folder = cls.folder(root, source)
         with preparing(folder, revision=cls.revision, progress=progress) as is_needed:
             if is_needed:
-                digits = cls._digits(root, source, from_dir)
+                with contextlib.nullcontext() if from_dir is None else archive.opened(from_dir, root) as files:
+                    digits = cls._digits(root, source, files)
                 with writing_cache(folder, {"revision": cls.revision, "name": cls.name, "source": source},
                                    needs_bytes=128 << 20) as writer:
                     for done, (name, array) in enumerate(_arrays(digits)):

@@ -10,6 +10,7 @@ methods. `speech.py` prepares, `segments.py` serves.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +18,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from seqdis.bench.core.errors import UserError
-from seqdis.datasets import corpora
+from seqdis.datasets import archive, corpora
 from seqdis.datasets.audio import FeatureName, Features
 from seqdis.datasets.base import AugmentPolicy, DataSet, Factor, Signal, Source, Spec
 from seqdis.datasets.cache import (
@@ -115,7 +116,7 @@ class Speech(DataSet):
 
         Args:
             size: not used.
-            from_dir: the corpus' folder; needed for real data.
+            from_dir: the corpus' folder, or an archive of it; needed for real data.
             features: `mel80`, or `spec200` (the log spectrum of 16 kHz audio).
             sa: TIMIT only: keep the sentences that everybody reads.
 
@@ -126,10 +127,11 @@ class Speech(DataSet):
         folder = cls.folder(root, source, size, features=features, sa=sa)
         with preparing(folder, revision=cls.revision, progress=progress) as is_needed:
             if is_needed:
-                corpus = cls._corpus(source, from_dir, sa, Features(features, cls.rate or 16_000), progress)
-                meta = {"revision": cls.revision, "name": cls.name, **corpus.meta()}
-                with writing_cache(folder, meta, needs_bytes=corpus.n_bytes) as writer:
-                    corpus.write(writer, progress)
+                with contextlib.nullcontext() if from_dir is None else archive.opened(from_dir, root) as files:
+                    corpus = cls._corpus(source, files, sa, Features(features, cls.rate or 16_000), progress)
+                    meta = {"revision": cls.revision, "name": cls.name, **corpus.meta()}
+                    with writing_cache(folder, meta, needs_bytes=corpus.n_bytes) as writer:
+                        corpus.write(writer, progress)
         return folder
 
     @classmethod

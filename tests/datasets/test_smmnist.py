@@ -222,7 +222,7 @@ def test_two_processes_preparing_at_once_make_one_good_cache(tmp_path: Path) -> 
     code = ("import sys, pathlib; from seqdis.datasets.smmnist import SmMnist; "
             "SmMnist.prepare(pathlib.Path(sys.argv[1]), 'synthetic')")
     both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(2)]
-    assert [process.wait(120) for process in both] == [0, 0]
+    assert [process.wait(600) for process in both] == [0, 0]
     SmMnist.verify(tmp_path, "synthetic")
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["smmnist-synthetic"]
 
