@@ -379,7 +379,7 @@ def _blank_record(config: dict[str, Any], status: str, error: dict[str, Any] | N
         "schema": records.SCHEMA, "status": status, "cell": {"id": cell_id(config), **cell},
         "title": str(MethodRef(cell["method"], cell["variant"])), "paper": "", "supervision": "none", "ranked": False,
         "notes": [],
-        "config": {key: config[key] for key in ("method", "training", "evaluation", "data", "versions")},
+        "config": {key: config[key] for key in ("method", "training", "evaluation", "data", "versions", "plugin_digest")},
         "data": {"name": cell["dataset"], "source": cell["source"]}, "judge": None,
         "protocol": {"name": "none", "version": protocol.PROTOCOL_VERSION, "draws": 0, "sample": ""},
         "metrics": {}, "training": _no_training(), "cost": _no_cost(),

@@ -26,7 +26,7 @@ TABLES: dict[str, str] = {
     "batch-size": "C-DSVAE at half, once and twice the preset's batch (Table 9)",
 }
 _TABLE_METHODS = {
-    "augmentation": "cdsvae,cdsvae:no-content-aug,cdsvae:no-motion-aug",
+    "augmentation": "dsvae,cdsvae,cdsvae:no-content-aug,cdsvae:no-motion-aug",
     "estimators": "dsvae,dsvae:mws,cdsvae",
     "batch-size": "cdsvae",
 }

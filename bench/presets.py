@@ -74,8 +74,8 @@ class Preset:
 # Narrow nets for 32x32 frames; the weights move motion out of the static code at this scale.
 _SMALL_NETS = {"width": 16, "embedding_dim": 128, "hidden_dim": 64}
 _SMALL_OBJECTIVE = {
-    "static_dim": 32, "dynamic_dim": 8, "lr": 5e-3, "recon_weight": 10.0, "recon_frames": 4,
-    "kl_static_weight": 5.0, "kl_dynamic_weight": 0.15,
+    "static_dim": 32, "dynamic_dim": 4, "lr": 5e-3, "recon_weight": 10.0, "recon_frames": 4,
+    "kl_static_weight": 5.0, "kl_dynamic_weight": 0.3,
 }
 
 QUICK = Preset(
@@ -97,13 +97,13 @@ QUICK = Preset(
     },
     by_method_and_dataset={("fhvae", "timit"): {"nmu2": 0}},
     # A MoCoGAN step costs four of the others', an FHVAE step (half clips) half of one.
-    training_by_method={"mocogan": {"steps": 900}, "fhvae": {"steps": 3000}},
+    training_by_method={"mocogan": {"steps": 600}, "fhvae": {"steps": 2000}},
     evaluation={"draws": 5},
 )
 DEMO = dataclasses.replace(
     QUICK, name="demo", text="the quick preset's nets and data, five times the steps: several minutes a cell",
     seeds=1, training={**QUICK.training, "steps": 7500, "validations": 10, "log_every": 100},
-    training_by_method={"mocogan": {"steps": 4500}, "fhvae": {"steps": 15000}},
+    training_by_method={"mocogan": {"steps": 3000}, "fhvae": {"steps": 10000}},
 )
 PAPER = Preset(
     name="paper", text="the papers' nets and sizes on real data: 64x64, batch 128, 100 epochs as the released script",

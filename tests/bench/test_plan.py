@@ -90,7 +90,7 @@ def test_setting_takes_the_value_and_is_recorded() -> None:
 
 def test_tables_plan_exactly_their_cells() -> None:
     refs = [str(ref) for ref in plan.table_methods("augmentation", None)]
-    assert refs == ["cdsvae", "cdsvae:no-content-aug", "cdsvae:no-motion-aug"]
+    assert refs == ["dsvae", "cdsvae", "cdsvae:no-content-aug", "cdsvae:no-motion-aug"]
     batches = [cell.config["training"]["batch_size"] for cell in planned("cdsvae", table="batch-size", seeds=range(1))]
     assert batches == [8, 16, 32]
     paper = planned("cdsvae", table="batch-size", seeds=range(1), preset="paper", source="real")
