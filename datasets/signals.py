@@ -24,7 +24,7 @@ from seqdis.datasets.base import Spec
 from seqdis.datasets.cache import Cache, Progress, open_cache, preparing, writing_cache
 from seqdis.datasets.frames import halve
 
-REVISION = "signal-1"
+REVISION = "signal-2"
 GRID = 3
 TOP_CELLS = 3
 STILL = 0.02
@@ -33,11 +33,17 @@ BLOCK = 32
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-Boxes = tuple[tuple[float, float, float, float], ...]
-# Where the left eye, the right eye and the lips are in a face crop, as fractions of its side (left, top, right,
-# bottom): in the square that the Haar cascade gives, and in the drawn faces.
-BOXES = {"real": ((0.18, 0.30, 0.44, 0.50), (0.56, 0.30, 0.82, 0.50), (0.38, 0.64, 0.62, 0.98)),
-         "synthetic": ((0.20, 0.40, 0.46, 0.60), (0.54, 0.40, 0.80, 0.60), (0.40, 0.60, 0.60, 0.98))}
+Box = tuple[float, float, float, float]
+Boxes = tuple[tuple[Box, Box], ...]
+# Where a face crop shows the left eye, the right eye and the lips, each with a place where their skin is plain (cheeks;
+# beside the upper lip, where a beard is beard), as fractions of its side (left, top, right, bottom): in the square that
+# the Haar cascade gives, and in the drawn faces. A place is taken with its mirror image.
+BOXES = {"real": (((0.18, 0.30, 0.44, 0.50), (0.22, 0.50, 0.42, 0.56)),
+                  ((0.56, 0.30, 0.82, 0.50), (0.22, 0.50, 0.42, 0.56)),
+                  ((0.38, 0.64, 0.62, 0.98), (0.20, 0.66, 0.32, 0.74))),
+         "synthetic": (((0.17, 0.41, 0.49, 0.62), (0.20, 0.60, 0.44, 0.65)),
+                       ((0.51, 0.41, 0.83, 0.62), (0.20, 0.60, 0.44, 0.65)),
+                       ((0.40, 0.62, 0.60, 0.99), (0.24, 0.66, 0.36, 0.72)))}
 DIFFERENT = 16.0
 """Mean difference of the channels, in levels, above which a pixel is no longer the skin around a feature."""
 
@@ -120,20 +126,45 @@ def moving_cells(flow: Floats, top_cells: int) -> Floats:
 def opening(clips: Pixels, boxes: Boxes) -> Floats:
     """How far each eye and the lips are open, (N, T, 3), as a fraction of the frame, measured in a face crop's pixels.
 
-    A box around each feature holds skin (the median colour of its sides) and what is no skin: the white and the iris
-    of an eye; lips, teeth and throat. The number of such pixels by the box's width is the mean height of the opening.
+    Frames are first laid over the first of their clip, because heads move. A box around each feature holds skin (of the
+    median colour of a plain place) and what is none: the white and the iris of an eye; lips, teeth and throat. The
+    number of such pixels by the box's width is the mean height of the opening.
     """
     n, t = clips.shape[:2]
-    frames = clips.reshape(n * t, *clips.shape[2:]).astype(np.float32)
-    side = frames.shape[-1]
+    side = clips.shape[-1]
+    frames = steadied(clips).reshape(n * t, *clips.shape[2:]).astype(np.float32)
     measured = []
-    for box in boxes:
-        left, top, right, bottom = (round(value * side) for value in box)
-        patch = frames[:, :, top:bottom, left:right]
-        skin = np.median(np.concatenate([patch[..., 0], patch[..., -1]], axis=2), axis=2)[:, :, None, None]
-        different = np.abs(patch - skin).mean(axis=1) > DIFFERENT
-        measured.append(different.sum(axis=(1, 2)) / (right - left) / side)
+    for box, place in boxes:
+        plain = [_cut(frames, place), _cut(frames[..., ::-1], place)]
+        skin = np.median(np.concatenate(plain, axis=2).reshape(n * t, frames.shape[1], -1), axis=2)
+        patch = _cut(frames, box)
+        different = np.abs(patch - skin[:, :, None, None]).mean(axis=1) > DIFFERENT
+        measured.append(different.sum(axis=(1, 2)) / patch.shape[-1] / side)
     return np.stack(measured, axis=1).reshape(n, t, 3).astype(np.float32)
+
+
+def _cut(frames: Floats, box: Box) -> Floats:
+    left, top, right, bottom = (round(value * frames.shape[-1]) for value in box)
+    return frames[:, :, top:bottom, left:right]
+
+
+def steadied(clips: Pixels) -> Pixels:
+    """Clips (N, T, C, H, W) with each frame moved, by whole pixels and at most 3/16 of the side, to where it correlates
+    best with the first frame of its clip. Edges are repeated."""
+    n, t, _, h, w = clips.shape
+    grey = _grey(clips)
+    grey = grey - grey.mean(axis=(2, 3), keepdims=True)
+    # Steps of brightness, because plain areas correlate nearly as well when they lie a pixel aside.
+    edges = np.abs(np.diff(grey, axis=2, append=grey[:, :, -1:])) + np.abs(np.diff(grey, axis=3, append=grey[..., -1:]))
+    spectrum = np.fft.rfft2(edges - edges.mean(axis=(2, 3), keepdims=True))
+    match = np.fft.irfft2(spectrum * spectrum[:, :1].conj(), s=(h, w))
+    reach = 3 * h // 16
+    near = np.concatenate([np.arange(reach + 1), np.arange(-reach, 0)])
+    best = match[:, :, near[:, None], near].reshape(n, t, -1).argmax(axis=-1)
+    down, right = near[best // len(near)], near[best % len(near)]
+    rows = np.clip(np.arange(h) + down[..., None], 0, h - 1)[:, :, None, :, None]
+    columns = np.clip(np.arange(w) + right[..., None], 0, w - 1)[:, :, None, None, :]
+    return np.take_along_axis(np.take_along_axis(clips, rows, axis=3), columns, axis=4)
 
 
 def opening_distances(points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -91,7 +91,7 @@ def test_openings_of_drawn_faces_follow_eyes_and_lips(size: int) -> None:
 
 
 def test_opening_of_a_plain_rectangle_is_its_height() -> None:
-    left, top, right, bottom = (round(value * 64) for value in BOXES["real"][2])
+    left, top, right, bottom = (round(value * 64) for value in BOXES["real"][2][0])
     clip = np.full((1, 1, 3, 64, 64), 200, np.uint8)
     clip[:, :, :, top + 5:top + 12, left + 1:right - 1] = 60
     measured = opening(clip, BOXES["real"])[0, 0]
