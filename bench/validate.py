@@ -177,7 +177,7 @@ def rebuilt_config(record: Record) -> dict[str, Any] | None:
         "cell": {key: value for key, value in cell.items() if key != "id"},
         **{key: config[key] for key in ("method", "training", "evaluation", "data", "versions")},
         "plugin": "",
-        "plugin_digest": "",
+        "plugin_digest": config.get("plugin_digest", ""),
     }
 
 
