@@ -192,8 +192,14 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _compare(judge: Any, path: Path, card: dict[str, Any], dataset: DataSet) -> None:
     from seqdis.judges.judge import remedy
-    from seqdis.judges.train import accuracies
+    from seqdis.judges.train import accuracies, data_digest
 
+    digest = data_digest(dataset)
+    if digest != card["data"]["digest"]:
+        raise UserError(
+            f"{card['name']} was trained on other data of the same revision (digest {card['data']['digest'][:12]}, "
+            f"prepared is {digest[:12]}). {remedy(path.parent, _command(card))}"
+        )
     accuracy, _ = accuracies(judge, dataset.test, dataset.spec)
     for factor, value in accuracy.items():
         if abs(value - card["accuracy"].get(factor, -1)) > TOLERANCE:
