@@ -255,7 +255,7 @@ function setUpCells() {
   const { columns, rows } = window.seqdisCells;
   const body = $("tbody", table), bar = $("#filters"), count = $("#count"), text = $("input", bar);
   const selects = $$("select", bar);
-  const texts = rows.map((row) => row.slice(1).join(" ").toLowerCase());
+  const texts = rows.map((row) => row.join(" ").toLowerCase());  // the address holds the short names
   let order = rows.map((_, index) => index), shown = order;
   const position = Object.fromEntries(columns.map((name, index) => [name, index]));
   const draw = (from, to) => {
