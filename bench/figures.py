@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from seqdis.bench.clips import Clips, is_audio, load_clips
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import write_bytes

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from seqdis.bench import clips as clips_module
 from seqdis.bench.clips import ClipConfig, load_clips, make_clips, save_clips
 from seqdis.bench.core.errors import UserError
