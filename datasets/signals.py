@@ -41,9 +41,9 @@ Boxes = tuple[tuple[Box, Box], ...]
 BOXES = {"real": (((0.18, 0.30, 0.44, 0.50), (0.22, 0.50, 0.42, 0.56)),
                   ((0.56, 0.30, 0.82, 0.50), (0.22, 0.50, 0.42, 0.56)),
                   ((0.38, 0.64, 0.62, 0.98), (0.20, 0.66, 0.32, 0.74))),
-         "synthetic": (((0.17, 0.41, 0.49, 0.62), (0.20, 0.60, 0.44, 0.65)),
-                       ((0.51, 0.41, 0.83, 0.62), (0.20, 0.60, 0.44, 0.65)),
-                       ((0.40, 0.62, 0.60, 0.99), (0.24, 0.66, 0.36, 0.72)))}
+         "synthetic": (((0.17, 0.43, 0.49, 0.66), (0.20, 0.58, 0.44, 0.63)),
+                       ((0.51, 0.43, 0.83, 0.66), (0.20, 0.58, 0.44, 0.63)),
+                       ((0.40, 0.62, 0.60, 0.99), (0.24, 0.71, 0.34, 0.78)))}
 DIFFERENT = 16.0
 """Mean difference of the channels, in levels, above which a pixel is no longer the skin around a feature."""
 
@@ -127,7 +127,7 @@ def opening(clips: Pixels, boxes: Boxes) -> Floats:
     """How far each eye and the lips are open, (N, T, 3), as a fraction of the frame, measured in a face crop's pixels.
 
     Frames are first laid over the first of their clip, because heads move. A box around each feature holds skin (of the
-    median colour of a plain place) and what is none: the white and the iris of an eye; lips, teeth and throat. The
+    clip's median colour in a plain place) and what is none: the white and the iris of an eye; lips, teeth and throat. The
     number of such pixels by the box's width is the mean height of the opening.
     """
     n, t = clips.shape[:2]
@@ -136,9 +136,10 @@ def opening(clips: Pixels, boxes: Boxes) -> Floats:
     measured = []
     for box, place in boxes:
         plain = [_cut(frames, place), _cut(frames[..., ::-1], place)]
-        skin = np.median(np.concatenate(plain, axis=2).reshape(n * t, frames.shape[1], -1), axis=2)
+        colours = np.concatenate(plain, axis=2).reshape(n, t, frames.shape[1], -1)
+        skin = np.median(colours, axis=(1, 3)).repeat(t, axis=0)[:, :, None, None]
         patch = _cut(frames, box)
-        different = np.abs(patch - skin[:, :, None, None]).mean(axis=1) > DIFFERENT
+        different = np.abs(patch - skin).mean(axis=1) > DIFFERENT
         measured.append(different.sum(axis=(1, 2)) / patch.shape[-1] / side)
     return np.stack(measured, axis=1).reshape(n, t, 3).astype(np.float32)
 
@@ -155,7 +156,8 @@ def steadied(clips: Pixels) -> Pixels:
     grey = _grey(clips)
     grey = grey - grey.mean(axis=(2, 3), keepdims=True)
     # Steps of brightness, because plain areas correlate nearly as well when they lie a pixel aside.
-    edges = np.abs(np.diff(grey, axis=2, append=grey[:, :, -1:])) + np.abs(np.diff(grey, axis=3, append=grey[..., -1:]))
+    steps = np.diff(grey, axis=2, append=grey[:, :, -1:]), np.diff(grey, axis=3, append=grey[..., -1:])
+    edges = np.abs(steps[0]) + np.abs(steps[1])
     spectrum = np.fft.rfft2(edges - edges.mean(axis=(2, 3), keepdims=True))
     match = np.fft.irfft2(spectrum * spectrum[:, :1].conj(), s=(h, w))
     reach = 3 * h // 16

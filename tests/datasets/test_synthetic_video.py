@@ -46,7 +46,8 @@ def nearest(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_
     return float((train_labels[distances.argmin(1)] == test_labels).mean())
 
 
-def linear(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray, ridge: float) -> float:
+def linear(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray,
+           ridge: float) -> float:
     """Accuracy of a ridge regression onto the classes."""
     targets = np.eye(train_labels.max() + 1)[train_labels]
     design = np.concatenate([train, np.ones((len(train), 1))], axis=1)
@@ -125,8 +126,10 @@ def test_slash_is_a_spell_backwards_and_walking_poses_are_among_theirs() -> None
 def test_every_character_has_three_motions_and_splits_share_nobody(root: Path) -> None:
     dataset = Sprites.open(root, "synthetic", 32)
     people = [set(split.identity.tolist()) for split in (dataset.train, dataset.validation, dataset.test)]
-    assert [len(group) for group in people] == [900, 100, 296]
-    assert len(set.union(*people)) == 1296
+    assert [len(group) for group in people] == [900, 33, 98]
+    assert len(set.union(*people)) == 1031
+    for split in (dataset.validation, dataset.test):
+        assert (split.labels["motion"].view(-1, 9) == torch.arange(9)).all()
     motions = dataset.train.labels["motion"].view(900, 3)
     assert (motions.diff(dim=1) > 0).all()
     assert dataset.train.labels["motion"].bincount().tolist() == [300] * 9
