@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+
 from seqdis.bench import catalog, records
 from seqdis.bench.catalog import MethodRef
 from seqdis.bench.core.errors import MissingDataError, UserError

@@ -175,7 +175,8 @@ def alternate(first: Callable[[], None], second: Callable[[], None], rounds: int
               ) -> dict[str, Any]:
     """Times two steps in turns. `ratio` is the median over rounds of first's seconds over second's."""
     for _ in range(WARM_UP):
-        first(), second()
+        first()
+        second()
     pairs = [(_seconds(first, device), _seconds(second, device)) for _ in range(rounds)]
     ratios = sorted(a / b for a, b in pairs)
     sides = list(zip(*pairs, strict=True))

@@ -14,7 +14,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,11 @@ class Store:
         else:
             write_json(path, config)
         return folder
+
+    def add_all(self, planned: Iterable[tuple[str, dict[str, Any]]]) -> None:
+        """`add` for many cells: the waits for the disk overlap."""
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(lambda one: self.add(*one), planned))
 
     def ids(self) -> Iterator[str]:
         """The ids of all planned cells, unsorted."""

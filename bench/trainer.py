@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import writing
 from seqdis.bench.core.seeds import derive
@@ -24,7 +26,6 @@ from seqdis.bench.provenance import code_version
 from seqdis.datasets import augment
 from seqdis.datasets.base import Spec, Split
 from seqdis.methods.base import Batch, Context, Method
-from torch import Tensor, nn
 
 CHECKPOINT_SECONDS = 60.0
 Validate = Callable[[Method], dict[str, float]]

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from seqdis.bench.core.errors import UserError
 from torch import Tensor
+
+from seqdis.bench.core.errors import UserError
 
 Source = Literal["real", "synthetic"]
 Role = Literal["static", "dynamic"]

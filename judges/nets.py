@@ -44,7 +44,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "second": Architecture(kind="cnn-tcn", embedding=64, hidden=96),
     # The official Sprites judge: the frame encoder of the methods, bi-LSTM 256, heads 512-256-K.
     "official": Architecture(width=64, max_width=512, embedding=128, hidden=256, head_hidden=256, pooled=False),
-    "anywhere": Architecture(kind="cnn-anywhere", max_width=96, embedding=128, head_hidden=96),
+    "anywhere": Architecture(kind="cnn-anywhere", max_width=96, embedding=128, hidden=128, head_hidden=96),
     "audio": Architecture(kind="audio-tcn", embedding=96, hidden=96),
 }
 
@@ -185,9 +185,10 @@ class VideoTcn(nn.Module):
 
 
 class Anywhere(nn.Module):
-    """Clip features that forget where and when: maxima and means over space and time of a convolutional map.
+    """Clip features that forget where and when: each frame by what is seen anywhere in it, then the mean over time.
 
-    For data whose factors are things that move about, such as digits: what is seen anywhere, at any time, counts.
+    For data whose factors are things that move about, such as digits. A mean over frames does not depend on how many
+    there are, so that a few frames of each clip are enough in training.
     """
 
     def __init__(self, frame: tuple[int, ...], factors: dict[str, tuple[int, str]], arch: Architecture) -> None:
@@ -198,17 +199,18 @@ class Anywhere(nn.Module):
         while side > 16:
             layers += _convolution(channels, width, 5, 2)
             channels, side, width = width, side // 2, min(2 * width, arch.max_width)
-        for stride in (1, 2, 1):
+        for stride in (1, 2, 1, 1):
             layers += _convolution(channels, width, 3, stride)
             channels, width = width, min(2 * width, arch.max_width)
-        self.net = nn.Sequential(*layers, nn.Conv2d(channels, arch.embedding, 1))
-        self.heads = Heads(factors, 2 * arch.embedding, arch.embedding, arch.head_hidden)
+        self.net = nn.Sequential(*layers, nn.Conv2d(channels, arch.embedding, 1), nn.ReLU(inplace=True))
+        self.mix = nn.Sequential(nn.Linear(2 * arch.embedding, arch.hidden), nn.ReLU(inplace=True))
+        self.heads = Heads(factors, arch.hidden, 0, arch.head_hidden)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        maps = torch.relu(self.net(x.flatten(0, 1))).flatten(2)
-        frames = torch.unflatten(maps.amax(2), 0, x.shape[:2])
-        spread = torch.unflatten(maps.mean(2), 0, x.shape[:2]).mean(1)
-        logits: dict[str, Tensor] = self.heads(torch.cat([frames.amax(1), frames.mean(1)], 1), spread)
+        maps = self.net(x.flatten(0, 1)).flatten(2)
+        frames = torch.unflatten(self.mix(torch.cat([maps.amax(2), maps.mean(2)], 1)), 0, x.shape[:2])
+        seen = frames.mean(1)
+        logits: dict[str, Tensor] = self.heads(seen, seen[:, :0])
         return logits
 
 

@@ -64,13 +64,13 @@ from torch.nn import functional
 
 from seqdis.methods import estimators
 from seqdis.methods.base import (
-    NotForTheseData,
     Batch,
     Capabilities,
     Context,
     Latents,
     Method,
     Needs,
+    NotForTheseData,
     Optimisation,
     Shape,
     default_device,

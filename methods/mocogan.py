@@ -55,13 +55,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqdis.methods.base import (
-    NotForTheseData,
     Batch,
     Capabilities,
     Context,
     Latents,
     Method,
     Needs,
+    NotForTheseData,
     Optimisation,
     Shape,
     default_device,

@@ -36,7 +36,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqdis.methods import estimators
-from seqdis.methods.base import Batch, Capabilities, Context, Latents, NotForTheseData, Optimisation, Shape, default_device
+from seqdis.methods.base import (
+    Batch,
+    Capabilities,
+    Context,
+    Latents,
+    NotForTheseData,
+    Optimisation,
+    Shape,
+    default_device,
+)
 from seqdis.methods.vae import BackboneConfig, Inference, SequentialModel, with_total
 
 

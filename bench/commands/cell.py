@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     import torch
+
     from seqdis.bench.experiment import run_cell
 
     threads = os.environ.get("SEQDIS_THREADS")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from typing import Any
 
 HELP = """Measures training steps on random clips: sequences a second, parts of a step, counted operations, the share of this
 machine's matrix-product rate, memory; and with --reference the ratio to a plain C-DSVAE step with the same mathematics.
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
                 "precision": args.precision, "compile": args.compile}
     limits = perf.ceilings(device, args.precision)
     found = [perf.measure(ref, args.rounds, limits, **settings) for ref in catalog.parse_methods(args.methods)]
-    report = {
+    report: dict[str, Any] = {
         "device": device_name(device), "threads": torch.get_num_threads(), "load": os.getloadavg()[0],
         "matmul_gflops": limits.flops / 1e9, "copy_gbytes": limits.bytes / 1e9,
         "settings": {**settings, "device": str(device)}, "methods": found,

@@ -80,8 +80,7 @@ def run(args: argparse.Namespace) -> int:
         return _dry_run(args, planned, store, launcher)
     store.check_writable()
     missing = [cell for cell in planned if not store.is_done(cell.id)]
-    for cell in missing:
-        store.add(cell.id, cell.config)
+    store.add_all((cell.id, cell.config) for cell in missing)
     print(f"{len(planned)} cells: {len(planned) - len(missing)} done already, {len(missing)} to run ({launcher}); "
           f"preset {preset.name}, {source} data, output in {args.out}", flush=True)
     if launcher == "slurm" and missing:

@@ -11,8 +11,8 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,13 @@ def _space_error(path: Path, error: OSError) -> UserError | None:
     return None
 
 
+def _beside(path: Path) -> tuple[int, Path]:
+    """Makes a new file beside `path`, readable as the umask says (mkstemp's are private), and opens it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}.tmp"
+    return os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), temporary
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`; renames it onto `path` when the block ends, removes it when it fails.
@@ -37,17 +44,11 @@ def writing(path: Path) -> Iterator[Path]:
     """
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        handle, temporary = _beside(path)
         os.close(handle)
-        temporary = Path(name)
         yield temporary
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
-        # mkstemp makes files private; what the suite writes may be read like any other file.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
     except OSError as error:
         raise _space_error(path, error) or error from error
@@ -75,8 +76,7 @@ def write_json(path: Path, value: Any) -> None:
 def publish(path: Path, data: bytes) -> bool:
     """Writes `data` to `path` if nothing is there. Returns whether this call was the one that wrote it."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        handle, temporary = _beside(path)
     except OSError as error:
         raise _space_error(path, error) or error from error
     try:
@@ -84,14 +84,13 @@ def publish(path: Path, data: bytes) -> bool:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.link(name, path)
+        os.link(temporary, path)
     except FileExistsError:
         return False
     except OSError as error:
         raise _space_error(path, error) or error from error
     finally:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return True
 
 
@@ -103,14 +102,12 @@ def writing_folder(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+        temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}.tmp"
+        temporary.mkdir()
     except OSError as error:
         raise _space_error(path, error) or error from error
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o777 & ~umask)
         os.rename(temporary, path)
     except OSError as error:
         if path.is_dir() and error.errno in (errno.ENOTEMPTY, errno.EEXIST):

@@ -19,9 +19,14 @@ from seqdis.bench.core.seeds import derive
 def test_writing_a_block_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError, match="no"), writing(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError("no")
+
+    def fail_half_way() -> None:
+        with writing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        fail_half_way()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -69,10 +74,13 @@ def test_files_are_readable_by_others_as_the_umask_says(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_full_disk_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no space left"), writing(tmp_path / "a") as temporary, open("/dev/full", "wb",
-                                                                                               buffering=0) as full:
-        del temporary
-        full.write(b"x")
+    def fill() -> None:
+        with writing(tmp_path / "a"), open("/dev/full", "wb", buffering=0) as full:
+            full.write(b"x")
+
+    with pytest.raises(UserError, match="no space left"):
+        fill()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

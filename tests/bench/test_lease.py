@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from seqdis.bench.core.lease import Lease, LeaseHeld, LeaseLost, is_gone, read_attempts, read_lease
 
 HOLD = """

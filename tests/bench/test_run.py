@@ -35,8 +35,7 @@ def bench(*arguments: str, data: Path, cwd: Path, check: bool = True, **environm
 
 def comparable(record: dict[str, Any]) -> dict[str, Any]:
     """All of a record that must not depend on when, where and how often it was started."""
-    training = {key: value for key, value in record["training"].items()}
-    return {"training": training, **{key: record[key] for key in ("cell", "config", "data", "judge", "metrics", "protocol")}}
+    return {key: record[key] for key in ("training", "cell", "config", "data", "judge", "metrics", "protocol")}
 
 
 def records(out: Path) -> dict[str, dict[str, Any]]:
