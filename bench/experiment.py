@@ -300,6 +300,7 @@ class Experiment:
             "splits": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
             "factors": [{"name": f.name, "role": f.role, "classes": list(f.classes)} for f in spec.factors],
             "headline": list(spec.headline), "modality": spec.modality, "may_show": spec.may_show,
+            "augment": dataclasses.asdict(spec.augment),
         }
         if judge is not None:
             record["judge"] = {key: judge.card[key] for key in ("name", "sha256", "accuracy")}

@@ -203,7 +203,9 @@ def _groups(names: list[str], separable: set[tuple[str, str]]) -> list[set[str]]
         if not candidates and not done:
             found.append(chosen)
             return
-        for name in sorted(candidates, key=names.index):
+        # With a pivot (Bron and Kerbosch) many rows that cannot be told apart stay cheap.
+        pivot = max(sorted(candidates | done, key=names.index), key=lambda name: len(candidates & together[name]))
+        for name in sorted(candidates - together[pivot], key=names.index):
             extend(chosen | {name}, candidates & together[name], done & together[name])
             candidates = candidates - {name}
             done = done | {name}

@@ -61,6 +61,11 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--workers {args.workers} runs nothing; give 1 or more.")
     preset = presets.get(args.preset)
     budget = parse_duration(args.time_budget) if args.time_budget else None
+    if args.device != "auto":
+        from seqdis.bench.experiment import pick_device
+
+        if args.launcher != "slurm":  # a login node need not have the device that its jobs will have
+            pick_device(args.device)
     datasets = catalog.parse_datasets(args.datasets)
     methods = plan.table_methods(args.table, args.methods)
     source = args.source or preset.source
