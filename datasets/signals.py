@@ -127,8 +127,8 @@ def opening(clips: Pixels, boxes: Boxes) -> Floats:
     """How far each eye and the lips are open, (N, T, 3), as a fraction of the frame, measured in a face crop's pixels.
 
     Frames are first laid over the first of their clip, because heads move. A box around each feature holds skin (the
-    clip's median colour in a plain place) and what is none: the white and the iris of an eye; lips, teeth and throat. The
-    number of such pixels by the box's width is the mean height of the opening.
+    clip's median colour in a plain place) and what is none: the white and the iris of an eye; lips, teeth and throat.
+    The number of such pixels by the box's width is the mean height of the opening.
     """
     n, t = clips.shape[:2]
     side = clips.shape[-1]
