@@ -172,7 +172,7 @@ def test_video_networks_have_a_head_a_factor_and_gradients_everywhere(
 def test_shipped_networks_stay_near_a_megabyte() -> None:
     for name in ("default", "second", "anywhere"):
         net = build((3, 64, 64), FACTORS, ARCHITECTURES[name])
-        assert sum(p.numel() for p in net.parameters()) * 4 < 1.3e6
+        assert sum(p.numel() for p in net.parameters()) * 4 < 1.4e6
 
 
 def test_networks_refuse_frames_that_they_cannot_take() -> None:
@@ -314,7 +314,7 @@ def test_shipped_judge_matches_its_card_and_is_good_enough(path: Path) -> None:
     card = judges.read_card(path, "")
     loaded = judges.load_card(path, card, "")
     assert path.stem == card["name"]
-    assert card["bytes"] < 1.3e6
+    assert card["bytes"] < 1.4e6
     assert set(card["accuracy"]) == set(loaded.factors)
     floor = 0.98 if card["dataset"].startswith("smmnist") else 0.999
     assert min(card["accuracy"].values()) >= floor
@@ -343,7 +343,8 @@ def test_shipped_judge_is_of_the_data_that_this_version_makes(path: Path) -> Non
     describe = getattr(kind, "describe", None) or kind._spec  # type: ignore[attr-defined]
     spec = describe(card["source"], card["size"])
     assert card["data"]["revision"] == spec.revision, "data changed: bench judge train --all-shipped"
-    assert judges.find_card(spec) == (path, card)
+    name = next((name for name in ("second", "official") if path.stem.endswith(f"-{name}")), "default")
+    assert judges.find_card(spec, name=name) == (path, card)
 
 
 def test_network_for_things_that_move_about_forgets_where_and_when(toy: DataSet) -> None:
