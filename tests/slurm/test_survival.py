@@ -105,9 +105,10 @@ def damaged_checkpoint_and_leftovers(lab: Lab) -> None:
     lab.launch()
     cell = lab.training()
     job = lab.holder(cell)["job"]
+    checkpoint = cell / "checkpoint.safetensors"
+    until(checkpoint.exists, "a checkpoint")
     lab.cluster.ask("scancel", job)
     until(lambda: not lab.queue(), "the end of the job")
-    checkpoint = cell / "checkpoint.safetensors"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     (cell / ".record.json.x.tmp").write_text('{"schema": 1, "sta')
     (cell / ".checkpoint.safetensors.x.tmp").write_bytes(b"half")
@@ -215,9 +216,12 @@ def network_splits_and_two_copies_run(lab: Lab) -> None:
         cell = lab.training()
         first = lab.holder(cell)
         node = node_of(lab, first["job"])
+        # The first copy sleeps until the second one works, so that there are two of them however fast the machine is.
+        os.kill(first["pid"], signal.SIGSTOP)
         cluster.control("node-kill", node, "daemon")
         cluster.ask("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
         until(lambda: len(lab.attempts(cell)) == 2, "the second copy")
+        os.kill(first["pid"], signal.SIGCONT)
         assert not (cell / "record.json").exists(), "the first copy was too quick for this test"
         until(lambda: not Path(f"/proc/{first['pid']}").exists(), "the end of the first copy", 60)
         lab.finish()
