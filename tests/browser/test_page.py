@@ -396,7 +396,6 @@ def test_hostile_record_shows_as_text_and_runs_nothing(tmp_path, specimens, open
 
 @pytest.mark.slow
 def test_five_thousand_cells_stay_usable(tmp_path, specimens, open_page):
-    
     from seqdis.bench.publish import publish
 
     build = specimens.records()
