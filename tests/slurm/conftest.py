@@ -26,7 +26,7 @@ PORTS = iter(range(21817 + os.getpid() % 500 * 20, 60000, 20))
 # Cells of seconds: the quick preset with narrow nets, few steps and one draw. The same line everywhere, so that
 # every scenario's records can be compared with those of one undisturbed local run.
 LINE = ["run", "--preset", "quick", "--datasets", "sprites",
-        *(word for setting in ("training.steps=400", "training.batch_size=4", "training.log_every=5",
+        *(word for setting in ("training.steps=150", "training.batch_size=4", "training.log_every=5",
                                "training.validations=2", "method.width=4", "evaluation.draws=1")
           for word in ("--set", setting))]
 PROFILE = """

@@ -107,6 +107,7 @@ def damaged_checkpoint_and_leftovers(lab: Lab) -> None:
     job = lab.holder(cell)["job"]
     checkpoint = cell / "checkpoint.safetensors"
     until(checkpoint.exists, "a checkpoint")
+    os.kill(lab.holder(cell)["pid"], signal.SIGSTOP)  # it must not get to its end before the job is cancelled
     lab.cluster.ask("scancel", job)
     until(lambda: not lab.queue(), "the end of the job")
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
