@@ -27,7 +27,7 @@ MANY = 4000
 _CHUNK = 500
 _TEXTS = ("method", "variant", "status", "title", "supervision", "signal", "protocol", "config", "device", "commit")
 _OWN = ("cell", "metrics", "training", "cost", "finished", "error")
-_OPTIONAL = ("paper", "signal", "error")
+_OPTIONAL = ("paper", "identities", "signal", "error")
 _LAYOUT = [
     (name, f'\n "{name}": '.encode(), name not in _OPTIONAL)
     for name in (
@@ -50,6 +50,7 @@ _LAYOUT = [
         "code",
         "attempts",
         "finished",
+        "identities",
         "signal",
         "error",
     )
@@ -299,6 +300,9 @@ class Loader:
         try:
             for name, value in sections.items():
                 if name == "metrics":
+                    continue
+                if name == "identities":  # kept by no entry; the table that prints them reads them again
+                    _DECODER.decode(value.decode())
                     continue
                 if name in _OWN:
                     record[name] = _DECODER.decode(value.decode())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from seqdis.bench import columns, footers, statistics
+from seqdis.bench import columns, footers, identities, statistics
+from seqdis.bench.formats import clean
 from seqdis.bench.grouping import Block, Group
 from seqdis.bench.layout import Cell, Column, Row, Section, Table
 
@@ -14,16 +15,22 @@ def tables(block: Block, number: int) -> list[Table]:
     (headline,) = [column for column in view.columns if column.key == key]
     values = {id(group): _values(group, view) for group in block.groups}
     groups = [group for group in block.groups if values[id(group)]]
-    found = [_intervals(block, number, headline, groups, values)]
+    judged = {_label(group): group.entries for group in groups if group.protocol == "encoder"}
+    crossed = identities.crossed(judged, f"{view.direction}/{view.factor}/{key}")
+    found = [_intervals(block, number, headline, groups, values, crossed)]
     for protocol in sorted({group.protocol for group in groups}):
         rows = {
-            f"{group.title} [{group.config[:6]}]" if group.has_twin else group.title: values[id(group)]
+            _label(group): values[id(group)]
             for group in groups
             if group.is_ranked and group.protocol == protocol and len(values[id(group)]) >= statistics.MIN_SEEDS
         }
         if len(rows) > 1:
-            found.append(_pairs(block, number, headline, rows, protocol))
+            found.append(_pairs(block, number, headline, rows, protocol, crossed))
     return found
+
+
+def _label(group: Group) -> str:
+    return f"{group.title} [{group.config[:6]}]" if group.has_twin else group.title
 
 
 def _values(group: Group, view: columns.View) -> tuple[float, ...]:
@@ -33,7 +40,12 @@ def _values(group: Group, view: columns.View) -> tuple[float, ...]:
 
 
 def _intervals(
-    block: Block, number: int, headline: Column, groups: list[Group], values: dict[int, tuple[float, ...]]
+    block: Block,
+    number: int,
+    headline: Column,
+    groups: list[Group],
+    values: dict[int, tuple[float, ...]],
+    crossed: identities.Crossed | None,
 ) -> Table:
     scale, unit, digits = headline.scale, headline.unit, headline.digits + 1
 
@@ -54,11 +66,14 @@ def _intervals(
         for name, interval in (
             ("t", statistics.t_interval(numbers)),
             ("bootstrap", statistics.bootstrap_interval(numbers)),
+            ("identities", crossed.rows.get(_label(group)) if crossed else None),
         ):
             if interval is not None:
                 cells[f"{name}_low"], cells[f"{name}_high"] = (Cell(mean=end, n=1) for end in interval)
-        label = group.title + (f" [{group.config[:6]}]" if group.has_twin else "")
-        rows.append(Row(label=label, cells=cells, about={"method": group.method, "variant": group.variant}))
+        if "identities_low" in cells and summary.n == 1:
+            mark = footnotes.number("one seed: this interval is over test identities only")
+            cells["identities_low"].marks = (mark,)
+        rows.append(Row(label=_label(group), cells=cells, about={"method": group.method, "variant": group.variant}))
     return Table(
         name="seeds",
         title=footers.title("seeds", block),
@@ -71,21 +86,50 @@ def _intervals(
             column("t_high", "to"),
             column("bootstrap_low", "bootstrap 95% from"),
             column("bootstrap_high", "to"),
+            column("identities_low", f"seeds and {_units(crossed)} 95% from"),
+            column("identities_high", "to"),
             column("smallest", "least"),
             column("largest", "most"),
         ],
         sections=[Section(rows=rows)],
         footnotes=footnotes.texts,
         notes=[
-            "Over training seeds. The bootstrap is too narrow with few seeds (three have ten distinct resamples): go "
-            "by the t interval. Intervals over test speakers stand in the comparison of speech data; other records "
-            "hold no score by test identity."
+            "t and bootstrap: over training seeds. The bootstrap is too narrow with few seeds (three have ten distinct "
+            "resamples): go by the t interval.",
+            *_about_identities(block, crossed),
         ],
         about={"block": number, **block.setting._asdict()},
     )
 
 
-def _pairs(block: Block, number: int, headline: Column, rows: dict[str, tuple[float, ...]], protocol: str) -> Table:
+def _units(crossed: identities.Crossed | None) -> str:
+    return f"{clean(crossed.unit, 20)}s" if crossed else "identities"
+
+
+def _about_identities(block: Block, crossed: identities.Crossed | None) -> list[str]:
+    if crossed:
+        return [
+            f"Seeds and {_units(crossed)}: a bootstrap that draws the seeds and the {crossed.n_identities} test "
+            f"{_units(crossed)} anew, each with replacement, with the same {_units(crossed)} for all rows. It holds for "
+            "other test data of this kind, which intervals over seeds do not."
+        ]
+    if any(group.protocol == "verification" for group in block.groups):
+        return ["Intervals over test speakers stand in the comparison of speech data."]
+    return ["These records hold no counts by test identity: only seeds are drawn anew."]
+
+
+def _pairs(
+    block: Block,
+    number: int,
+    headline: Column,
+    rows: dict[str, tuple[float, ...]],
+    protocol: str,
+    crossed: identities.Crossed | None,
+) -> Table:
+    def drawn(pair: statistics.Pair) -> dict[str, Cell]:
+        ends = crossed.difference(pair.first, pair.second) if crossed else None
+        return {f"identities_{name}": Cell(mean=end, n=1) for name, end in zip(("low", "high"), ends or (), strict=False)}
+
     lines = [
         Row(
             label=f"{pair.first} - {pair.second}",
@@ -97,6 +141,7 @@ def _pairs(block: Block, number: int, headline: Column, rows: dict[str, tuple[fl
                 "p": Cell(mean=pair.p_value, n=1),
                 "p_holm": Cell(mean=pair.corrected, n=1),
                 "separable": Cell(text="yes" if pair.is_separable else "no"),
+                **drawn(pair),
             },
         )
         for pair in statistics.compare(rows)
@@ -113,10 +158,15 @@ def _pairs(block: Block, number: int, headline: Column, rows: dict[str, tuple[fl
             Column(key="p", title="p", digits=4),
             Column(key="p_holm", title="p (Holm)", digits=4),
             Column(key="separable", title="separable"),
+            *(
+                Column(key=f"identities_{name}", title=title, scale=headline.scale, digits=2, unit=unit)
+                for name, title in (("low", f"seeds and {_units(crossed)} 95% from"), ("high", "to"))
+            ),
         ],
         sections=[Section(rows=lines)],
         notes=[
-            "Welch's tests over seeds; Holm's correction over the pairs of this table. Intervals are not corrected."
+            "Welch's tests over seeds; Holm's correction over the pairs of this table. Intervals are not corrected.",
+            *_about_identities(block, crossed),
         ],
         about={"block": number, **block.setting._asdict()},
     )

@@ -308,6 +308,8 @@ class Experiment:
             "name": metrics.pop("protocol", "encoder"), "version": protocol.PROTOCOL_VERSION,
             "draws": self.evaluation.draws, "sample": self.evaluation.sample,
         }
+        if "identities" in metrics:
+            record["identities"] = metrics.pop("identities")
         record["metrics"] = metrics
         record["environment"]["device"] = device_name(self.device)
         record["environment"]["precision"] = self.config["training"]["precision"]

@@ -28,6 +28,10 @@ Schema, version 1 (every key is present unless marked optional; numbers are fini
     code          version, commit (or null), dirty (bool or null)
     attempts      int; finished: UTC time, ISO 8601
     error         (status "failed" or "n/a" only) reason (one sentence), traceback (optional)
+    identities    (optional; protocol "encoder" only) the headline by test identity, for intervals over identities:
+                  unit ("character", "video", ...), metric (such as "fix_dynamic/action/acc"), clips and right: one
+                  number an identity, in one order for all records of the same data, as a text with blanks between
+                  them; right counts over all prior draws, so that sum(right) = acc * sum(clips) * draws
 
 A factor's scores are {"acc", "is", "h_y_given_x", "h_y"}: acc a fraction against the true label, entropies in nats,
 is = exp(h_y - h_y_given_x), all over the same clips. `metrics` holds, where they apply:

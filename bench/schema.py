@@ -20,6 +20,8 @@ LONGEST_KEY = 80
 MOST_ITEMS = 200_000
 CELL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,63}")
+COUNTS = re.compile(r"(?:[0-9]{1,7} )*[0-9]{1,7}")
+LONGEST_COUNTS = 400_000
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -311,7 +313,11 @@ RECORD: dict[str, Rule] = {
     "attempts": number(1, 1_000_000, integer=True),
     "finished": text(40, re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"), empty=False),
 }
+counts = text(LONGEST_COUNTS, COUNTS, empty=False)
 EXTRA: dict[str, Rule] = {
+    "identities": fields(
+        {"unit": text(40, empty=False), "metric": text(200, empty=False), "clips": counts, "right": counts}
+    ),
     "paper": text(500),
     "signal": text(500),
     "error": fields({"reason": text(LONGEST_TEXT, lines=True)}, {"traceback": text(20_000, lines=True)}, others=plain),

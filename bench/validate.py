@@ -234,6 +234,8 @@ def _metrics(record: Record) -> Iterator[Problem]:
         yield from _errors(metrics["reconstruction"], data)
     for level, part in (metrics.get("verification") or {}).items():
         yield from _verification(part, f"metrics.verification.{level}")
+    if "identities" in record:
+        yield from _identities(record)
 
 
 def _draws(
@@ -295,6 +297,29 @@ def _verification(part: dict[str, Any], where: str) -> Iterator[Problem]:
         low, high = part.get(key, (0.0, 0.0))  # variants of the protocol have no intervals
         if low > high:
             yield f"{where}.{key}", f"begins at {low:.6f} and ends below it, at {high:.6f}"
+
+
+def _identities(record: Record) -> Iterator[Problem]:
+    """The counts by test identity add up to the headline's accuracy."""
+    found, draws = record["identities"], record["protocol"]["draws"]
+    clips, right = ([int(number) for number in found[key].split()] for key in ("clips", "right"))
+    if len(clips) != len(right):
+        yield "identities.right", f"counts {len(right)} identities, but identities.clips {len(clips)}"
+        return
+    worst = next((place for place, (n, hits) in enumerate(zip(clips, right, strict=True)) if hits > n * draws), None)
+    if worst is not None:
+        yield "identities.right", f"has {right[worst]} of {clips[worst]} clips in {draws} draws (number {worst + 1})"
+    direction, _, rest = found["metric"].partition("/")
+    factor, _, score = rest.rpartition("/")
+    part = (record["metrics"].get("directions") or {}).get(direction) or {}
+    if score != "acc" or any(factor not in draw for draw in part.get("draws") or [{}]):
+        yield "identities.metric", f"{schema.shown(found['metric'])} is no accuracy that the record holds"
+        return
+    if sum(clips) != part["n_clips"]:
+        yield "identities.clips", f"add up to {sum(clips)}, but metrics.directions.{direction}.n_clips is {part['n_clips']}"
+    expected = sum(draw[factor]["acc"] for draw in part["draws"]) * part["n_clips"]
+    if abs(sum(right) - expected) > 1e-3 * max(len(part["draws"]), 1):
+        yield "identities.right", f"add up to {sum(right)}, but the accuracies of the draws to {expected:.6g} right clips"
 
 
 # Digests --------------------------------------------------------------------------------------------------------

@@ -89,7 +89,8 @@ def evaluate(
         outputs: if given, filled with the judge's logits and the labels (see `save_outputs`).
 
     Returns:
-        `metrics` of the record (`bench/records.py`), and "protocol", the name of the protocol that was used.
+        `metrics` of the record (`bench/records.py`), "protocol", the name of the protocol that was used, and
+        "identities" where test clips are judged: see `right_by_identity`.
     """
     device = torch.device(device)
     with _examined(method):
@@ -119,12 +120,19 @@ def _evaluate_encoder(
     labels = labels_of(split, spec)
     panel = Panel(judge, split, spec, labels, config, device, outputs)
     result: dict[str, Any] = {"directions": {}}
+    n_right = np.zeros(len(split), np.int64)
+    headline, factor = spec.headline
     for direction in DIRECTIONS:
         draws = []
         for number in range(config.draws):
             generator = torch.Generator(device).manual_seed(derive(config.seed, "prior draw", direction, number))
-            draws.append(panel.scores(subject.draw(direction, generator), f"{direction}/{number}"))
+            logits = panel.judged(subject.draw(direction, generator), f"{direction}/{number}")
+            draws.append(factor_scores(logits, labels, spec))
+            if direction == headline and factor in draws[0]:
+                n_right += headline_right(logits, labels, spec)
         result["directions"][direction] = {"n_clips": len(split), "draws": draws}
+        if direction == headline and factor in draws[0]:
+            result["identities"] = right_by_identity(n_right, split, spec)
     result["reconstruction"] = panel.reconstruction(subject)
     result["real"] = {"factors": panel.real()}
     if not isinstance(method, HasSubject):
@@ -242,10 +250,14 @@ class Panel:
         if outputs is not None:
             outputs.update({f"labels/{factor}": label for factor, label in labels.items()})
 
+    def judged(self, rebuild: Rebuild, key: str) -> Logits:
+        """Logits of every factor for rebuilt clips; they are kept under `key`."""
+        batches = torch.split(torch.arange(len(self.split), device=self.device), self.config.batch_size)
+        return self._joined([self.judge.classify(rebuild(position)) for position in batches], key)
+
     def scores(self, rebuild: Rebuild, key: str) -> Scores:
         """Scores of every factor and joint for rebuilt clips; logits are kept under `key`."""
-        batches = torch.split(torch.arange(len(self.split), device=self.device), self.config.batch_size)
-        return self._scored([self.judge.classify(rebuild(position)) for position in batches], key)
+        return factor_scores(self.judged(rebuild, key), self.labels, self.spec)
 
     def real(self) -> Scores:
         """The judge's own ceiling: real clips."""
@@ -268,10 +280,13 @@ class Panel:
         return {**_error_summary(torch.cat(errors), self.spec), "factors": self._scored(parts, "reconstruction")}
 
     def _scored(self, parts: list[dict[str, Tensor]], key: str) -> Scores:
+        return factor_scores(self._joined(parts, key), self.labels, self.spec)
+
+    def _joined(self, parts: list[dict[str, Tensor]], key: str) -> Logits:
         logits = {factor: torch.cat([part[factor] for part in parts]).float().cpu().numpy() for factor in self.labels}
         if self.outputs is not None:
             self.outputs.update({f"{key}/{factor}": array for factor, array in logits.items()})
-        return factor_scores(logits, self.labels, self.spec)
+        return logits
 
 
 def factor_scores(logits: Logits, labels: Labels, spec: Spec) -> Scores:
@@ -286,6 +301,31 @@ def factor_scores(logits: Logits, labels: Labels, spec: Spec) -> Scores:
         truth = [labels[factor] for factor in joint.factors]
         found[joint.name] = metrics.joint_scores(heads, truth, is_sorted=joint.is_sorted)
     return found
+
+
+def headline_right(logits: Logits, labels: Labels, spec: Spec) -> NDArray[np.bool_]:
+    """Which clips (N,) are right on the headline's factor, or on every part of its joint."""
+    name = spec.headline[1]
+    parts = next((joint.factors for joint in spec.joints if joint.name == name), (name,))
+    return np.logical_and.reduce([logits[part].argmax(axis=1) == labels[part] for part in parts])
+
+
+def right_by_identity(n_right: NDArray[np.int64], split: Split, spec: Spec) -> dict[str, str]:
+    """Clips and right answers of each test identity, for intervals over test identities.
+
+    Args:
+        n_right: (N,) how many prior draws of a clip are right on the headline.
+
+    Returns:
+        `identities` of the record: counts in the order of the split's identity numbers, which is the same for every
+        method and seed on the same data. They are one line of text each, so that a record stays small.
+    """
+    place = np.unique(split.identity.cpu().numpy(), return_inverse=True)[1]
+    clips = np.bincount(place)
+    right = np.bincount(place, weights=n_right).round().astype(np.int64)
+    direction, factor = spec.headline
+    return {"unit": spec.identity, "metric": f"{direction}/{factor}/acc", "clips": " ".join(map(str, clips.tolist())),
+            "right": " ".join(map(str, right.tolist()))}
 
 
 def subject_of(method: Any, split: Split, spec: Spec, config: EvaluationConfig, device: torch.device) -> Subject:

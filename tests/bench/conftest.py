@@ -163,6 +163,26 @@ def _metrics(rng: random.Random, data: dict[str, Any], acc: float, draws: int, p
     }
 
 
+def make_identities(record: Record, size: int = 9) -> dict[str, str]:
+    """Counts by test identity, of `size` clips each, that add up to the headline's accuracy."""
+    direction, factor = record["data"]["headline"]
+    part = record["metrics"]["directions"][direction]
+    n_clips, draws = part["n_clips"], len(part["draws"])
+    n_right = round(sum(draw[factor]["acc"] for draw in part["draws"]) * n_clips)
+    rng = random.Random(f"identities {n_right}")
+    clips = [size] * (n_clips // size) + [n_clips % size] * bool(n_clips % size)
+    right = [0] * len(clips)
+    for answer in rng.sample(range(n_clips * draws), n_right):
+        right[answer // draws // size] += 1
+    unit = {"sprites": "character", "mug": "video"}.get(record["cell"]["dataset"], "clip")
+    return {
+        "unit": unit,
+        "metric": f"{direction}/{factor}/acc",
+        "clips": " ".join(map(str, clips)),
+        "right": " ".join(map(str, right)),
+    }
+
+
 def make_record(
     method: str = "cdsvae",
     dataset: str = "sprites",
@@ -261,6 +281,8 @@ def make_record(
         "attempts": 1,
         "finished": "2026-01-02T03:04:05Z",
     }
+    if protocol == "encoder":
+        record["identities"] = make_identities(record)
     if method == "s3vae":
         record["signal"] = "gridded optical flow"
     for key, value in (changes or {}).items():

@@ -394,3 +394,44 @@ def test_seeds_have_intervals_and_pairs(build, make_record):
 def test_one_seed_has_no_interval_and_no_pairs(build, make_record):
     (intervals,) = build("seeds", _grid(make_record, seeds=1)).tables
     assert not any("t_low" in row.cells for row in intervals.rows)
+    assert not any("p" in row.cells for row in intervals.rows)
+    # Other test identities are another matter: they can be drawn anew for one model too.
+    assert all(row.cell("identities_low").marks for row in intervals.rows)
+
+
+def test_seeds_and_identities_are_drawn_anew_together(build, make_record):
+    intervals, pairs = build("seeds", _grid(make_record)).tables
+    for row in intervals.rows:
+        low, high = row.cell("identities_low").mean, row.cell("identities_high").mean
+        assert low < row.cell("acc").mean < high
+        # Wider than what the seeds alone say, since there is another source of chance.
+        assert high - low > row.cell("bootstrap_high").mean - row.cell("bootstrap_low").mean
+    pair = _row(pairs, "DSVAE - C-DSVAE")
+    assert pair.cell("identities_low").mean < pair.cell("difference").mean < pair.cell("identities_high").mean
+    assert any("296 test characters" in note for note in intervals.notes)
+
+
+@pytest.mark.parametrize("spoilt", ["missing", "other clips", "other metric"])
+def test_a_row_without_counts_by_identity_has_a_dash(build, make_record, spoilt):
+    records = _grid(make_record)
+    damaged = records[0]
+    if spoilt == "missing":
+        del damaged["identities"]
+    elif spoilt == "other clips":
+        damaged["identities"] |= {"clips": "2663 1", "right": "7 1"}
+    else:
+        damaged["identities"]["metric"] = "fix_dynamic/skin/acc"
+    intervals, pairs = build("seeds", records).tables
+    without = {row.label for row in intervals.rows if row.cell("identities_low").mean is None}
+    assert without == {"DSVAE"}
+    assert _row(pairs, "DSVAE - C-DSVAE").cell("identities_low").mean is None
+    assert _row(pairs, "R-WAE - C-DSVAE").cell("identities_low").mean is not None
+
+
+def test_records_of_earlier_versions_say_that_only_seeds_are_drawn(build, make_record):
+    records = _grid(make_record)
+    for record in records:
+        del record["identities"]
+    intervals, _ = build("seeds", records).tables
+    assert not any("identities_low" in row.cells for row in intervals.rows)
+    assert any("only seeds are drawn anew" in note for note in intervals.notes)

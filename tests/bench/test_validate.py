@@ -117,6 +117,13 @@ def test_the_schema_is_held(problems, changes, where, what):
         ({"config/method/lr": 0.1}, "cell.id", "config or cell was changed"),
         ({"cell/seed": 1}, "cell.id", "config or cell was changed"),
         ({"status": "failed"}, "error.reason", "is missing"),
+        ({"identities/right": "9 9"}, "identities.right", "counts 2 identities, but identities.clips 296"),
+        ({"identities/clips": "1332 1332", "identities/right": "3 3"}, "identities.right", "add up to 6, but"),
+        ({"identities/clips": "9 9", "identities/right": "3 3"}, "identities.clips", "add up to 18"),
+        ({"identities/clips": "9 9", "identities/right": "3 28"}, "identities.right", "28 of 9 clips in 3 draws"),
+        ({"identities/metric": "fix_dynamic/smile/acc"}, "identities.metric", "no accuracy that the record holds"),
+        ({"identities/metric": "elsewhere/action/acc"}, "identities.metric", "no accuracy that the record holds"),
+        ({"identities/right": "9 -9"}, "identities.right", "is not of the form"),
     ],
 )
 def test_what_numbers_say_about_each_other_is_checked(problems, changes, where, what):

@@ -201,7 +201,7 @@ def test_identity_of_the_inception_score_holds_for_each_draw_and_head(
 
 def test_result_has_the_keys_of_the_record(exact: Callable[[str], Any], toy: DataSet, judge: Judge) -> None:
     found = evaluate(exact("perfect"), toy, judge, dataclasses.replace(CONFIG, draws=1))
-    assert set(found) == {"protocol", "directions", "reconstruction", "real", "shuffle"}
+    assert set(found) == {"protocol", "identities", "directions", "reconstruction", "real", "shuffle"}
     assert found["protocol"] == "encoder"
     assert set(found["directions"]["fix_dynamic"]["draws"][0]) == {"motion", "colour", "row", "look"}
     assert {"acc", "is", "h_y_given_x", "h_y"} <= set(found["real"]["factors"]["motion"])
@@ -343,3 +343,34 @@ def test_factors_whose_test_classes_are_new_are_not_judged(toy: DataSet, recipe:
     assert "score" in selection_score(
         Oracle(strangers.validation, strangers.spec), strangers.validation, strangers.spec, found, CONFIG
     )
+
+
+# Test identities --------------------------------------------------------------------------------------------------
+
+
+def test_counts_by_identity_add_up_to_the_headline(
+    subject_named: Callable[[str], Any], toy: DataSet, judge: Judge
+) -> None:
+    grouped = copy.copy(toy)
+    grouped.test = copy.copy(toy.test)
+    grouped.test.identity = torch.arange(len(toy.test)) // 7 * 10 + 3  # numbers with gaps
+    outputs: dict[str, Any] = {}
+    found = evaluate(subject_named("all-in-s"), grouped, judge, CONFIG, outputs=outputs)
+    counts = found["identities"]
+    clips, right = ([int(number) for number in counts[key].split()] for key in ("clips", "right"))
+    assert (counts["unit"], counts["metric"]) == ("clip", "fix_dynamic/motion/acc")
+    assert sum(clips) == len(toy.test)
+    assert set(clips[:-1]) == {7}
+    assert sum(right) / (sum(clips) * CONFIG.draws) == pytest.approx(accuracy(found, "fix_dynamic")["motion"], abs=1e-12)
+    first = [outputs[f"fix_dynamic/{draw}/motion"][:7].argmax(1) == outputs["labels/motion"][:7] for draw in range(3)]
+    assert right[0] == np.sum(first)
+
+
+def test_counts_of_a_joint_want_every_part_right(
+    subject_named: Callable[[str], Any], toy: DataSet, judge: Judge
+) -> None:
+    joined = copy.copy(toy)
+    joined.spec = dataclasses.replace(toy.spec, headline=("fix_static", "look"))
+    found = evaluate(subject_named("all-in-z"), joined, judge, CONFIG)
+    right = [int(number) for number in found["identities"]["right"].split()]
+    assert sum(right) / (len(toy.test) * CONFIG.draws) == pytest.approx(accuracy(found, "fix_static")["look"], abs=1e-12)
