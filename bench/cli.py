@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "retry": "run again what failed or was lost",
     "validate": "check records: schema, identities, ranges, digests",
     "import": "take records from another lab, after validation",
+    "pack": "a run folder's results in few files, for another machine",
     "perf": "throughput, FLOPs and memory of training steps, as ratios",
     "tune": "a small seeded search of quick-preset settings, on validation only",
     "doctor": "check this installation",

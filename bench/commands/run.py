@@ -12,16 +12,23 @@ from typing import TYPE_CHECKING, Any
 from seqdis.bench.core.errors import MissingDataError, UserError
 
 if TYPE_CHECKING:
+    from seqdis.bench.launch.local import Pool, Run
     from seqdis.bench.plan import Planned
     from seqdis.bench.store import Store
 
 HELP = """Trains, judges and records every method on every data set, on this machine or on SLURM.
 
 A cell that has a record is never run again; a killed run goes on where it stood when the same line is typed again.
+With --time-budget it ends in time, whole cells first in the order given; exit code 75 says that cells are left.
 
   bench run --methods all --datasets sprites,mug --preset quick     a laptop, minutes, generated data
   bench run --methods all --datasets sprites,mug                    the papers' scale, real data, 5 seeds
 """
+
+
+UNFINISHED = 75
+"""Exit code of a time-boxed run that left cells: EX_TEMPFAIL, type the same line again."""
+PACK_SECONDS = 30.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--launcher", choices=("auto", "local", "slurm"), default="auto")
     parser.add_argument("--workers", type=int, help="cells at once here (default: one a GPU, else one a core)")
-    parser.add_argument("--time-budget", metavar="TIME", help="start no cell after this time, such as 9m; running ones "
-                        "save their state and stop at the end")
+    parser.add_argument("--per-device", type=int, default=1, metavar="N",
+                        help="cells side by side on each GPU (default: 1)")
+    parser.add_argument("--time-budget", metavar="TIME", help="end within this time, such as 9m: whole cells first, what "
+                        "does not fit is trained on, saved and stopped; the same line goes on")
+    parser.add_argument("--pack-to", type=Path, metavar="DIR",
+                        help="keep the results that are there packed in few files in DIR (see bench pack)")
     parser.add_argument("--dry-run", action="store_true", help="show the cells and an estimate; change nothing")
     parser.add_argument("--json", action="store_true", help="with --dry-run: the plan as JSON")
     from seqdis.bench.launch import slurm
@@ -50,15 +61,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    import time
+
     from seqdis.bench import catalog, plan, presets
     from seqdis.bench.launch import slurm
     from seqdis.bench.store import Store
     from seqdis.datasets.base import data_root
 
+    started = time.monotonic()
     if args.seeds is not None and args.seeds < 1:
         raise UserError(f"--seeds {args.seeds} runs nothing; give 1 or more.")
     if args.workers is not None and args.workers < 1:
         raise UserError(f"--workers {args.workers} runs nothing; give 1 or more.")
+    if args.per_device < 1:
+        raise UserError(f"--per-device {args.per_device} runs nothing; give 1 or more.")
     preset = presets.get(args.preset)
     budget = parse_duration(args.time_budget) if args.time_budget else None
     if args.device != "auto":
@@ -89,12 +105,17 @@ def run(args: argparse.Namespace) -> int:
     print(f"{len(planned)} cells: {len(planned) - len(missing)} done already, {len(missing)} to run ({launcher}); "
           f"preset {preset.name}, {source} data, output in {args.out}", flush=True)
     if launcher == "slurm" and missing:
+        if budget is not None:
+            raise UserError("--time-budget is for runs on this machine; on SLURM the limit is --time.")
         return slurm.launch(store, missing, args, root)
-    failed = _run_local(args, store, missing, root, budget) if missing else 0
+    failed, left = _run_local(args, store, missing, root, budget, started) if missing else (0, 0)
     if not missing:
         print("Nothing to train: every cell has its record.")
+        _pack(args, store)
     _print_tables(args, planned)
-    return 1 if failed else 0
+    if failed:
+        return 1
+    return UNFINISHED if left and budget is not None else int(bool(left))
 
 
 def parse_duration(text: str) -> float:
@@ -177,28 +198,65 @@ def _require_gpu(args: argparse.Namespace) -> None:
 # Running here ----------------------------------------------------------------------------------------------------
 
 
-def _run_local(args: argparse.Namespace, store: Store, missing: list[Planned], root: Path, budget: float | None) -> int:
-    """Makes prerequisites, runs the pool, shows it. Returns how many cells failed."""
-    import time
-
+def _run_local(args: argparse.Namespace, store: Store, missing: list[Planned], root: Path, budget: float | None,
+               started: float) -> tuple[int, int]:
+    """Makes prerequisites, runs the pool, shows it. Returns how many cells failed, and how many are not finished."""
     from seqdis.bench.display import show
     from seqdis.bench.launch import local
     from seqdis.bench.prerequisites import make
 
-    started = time.monotonic()
     make([cell.config for cell in missing], root, args.device)
     pool = local.Pool(store, [(cell.id, cell.cell.title) for cell in missing],
-                      local.slots(args.device, args.workers), args.data_dir)
+                      local.slots(args.device, args.workers, args.per_device), args.data_dir)
     if budget is not None:
-        pool.deadline = started + budget
+        from seqdis.bench.launch.timebox import give_box
+
+        give_box(pool, {cell.id: cell.config for cell in missing}, root, args.device, budget, started)
+    if args.pack_to is not None:
+        _pack_as_they_come(pool, args, store)
+    _end_softly()
     show(pool)
+    _pack(args, store)
     failed = [run for run in pool.runs if run.state == "failed"]
     waiting = [run for run in pool.runs if run.state not in ("done", "failed")]
     for run in failed:
         print(f"failed: {run.title}: {run.reason}", file=sys.stderr)
     for run in waiting:
         print(f"not finished: {run.title}: {run.reason or 'not started'}", file=sys.stderr)
-    return len(failed) + (0 if budget is not None else len(waiting))
+    return len(failed), len(waiting)
+
+
+def _pack_as_they_come(pool: Pool, args: argparse.Namespace, store: Store) -> None:
+    """Packs after a cell is done, at most every half minute: what a kill leaves is then half a minute old."""
+    import time
+
+    last = [-PACK_SECONDS]
+
+    def pack(run: Run) -> None:
+        if time.monotonic() - last[0] > PACK_SECONDS:
+            _pack(args, store, quiet=True)
+            last[0] = time.monotonic()
+
+    pool.on_done.append(pack)
+
+
+def _pack(args: argparse.Namespace, store: Store, *, quiet: bool = False) -> None:
+    from seqdis.bench.packing import pack
+
+    if args.pack_to is not None:
+        packed = pack(store, args.pack_to)
+        if not quiet:
+            print(packed.summary())
+
+
+def _end_softly() -> None:
+    """SIGTERM ends a run as Ctrl-C does: the workers are asked to save first."""
+    import signal
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def _print_tables(args: argparse.Namespace, planned: list[Planned]) -> None:
@@ -213,7 +271,7 @@ def _dry_run(args: argparse.Namespace, planned: list[Planned], store: Store, lau
 
     missing = [cell for cell in planned if not store.is_done(cell.id)]
     seconds = seconds_of_cells([cell.config for cell in missing], store)
-    places = len(local.slots(args.device, args.workers))
+    places = len(local.slots(args.device, args.workers, args.per_device))
     if args.json:
         print(json.dumps({
             "launcher": launcher, "workers": places, "estimated_seconds": sum(seconds) / places,
