@@ -47,7 +47,7 @@ def _intervals(
     values: dict[int, tuple[float, ...]],
     crossed: identities.Crossed | None,
 ) -> Table:
-    scale, unit, digits = headline.scale, headline.unit, headline.digits + 1
+    scale, unit, digits = headline.scale, headline.unit, max(headline.digits, 2)
 
     def column(key: str, title: str) -> Column:
         return Column(key=key, title=title, unit=unit, scale=scale, digits=digits)
@@ -92,7 +92,7 @@ def _intervals(
             column("largest", "most"),
         ],
         sections=[Section(rows=rows)],
-        footnotes=footnotes.texts,
+        footnotes=footnotes.ordered,
         notes=[
             "t and bootstrap: over training seeds. The bootstrap is too narrow with few seeds (three have ten distinct "
             "resamples): go by the t interval.",

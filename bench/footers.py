@@ -42,6 +42,11 @@ class Footnotes:
         self.texts: dict[str, str] = {}
         self._numbers: dict[str, str] = {}
 
+    @property
+    def ordered(self) -> dict[str, str]:
+        """Symbols before numbers, and what explains the table's parts last."""
+        return dict(sorted(self.texts.items(), key=lambda item: (len(item[0]) > 3, item[0].isdigit())))
+
     def number(self, text: str) -> str:
         """The mark of a footnote; the same text has one mark."""
         if text not in self._numbers:
@@ -87,7 +92,7 @@ class Footnotes:
             if entry.supervision in _SUPERVISION:
                 signal = f" ({entry.signal})" if entry.signal else ""
                 texts.append(_SUPERVISION[entry.supervision] + signal)
-        texts += [note for entry in group.entries[:1] for note in entry.notes if note != entry.supervision]
+        texts += _recorded_notes(group)
         if group.has_twin:
             texts.append("rows of one name with different settings: the digits after the name are of their config")
         if headline is not None and group.entries and any(headline(entry) is None for entry in group.entries):
@@ -96,6 +101,21 @@ class Footnotes:
             kind = "n/a" if entry.status == "n/a" else f"seed {entry.seed} failed"
             texts.append(f"{kind}: {entry.reason or 'no reason recorded'}")
         return tuple(dict.fromkeys(self.number(text) for text in texts))
+
+
+def _recorded_notes(group: Group) -> list[str]:
+    """What the records of a row say about themselves; what only some seeds say names them."""
+    seeds: dict[str, list[int]] = {}
+    for entry in group.entries:
+        for note in dict.fromkeys(entry.notes):
+            if note != entry.supervision:
+                seeds.setdefault(note, []).append(entry.seed)
+    return [
+        note
+        if len(found) == len(group.entries)
+        else f"seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}: {note}"
+        for note, found in seeds.items()
+    ]
 
 
 def title(name: str, block: Block) -> str:

@@ -384,7 +384,7 @@ class Site:
     def listing(self, page: Page, record: Record | None) -> list[Any]:
         """A cell's row in cells.html, in the order of its columns."""
         entry = page.entry
-        measure, value = headline(entry)
+        measure, value = headline(entry, self.collection.about.get(entry.setting, {}).get("data") or {})
         seconds = entry.get("cost/train_seconds")
         finished = cell_page.text(record.get("finished"))[:10] if record is not None else ""
         title = formats.clean(entry.title or f"{entry.method} {entry.variant}")
@@ -451,17 +451,21 @@ def row_key(entry: Entry) -> tuple[Any, ...]:
     return (*entry.setting, entry.method, entry.variant, entry.config)
 
 
-def headline(entry: Entry) -> tuple[str, float | None]:
-    """The main measure of a cell in per cent, for the list of cells."""
-    for name, words in (("utterance/gap", "EER gap"), ("segment/gap", "EER gap")):
+def headline(entry: Entry, data: Mapping[str, Any]) -> tuple[str, float | None]:
+    """The main measure of a cell in per cent, for the list of cells: what its data set is ranked by."""
+    direction, factor = ([*cell_page.listed(data.get("headline")), "", ""])[:2]
+    shown = formats.clean(str(factor), 30)
+    for name, words in (
+        ("utterance/gap", "EER gap"),
+        ("segment/gap", "EER gap"),
+        (f"{direction}/{factor}/acc", f"Acc {shown}"),
+        (f"generator/matched/{factor}/acc", f"Acc {shown} (generated)"),
+        (f"generator/labels/{factor}/acc", f"Acc {shown} (generated)"),
+        (f"consistency/{direction}/{factor}/acc_consistency", f"consistency {shown}"),
+    ):
         value = entry.get(name)
         if value is not None:
             return words, round(100 * value, 1)
-    for name in entry.names:
-        parts = name.split("/")
-        if parts[-1] == "acc" and parts[0] in ("fix_dynamic", "fix_static", "generator"):
-            value = entry.get(name)
-            return f"Acc {formats.clean(parts[-2], 30)}", None if value is None else round(100 * value, 1)
     return "", None
 
 

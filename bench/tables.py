@@ -14,6 +14,7 @@ from seqdis.bench.grouping import Arranged, Block, Group, arrange
 from seqdis.bench.layout import Cell, Column, Document, Row, Section, Table
 
 LITERATURE = ("published", "audit")
+ABLATIONS = ("augmentation", "estimators", "batch-size")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +89,9 @@ def build(
                 key=lambda group: (rows.index((group.method, group.variant)), group.batch_size),
             )
     arranged.blocks = [block for block in arranged.blocks if block.groups]
+    if name in ABLATIONS:
+        arranged.blocks, absent = _ablated(name, arranged.blocks)
+        arranged.apart += absent
     if name == "ranks":
         return _ranks_document(arranged, collection)
     if name == "seeds":
@@ -104,6 +108,25 @@ def build(
     return Document(
         name=name, tables=tables, notes=_document_notes(name, arranged, collection), excluded=arranged.excluded
     )
+
+
+def _ablated(name: str, blocks: list[Block]) -> tuple[list[Block], list[str]]:
+    """Blocks that hold what the table is about, and a sentence for each other: without the rows that only this table
+    has, it would repeat the comparison under another name."""
+    kept, absent = [], []
+    for block in blocks:
+        own = {(group.method, group.variant) for group in block.groups if group.variant}
+        sizes = {group.batch_size for group in block.groups}
+        if own or (name == "batch-size" and len(sizes) > 1):
+            kept.append(block)
+        else:
+            setting = block.setting
+            lacking = "has one batch size only" if name == "batch-size" else "has none of the rows that are varied here"
+            absent.append(
+                f"{setting.dataset} ({setting.source}), {setting.preset}, {lacking}: "
+                f"'bench run --table {name} --datasets {setting.dataset}' plans them."
+            )
+    return kept, absent
 
 
 def _document_notes(name: str, arranged: Arranged, collection: Collection) -> list[str]:
@@ -139,7 +162,7 @@ def _table(name: str, block: Block, collection: Collection, number: int) -> Tabl
         columns=shown,
         sections=sections,
         panels=view.panels,
-        footnotes=footnotes.texts,
+        footnotes=footnotes.ordered,
         notes=footers.notes(block, view, collection, bool(ranks)),
         about={"block": number, **block.setting._asdict()},
     )
@@ -165,10 +188,10 @@ def _row(
     }
     if group.protocol == "verification":
         _speaker_intervals(group, cells, view)
+    marks = footnotes.for_group(group, view.headline_source(group))
     for key in view.headlines:
         footnotes.mark_protocol(group, key, cells.get(key))
     cells |= _published_cells(group, block, view, cells, name, footnotes)
-    marks = footnotes.for_group(group, view.headline_source(group))
     if group.entries:
         cells["n"] = Cell(mean=float(len(group.entries)), n=1, marks=("°",) if footnotes.provisional(group) else ())
     if id(group) in ranks:
@@ -306,7 +329,7 @@ def _cost_table(block: Block) -> Table:
         title=footers.title("cost", block),
         columns=list(columns.COST),
         sections=[Section(rows=rows)],
-        footnotes=footnotes.texts,
+        footnotes=footnotes.ordered,
         notes=notes,
         about=dict(block.setting._asdict()),
     )
@@ -357,7 +380,9 @@ def _ranks_table(source: str, preset: str, blocks: list[Block]) -> Table:
         "Ranks on a data set: an interval, and letters of rows that seeds cannot separate (Welch tests with Holm's "
         "correction at 5 %). Only rows with three seeds or more are ranked."
     ]
-    if across.critical_difference is not None:
+    if not cells:
+        notes.append("No row here has them.")
+    elif across.critical_difference is not None:
         notes.append(
             f"Friedman test p = {across.p_value:.3g}; Nemenyi's critical difference of average ranks at 5 %: "
             f"{across.critical_difference:.2f} over {across.n_datasets} data sets."

@@ -45,9 +45,13 @@ def _entries(kind: str) -> dict[str, str]:
         from seqdis.bench.presets import PRESETS
 
         return {preset.name: preset.text for preset in PRESETS.values()}
-    from seqdis.bench.plan import TABLES
+    from seqdis.bench import plan, tables
 
-    return dict(TABLES)
+    # What 'bench run --table' can plan comes from cells of its own; the others are made from any records, or from none.
+    return {
+        name: definition.text + (f"; bench run --table {name}" if name in plan.TABLES else "")
+        for name, definition in tables.TABLES.items()
+    }
 
 
 def _first_line(name: str) -> str:
