@@ -320,8 +320,9 @@ def _identity(table: Table) -> str:
 def _tabular(table: Table, columns: list[Column], title: str) -> list[str]:
     lines = [rf"\par\smallskip\textit{{{escape_latex(clean(title, 200))}}}\par\smallskip"] if title else []
     lines += [rf"\begin{{tabular}}{{l{'r' * len(columns)}}}", r"\toprule"]
-    heads = [f"{column.heading} ({column.unit})" if column.unit else column.heading for column in columns]
-    lines += [" & ".join([escape_latex(table.label), *map(escape_latex, heads)]) + r" \\", r"\midrule"]
+    # Words of a heading stand below each other: side by side they would be wider than the numbers, and the page.
+    heads = [_stacked([escape_latex(line) for line in _heading(column)]) for column in columns]
+    lines += [" & ".join([escape_latex(table.label), *heads]) + r" \\", r"\midrule"]
     for position, section in enumerate(table.sections):
         if position:
             lines.append(r"\midrule")
@@ -333,10 +334,26 @@ def _tabular(table: Table, columns: list[Column], title: str) -> list[str]:
             cells = [escape_latex(clean(row.label)) + _raised(row.marks)]
             for column in columns:
                 cell = row.cell(column.key)
-                text = escape_latex(clean(number(cell, column)))
+                text = escape_latex(clean(number(cell, column, plus_minus="±")))
                 cells.append((rf"\textbf{{{text}}}" if cell.bold else text) + _raised(cell.marks))
             lines.append(" & ".join(cells) + r" \\")
-    return [*lines, r"\bottomrule", r"\end{tabular}"]
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    return [r"{\scriptsize\setlength{\tabcolsep}{2pt}", *lines, "}"] if _is_wide(table, columns) else lines
+
+
+def _is_wide(table: Table, columns: list[Column]) -> bool:
+    """Whether a panel in footnote size would be wider than the text of a one-column paper: 397 pt, 4.25 a character,
+    3 on each side of a column."""
+    labels = max((len(_marked(clean(row.label), row.marks)) for row in table.rows), default=0)
+    widths = [
+        max([len(_plain(row.cell(column.key), column)) for row in table.rows] + [max(map(len, _heading(column)))])
+        for column in columns
+    ]
+    return 4.25 * (labels + sum(widths)) + 6 * (len(columns) + 1) > 397
+
+
+def _stacked(lines: list[str]) -> str:
+    return lines[0] if len(lines) == 1 else r"\shortstack[r]{" + r" \\ ".join(lines) + "}"
 
 
 def _raised(marks: tuple[str, ...]) -> str:

@@ -255,15 +255,34 @@ def test_latex_compiles(hostile, tmp_path):
     ]
     body = formats.render(hostile, "latex", everything=True).decode()
     body += formats.render(tables.build("published", aggregate.Collection()), "latex").decode()
-    source = "\\documentclass{article}\\usepackage{booktabs}\n"
-    (tmp_path / "table.tex").write_text(source + "\\begin{document}\n" + body + "\\end{document}\n")
+    _compile(body, tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
+@pytest.mark.parametrize("name", ["comparison", "cost", "seeds", "ranks", "published", "audit"])
+def test_latex_fits_the_column_of_a_paper(tmp_path, make_record, store_record, name):
+    for dataset in ("sprites", "smmnist", "timit"):
+        for method in ("dsvae", "cdsvae", "s3vae", "mocogan"):
+            for seed in range(3):
+                store_record(tmp_path, make_record(method, dataset, seed))
+    document = tables.build(name, aggregate.load([tmp_path]))
+    log = _compile(formats.render(document, "latex").decode(), tmp_path)
+    assert re.findall(r"Overfull \\hbox.*", log) == []
+
+
+def _compile(body: str, folder: Path) -> str:
+    """The log of pdflatex on a one-column paper."""
+    head = "\\documentclass{article}\\usepackage[textwidth=397pt]{geometry}\\usepackage{booktabs}\n"
+    (folder / "table.tex").write_text(head + "\\begin{document}\n" + body + "\\end{document}\n")
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "table.tex"],
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         timeout=120,
     )
-    assert done.returncode == 0, done.stdout[-2000:].decode(errors="replace")
+    log = done.stdout.decode(errors="replace")
+    assert done.returncode == 0, log[-2000:]
+    return log
 
 
 def test_markdown_is_escaped(hostile):
