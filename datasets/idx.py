@@ -15,18 +15,19 @@ from seqdis.bench.core.errors import UserError
 TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 SIDE = 28
-FOLDERS = ("", "MNIST/raw", "raw", "mnist")  # the second is torchvision's
+FOLDERS = ("", "MNIST/raw")  # the second is torchvision's
 MAX_BYTES = 64 << 20
 
 
 def find(folder: Path, name: str) -> Path:
-    """The file `name` or `name`.gz below the user's folder.
+    """The file `name` or `name`.gz in the user's folder, where torchvision puts it, or in a folder directly below.
 
     Raises:
         UserError: there is none.
     """
-    for below in FOLDERS:
-        for candidate in (folder / below / name, folder / below / f"{name}.gz"):
+    below = sorted(path for path in folder.glob("*/") if path.is_dir()) if folder.is_dir() else []
+    for place in [*(folder / known for known in FOLDERS), *below]:
+        for candidate in (place / name, place / f"{name}.gz"):
             if candidate.is_file():
                 return candidate
     raise UserError(f"{folder} holds no {name} (or {name}.gz); name the folder of MNIST's IDX files with --from.")

@@ -79,11 +79,16 @@ class UnusableFile(Exception):
 def find_videos(root: Path, report: Report) -> list[Video]:
     """Every video of the six expressions below `root`, sorted by subject, session, expression and take.
 
+    Where `root` holds one folder and no subject, as an archive often does, that folder is searched instead.
+
     Raises:
         UserError: `root` is not a folder of subjects, or a folder cannot be read.
     """
-    subjects = [path for path in _folders(root) if re.fullmatch(r"\d{3}", path.name)]
-    for path in _folders(root):
+    folders = _folders(root)
+    if len(folders) == 1 and not _is_subject(folders[0]):
+        folders = _folders(folders[0])
+    subjects = [path for path in folders if _is_subject(path)]
+    for path in folders:
         if path not in subjects:
             report.skip("folders that are no subject", f"{path} was left out: a subject's folder has three digits.")
     videos = [video for subject in subjects for video in _videos_of(subject, report)]
@@ -91,6 +96,10 @@ def find_videos(root: Path, report: Report) -> list[Video]:
         raise UserError(f"{root} does not look like the MUG database: no folder <subject, 3 digits>/[session<k>/]"
                         f"<expression>/take<NNN> with images below it (expressions: {', '.join(EXPRESSIONS)}).")
     return videos
+
+
+def _is_subject(path: Path) -> bool:
+    return re.fullmatch(r"\d{3}", path.name) is not None
 
 
 def _videos_of(subject: Path, report: Report) -> Iterator[Video]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ HELP = """Data sets: prepared once into a folder of arrays that later opens at o
 
   bench data prepare sprites                 download the sheets (pinned, checked) and compose the clips
   bench data prepare sprites --from DIR      the same from your copy of YingzhenLi/Sprites
-  bench data prepare mug --from DIR          from your licensed copy
+  bench data prepare mug --from DIR          from your licensed copy: a folder, or a zip or tar archive of it
   bench data prepare mug --source synthetic  draw the stand-in
   bench data verify sprites                  recompute every digest
   bench data preview sprites --out FILE.png  a contact sheet"""
@@ -29,7 +31,8 @@ SIZES = (64, 32)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("prepare", "verify", "preview"), help="what to do")
     parser.add_argument("dataset", metavar="NAME", help="data set ('bench list datasets')")
-    parser.add_argument("--from", dest="from_dir", type=Path, metavar="DIR", help="your copy of the files")
+    parser.add_argument("--from", dest="from_dir", type=Path, metavar="DIR",
+                        help="your copy of the files: a folder, or a zip or tar archive, which is unpacked with care")
     parser.add_argument("--source", choices=("real", "synthetic"), default="real", help="default: real")
     parser.add_argument("--size", type=int, help="side of the frames in pixels: 64 or 32 (default: both)")
     parser.add_argument("--split", choices=("video", "subject"),
@@ -45,8 +48,8 @@ def run(args: argparse.Namespace) -> int:
         raise unknown_name("data set", args.dataset, catalog.dataset_names(), "bench list datasets")
     if args.split and args.dataset != "mug":
         raise UserError(f"--split chooses how mug is split; {args.dataset} has one split.")
-    if args.from_dir is not None and not args.from_dir.is_dir():
-        raise UserError(f"--from {args.from_dir} is not a folder.")
+    if args.from_dir is not None:
+        _check_files(args.from_dir)
     kind = catalog.load_dataset(args.dataset)
     if args.source not in kind.sources:
         raise UserError(f"{args.dataset} has no {args.source} source; it has {' and '.join(kind.sources)}.")
@@ -54,6 +57,15 @@ def run(args: argparse.Namespace) -> int:
     root = _root(args)
     action = {"prepare": _prepare, "verify": _verify, "preview": _preview}[args.action]
     return action(args, kind, root, options)
+
+
+def _check_files(path: Path) -> None:
+    from seqdis.datasets.archive import SUFFIXES, is_archive
+
+    if not path.exists():
+        raise UserError(f"--from {path} is not there.")
+    if not path.is_dir() and not is_archive(path):
+        raise UserError(f"--from {path} is not a folder, and not an archive ({', '.join(SUFFIXES)}).")
 
 
 def _root(args: argparse.Namespace) -> Path:
@@ -67,11 +79,36 @@ def _sizes(args: argparse.Namespace) -> tuple[int, ...]:
 
 
 def _prepare(args: argparse.Namespace, kind: type[DataSet], root: Path, options: dict[str, Any]) -> int:
+    with _files(args, kind, root, options) as files:
+        return _prepare_sizes(args, kind, root, options, files)
+
+
+@contextlib.contextmanager
+def _files(args: argparse.Namespace, kind: type[DataSet], root: Path, options: dict[str, Any]) -> Iterator[Path | None]:
+    """The folder of the user's files. An archive is unpacked once for all sizes, if one of them is not there yet."""
+    from seqdis.datasets import archive
+
+    if args.from_dir is None or args.from_dir.is_dir():
+        yield args.from_dir
+        return
+    try:
+        for size in _sizes(args):
+            kind.open(root, args.source, size, **options)
+    except UserError:
+        print(f"unpacking {args.from_dir}", file=sys.stderr, flush=True)
+        with archive.opened(args.from_dir, root) as folder:
+            yield folder
+    else:
+        yield None
+
+
+def _prepare_sizes(args: argparse.Namespace, kind: type[DataSet], root: Path, options: dict[str, Any],
+                   files: Path | None) -> int:
     folders: dict[Path, int] = {}
     for size in _sizes(args):
         started = time.monotonic()
         with Progress() as progress:
-            folder = kind.prepare(root, args.source, size, from_dir=args.from_dir, progress=progress, **options)
+            folder = kind.prepare(root, args.source, size, from_dir=files, progress=progress, **options)
         if folder in folders:  # one cache serves every size (audio, generated digits)
             continue
         folders[folder] = size
