@@ -330,7 +330,7 @@ def _worth(logits: NDArray[np.float32], factor: Factor) -> tuple[float, float]:
     unrelated = agreement(predicted[:, 0], factor.n_classes)
     agrees = float(consistency(predicted, factor.n_classes).mean())
     diversity = metrics.inter_entropy(metrics.softmax(logits[:, 0])) / math.log(factor.n_classes)
-    return (metrics.above_chance(agrees, unrelated) if unrelated < 1 else 0.0), diversity
+    return metrics.above_chance(agrees, unrelated), diversity
 
 
 def _selection_accuracy(maker: Maker, factor: Factor, split: Split, n_clips: int) -> float:

@@ -163,8 +163,11 @@ def mean_scores(draws: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str,
 
 
 def above_chance(acc: float, chance: float) -> float:
-    """An accuracy rescaled so that chance is 0 and perfect is 1; below chance stays 0."""
-    return min(max((acc - chance) / (1 - chance), 0.0), 1.0)
+    """An accuracy rescaled so that chance is 0 and perfect is 1; below chance stays 0.
+
+    Where chance is 1 (one class only) nothing can be above it: 0.
+    """
+    return min(max((acc - chance) / (1 - chance), 0.0), 1.0) if chance < 1 else 0.0
 
 
 def equal_error_rate(similarity: ArrayLike, target: ArrayLike) -> float:

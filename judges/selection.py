@@ -46,7 +46,7 @@ def kept_and_leaked(
 
     Args:
         acc: direction -> factor -> accuracy (or consistency).
-        chances: factor -> accuracy that is worth nothing.
+        chances: factor -> accuracy that is worth nothing; a factor that shows one class only (1) is left out.
         change: direction -> how much its draw changes the clips, in [0, 1]; read where a role has no factor.
     """
     sides: Sides = {}
@@ -55,14 +55,14 @@ def kept_and_leaked(
             kind: [
                 above_chance(acc[direction][factor.name], chances[factor.name])
                 for factor in spec.factors
-                if factor.role == kind
+                if factor.role == kind and chances[factor.name] < 1
             ]
             for kind in ("static", "dynamic")
         }
         kept, leaked = worth.pop(role), next(iter(worth.values()))
         sides[direction] = {
             "kept": float(np.mean(kept)) if kept else 1.0,
-            "leaked": float(np.mean(leaked)) if leaked else 1 - change[direction],
+            "leaked": float(np.mean(leaked)) if leaked else 1 - change.get(direction, 1.0),
         }
     return sides
 

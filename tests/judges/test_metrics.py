@@ -124,6 +124,7 @@ def test_mean_scores_and_above_chance() -> None:
     assert metrics.mean_scores(draws) == {"motion": pytest.approx({"acc": 0.3, "is": 2.0})}
     rescaled = [metrics.above_chance(acc, 0.25) for acc in (0.0, 0.25, 0.625, 1.0)]
     assert rescaled == pytest.approx([0, 0, 0.5, 1])
+    assert metrics.above_chance(1.0, 1.0) == 0
 
 
 def test_equal_error_rate_of_known_cases() -> None:

@@ -12,7 +12,7 @@ import torch
 
 from seqdis.bench.core.errors import UserError
 from seqdis.datasets.base import Factor, Split
-from seqdis.judges import probes, trials, verification
+from seqdis.judges import probes, protocol, trials, verification
 from seqdis.judges.metrics import equal_error_rate
 from seqdis.methods.base import Latents, Method
 
@@ -225,6 +225,31 @@ def test_pooling_is_the_methods_own_and_order_does_not_matter() -> None:
     order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
     shuffled = verification.Codes(codes.latents[order], codes.utterance[order], codes.speaker[order])
     np.testing.assert_allclose(verification.utterance_vectors(method, shuffled).static, vectors.static, atol=1e-6)
+
+
+def test_selection_verifies_every_validation_utterance_though_few_clips_are_decoded() -> None:
+    class Decoder(Splitter):
+        def decode(self, latents: Latents) -> torch.Tensor:
+            static = latents.static[:, None].expand(-1, latents.dynamic.shape[1], -1)
+            return torch.cat([static, latents.dynamic], -1)
+
+        def sample_dynamic(self, n: int, n_frames: int, generator: torch.Generator, **_: bool) -> torch.Tensor:
+            return torch.eye(8)[torch.randint(0, 8, (n, n_frames), generator=generator)]
+
+    method = Decoder(NoConfig(), None).eval()  # type: ignore[arg-type]
+    split = corpus(8, 4, 0)
+    spec = types.SimpleNamespace(headline=("verification", "speaker"), n_frames=20)
+    whole = verification.selection_verification(method, split, None, None, "cpu")  # type: ignore[arg-type]
+    few = [
+        protocol.selection_score(method, split, spec, None, protocol.EvaluationConfig(selection_clips=n))  # type: ignore[arg-type]
+        for n in (0, 10)
+    ]
+    for found in few:
+        assert {key: found[key] for key in ("eer_static", "eer_dynamic")} == {
+            key: whole[key] for key in ("eer_static", "eer_dynamic")
+        }
+        assert 0.1 < found["fix_static/change"] < 0.3  # words are a small part of these clips, voices the rest
+    assert few[0]["fix_static/change"] != few[1]["fix_static/change"]
 
 
 def test_one_speaker_only_is_refused() -> None:
