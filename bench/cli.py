@@ -66,9 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser = build_parser(command)
         args = parser.parse_args(arguments)
         if args.version:
-            from importlib.metadata import version
+            from seqdis.bench.provenance import code_version
 
-            print(f"seqdis-bench {version('seqdis-bench')}")
+            print(f"seqdis-bench {code_version()['version']}")
             return 0
         if command is None:
             parser.print_help()

@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import functools
+import os
+import re
 import subprocess
+import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 
+COMMIT_VARIABLE = "SEQDIS_COMMIT"
+"""The commit of a copy without its .git folder, for machines that get one. It is what the user says: `dirty` is null."""
+
+
 @functools.cache
 def code_version() -> dict[str, Any]:
-    """The installed version, and the commit of the checkout it runs from (null outside of one)."""
-    try:
-        installed = version("seqdis-bench")
-    except PackageNotFoundError:
-        installed = "unknown"
+    """The version, and the commit of the checkout it runs from (null outside of one, unless the environment says it)."""
     root = Path(__file__).resolve().parent.parent
     commit = _git(root, "rev-parse", "HEAD") if (root / ".git").exists() else None
     dirty = None if commit is None else bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
-    return {"version": installed, "commit": commit, "dirty": dirty}
+    if commit is None and re.fullmatch("[0-9a-f]{40}", os.environ.get(COMMIT_VARIABLE, "")):
+        commit = os.environ[COMMIT_VARIABLE]
+    return {"version": _version(root), "commit": commit, "dirty": dirty}
+
+
+def _version(root: Path) -> str:
+    """The installed version, else that of the checkout."""
+    try:
+        return version("seqdis-bench")
+    except PackageNotFoundError:
+        pass
+    try:
+        return str(tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"])
+    except (OSError, KeyError, ValueError):
+        return "unknown"
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -97,5 +97,8 @@ def _plugins() -> list[Check]:
     try:
         checks.append(("seqdis-bench", "ok", version("seqdis-bench")))
     except PackageNotFoundError:
-        checks.append(("seqdis-bench", "wrong", "not installed; run: pip install -e ."))
+        from seqdis.bench.provenance import code_version
+
+        found = code_version()
+        checks.append(("seqdis-bench", "ok", f"{found['version']}, not installed: from a path that holds it"))
     return checks
