@@ -112,6 +112,8 @@ def _attempt(folder: Path, config: dict[str, Any], lease: Lease, stop: StopFlag,
         record = _blank_record(config, "n/a", {"reason": str(error)})
     except Exception as error:  # whatever a method raises: the cell is recorded as failed and the others go on
         reason = str(error) if isinstance(error, UserError | Diverged) else f"{type(error).__name__}: {error}"
+        if isinstance(error, torch.cuda.OutOfMemoryError):
+            reason = f"the GPU's memory is full: fewer cells side by side (--per-device) or a larger GPU. {reason}"
         print(traceback.format_exc(), flush=True)
         write_json(folder / ERROR, {"reason": reason[:2000], "traceback": traceback.format_exc()[-8000:],
                                     "when": _now(), "attempt": lease.attempt})
@@ -156,6 +158,7 @@ class Experiment:
     def record(self) -> records.Record:
         """Trains and judges; returns the record."""
         self.report({"phase": "data"})
+        set_precision("float32")  # also for the judge of a control, which trains nothing
         dataset = self.open_data()
         judge = self.open_judge(dataset)
         if self.cell["method"] == catalog.ORACLE:
@@ -165,6 +168,9 @@ class Experiment:
         needs, capabilities = method_class.needs(method_config), method_class.capabilities(method_config)
         if needs.signal:
             dataset.load_signal()
+        if self.device.type == "cuda" and dataset.spec.modality == "video":
+            # Resident like the training clips: those that are rendered when asked for would keep one CPU core busy.
+            dataset.validation, dataset.test = dataset.validation.to(self.device), dataset.test.to(self.device)
         split = dataset.segmented() if needs.segments else dataset.train
         with EnergyMeter(self.device) as energy:
             trained = self.train(method_class, method_config, dataset, split, judge)
@@ -186,7 +192,8 @@ class Experiment:
                 "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
                 "gpu_memory_bytes": gpu_memory,
                 "parameters": sum(p.numel() for p in trained.method.parameters()),
-                "energy_joules": None if trained.resumed else energy.joules,
+                "energy_joules": None if trained.resumed or _beside() > 1 else energy.joules,
+                "cells_on_gpu": _beside() if self.device.type == "cuda" else 1,
             },
         }
         if needs.signal and dataset.spec.signal is not None:
@@ -233,7 +240,7 @@ class Experiment:
               judge: Judge | None) -> Trained:
         training = TrainingConfig(**self.config["training"])
         set_precision(training.precision)
-        torch.backends.cudnn.benchmark = True
+        set_repeatable(os.environ.get("SEQDIS_DETERMINISTIC") == "1")
         needs = method_class.needs(method_config)
         method = self.build(method_class, method_config, dataset, split)
         dynamic = dataset.spec.by_role("dynamic")
@@ -248,6 +255,8 @@ class Experiment:
         set_precision("float32")  # what judges and scores is computed alike for all
         if trainer.resumed and trainer.resumed_from != str(code_version()["commit"]):
             self.notes.append(f"resumed from a checkpoint of commit {trainer.resumed_from[:12]}")
+        if trainer.resumed and trainer.resumed_gpu:
+            self.notes.append(f"begun on another GPU ({trainer.resumed_gpu})")
         return Trained(method, state, trainer.n_steps, trainer.batch_size, trainer.resumed)
 
     def _validate(self, method: Method, dataset: DataSet, judge: Judge | None, precision: str) -> dict[str, float]:
@@ -348,6 +357,25 @@ def set_precision(precision: str) -> None:
     allowed = precision == "tf32"
     torch.set_float32_matmul_precision("high" if allowed else "highest")
     torch.backends.cudnn.allow_tf32 = allowed
+
+
+def set_repeatable(exact: bool) -> None:
+    """Whether a GPU repeats a run to the last bit, which costs speed.
+
+    Without, cuDNN picks its algorithms by timing them and sums are added up in any order: two undisturbed runs differ
+    by rounding, and so does one that was stopped and went on. The state it goes on from is exact either way. A CPU
+    always repeats itself.
+    """
+    torch.backends.cudnn.benchmark = not exact
+    torch.backends.cudnn.deterministic = exact
+    if exact:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _beside() -> int:
+    """How many cells the launcher runs side by side on this GPU, this one included."""
+    return int(os.environ.get("SEQDIS_BESIDE") or 1)
 
 
 def device_name(device: torch.device) -> str:

@@ -11,7 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-
 COMMIT_VARIABLE = "SEQDIS_COMMIT"
 """The commit of a copy without its .git folder, for machines that get one. It is what the user says: `dirty` is null."""
 

@@ -23,7 +23,8 @@ Schema, version 1 (every key is present unless marked optional; numbers are fini
     training      steps, planned_steps, complete (bool: the whole schedule was run), epochs, selected_step,
                   selection (score name), validation ([{step, ...}]), losses ([{step, player, term: value}])
     cost          train_seconds, evaluation_seconds, sequences_per_second, peak_memory_bytes, gpu_memory_bytes,
-                  parameters (int), energy_joules (null where it can't be read)
+                  parameters (int), energy_joules (null where it can't be read), cells_on_gpu (optional; more than 1:
+                  others ran beside it, and its times are not those that it would have alone)
     environment   python, torch, platform, device, threads, precision
     code          version, commit (or null), dirty (bool or null)
     attempts      int; finished: UTC time, ISO 8601

@@ -98,6 +98,7 @@ class Trainer:
         self._paused = 0.0
         self.resumed = False
         self.resumed_from = ""
+        self.resumed_gpu = ""
 
     def _adam(self, player: str) -> torch.optim.Adam:
         settings = self.method.optimisation(player)
@@ -136,7 +137,10 @@ class Trainer:
                 pending.clear()
             if self._validates_now():
                 self._validate()
-                self.save()
+                # On a GPU a validation comes every few seconds and a checkpoint is large: the clock decides when to
+                # save. A run that is killed in between validates again, with the same result.
+                if self.device.type == "cpu" or self.state.step == self.n_steps or self.state.finished:
+                    self.save()
             if self.should_stop():
                 self.save()
                 raise Interrupted(f"stopped at step {self.state.step} of {self.n_steps}")
@@ -288,14 +292,22 @@ class Trainer:
         if self.epoch_sequences is not None:
             tensors["epoch_sequences"] = self.epoch_sequences
         state = {**dataclasses.asdict(self.state), "best": self.state.best if self.best else None}
-        maker = json.dumps({**self._maker(), "commit": code_version()["commit"]})
+        maker = json.dumps({**self._maker(), "commit": code_version()["commit"], "gpu": self._gpu()})
         with writing(self.checkpoint) as temporary:
             save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()},
                       temporary, metadata={"state": json.dumps(state), "maker": maker})
 
     def _maker(self) -> dict[str, Any]:
-        """What a resumed run must share with the one that saved, to give the same numbers."""
-        return {"device": self.device.type, "threads": torch.get_num_threads(), "torch": torch.__version__}
+        """What a resumed run must share with the one that saved, to give the same numbers.
+
+        On a GPU the number of CPU threads, which hangs on how many cells share it, changes none; the kind of GPU does,
+        by rounding, and is noted (`resumed_gpu`) rather than a reason to lose hours.
+        """
+        threads = {} if self.device.type == "cuda" else {"threads": torch.get_num_threads()}
+        return {"device": self.device.type, **threads, "torch": torch.__version__}
+
+    def _gpu(self) -> str:
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else ""
 
     def resume(self) -> bool:
         """Loads the checkpoint if there is one. A damaged one is set aside and training starts anew."""
@@ -305,11 +317,11 @@ class Trainer:
 
         initial = {name: value.clone() for name, value in self.method.state_dict().items()}
         try:
-            with safe_open(self.checkpoint, "pt", device=str(self.device)) as file:
+            with safe_open(self.checkpoint, "pt", device="cpu") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
                 metadata = file.metadata() or {}
                 state, maker = json.loads(metadata["state"]), json.loads(metadata["maker"])
-            self.resumed_from = str(maker.pop("commit"))
+            self.resumed_from, gpu = str(maker.pop("commit")), str(maker.pop("gpu", ""))
             if maker != self._maker():
                 raise ValueError(f"it was made by {maker}, and this is {self._maker()}")
             groups: dict[str, dict[str, Tensor]] = {}
@@ -330,7 +342,9 @@ class Trainer:
                   "training starts anew", flush=True)
             return False
         self.best = groups.get("best", {})
-        self.epoch_sequences = tensors.get("epoch_sequences")
+        sequences = tensors.get("epoch_sequences")
+        self.epoch_sequences = None if sequences is None else sequences.to(self.device)
+        self.resumed_gpu = gpu if gpu != self._gpu() else ""
         self.state = loaded
         return True
 
