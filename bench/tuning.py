@@ -36,8 +36,8 @@ SPACES: dict[str, dict[str, tuple[Any, ...]]] = {
     "fhvae": {"method.lr": (1e-3, 3e-3, 5e-3), "method.recon_weight": (5.0, 10.0, 20.0),
               "method.alpha": (1.0, 10.0, 100.0), "method.kl_static_weight": (0.5, 1.0, 5.0),
               "method.kl_dynamic_weight": (0.15, 0.5, 1.0)},
-    "mocogan": {"method.lr": (2e-4, 5e-4, 1e-3), "method.noise": (0.05, 0.1, 0.2),
-                "method.category_weight": (0.3, 1.0, 3.0)},
+    "mocogan": {"method.lr": (1e-3, 2e-3, 4e-3), "method.discriminator_lr": (2e-4, 5e-4, 1e-3),
+                "method.noise": (0.2, 0.5, 1.0), "method.category_weight": (0.3, 1.0, 3.0)},
 }
 
 

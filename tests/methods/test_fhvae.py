@@ -16,6 +16,7 @@ from torch.distributions import Normal, kl_divergence
 from seqdis.methods.base import Batch, Context, Latents, Shape
 from seqdis.methods.fhvae import FHVAE
 from seqdis.methods.fhvae import FHVAEConfig as Config
+from seqdis.methods.nets.segments import FlatPosterior, FlatUnroll, SegmentKind, SegmentPosterior, SegmentUnroll
 from seqdis.methods.nets.sequence import Gaussian
 
 AUDIO = Shape(frame=(6,), n_frames=5, n_train=12, n_sequences=4)
@@ -42,6 +43,24 @@ def context(seed: int = 2) -> Context:
 # The objective
 
 
+def slow_posterior(net: SegmentPosterior | FlatPosterior, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and log-variance (D,) of the code of one segment (T, F)."""
+    if isinstance(net, SegmentPosterior):
+        summary = net.lstm(frames[None])[1][0][0, 0]
+    else:
+        summary = (net.hidden.weight @ torch.cat(list(frames)) + net.hidden.bias).clamp_min(0)
+    head = net.head
+    return (head.to_mean.weight @ summary + head.to_mean.bias, head.to_logvar.weight @ summary + head.to_logvar.bias)
+
+
+def slow_states(net: SegmentUnroll | FlatUnroll, codes: Tensor, n_frames: int) -> Tensor:
+    """What frames are decoded from, (B, T, H), of codes (B, D)."""
+    if isinstance(net, SegmentUnroll):
+        return torch.as_tensor(net.lstm(codes[:, None].repeat(1, n_frames, 1))[0])
+    weights, biases = net.frames.weight.chunk(n_frames), net.frames.bias.chunk(n_frames)
+    return torch.stack([codes @ w.T + b for w, b in zip(weights, biases, strict=True)], 1)
+
+
 def slow_terms(method: FHVAE, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
     """The module docstring's objective, one segment at a time, with torch's own distributions."""
     sums: dict[str, list[Tensor]] = {}
@@ -54,9 +73,8 @@ def slow_terms(method: FHVAE, batch: Batch, generator: torch.Generator) -> dict[
         q2 = Normal(q2_all.mean[n], torch.exp(0.5 * q2_all.logvar[n]))
         z2 = q2.mean + q2.stddev * noise2[n]
         tiled = torch.cat([features[n], z2.repeat(batch.x.shape[1], 1)], 1)
-        _, (hidden, _) = method.dynamic_posterior.lstm(tiled[None])
-        mean, logvar = method.dynamic_posterior.head(hidden[0])
-        q1 = Normal(mean[0], torch.exp(0.5 * logvar[0]))
+        mean, logvar = slow_posterior(method.dynamic_posterior, tiled)
+        q1 = Normal(mean, torch.exp(0.5 * logvar))
         z1 = q1.mean + q1.stddev * noise1[n]
         kl1.append(kl_divergence(q1, Normal(torch.zeros_like(z1), torch.ones_like(z1))).sum())
         row = int(batch.sequence[n])
@@ -69,8 +87,7 @@ def slow_terms(method: FHVAE, batch: Batch, generator: torch.Generator) -> dict[
         sums.setdefault("discriminative", []).append(-(scores[row] - torch.logsumexp(scores, 0)))
         z1s.append(z1)
         z2s.append(z2)
-    states = method.decoder_lstm(torch.cat([torch.stack(z1s), torch.stack(z2s)], 1)[:, None]
-                                 .repeat(1, batch.x.shape[1], 1))[0]
+    states = slow_states(method.unroll, torch.cat([torch.stack(z1s), torch.stack(z2s)], 1), batch.x.shape[1])
     if method.shape.is_video:
         recon = ((method.frame_decoder(states) - batch.x) ** 2).sum() / len(batch.x)
     else:
@@ -81,9 +98,11 @@ def slow_terms(method: FHVAE, batch: Batch, generator: torch.Generator) -> dict[
 
 
 @SHAPES
+@pytest.mark.parametrize("nets", ["lstm", "flat"])
 @pytest.mark.parametrize("alpha", [0.0, 10.0])
-def test_objective_is_the_documented_one(shape: Shape, alpha: float) -> None:
-    config = dataclasses.replace(SMALL, alpha=alpha, recon_weight=1.5, kl_static_weight=0.7, kl_dynamic_weight=1.3)
+def test_objective_is_the_documented_one(shape: Shape, nets: SegmentKind, alpha: float) -> None:
+    config = dataclasses.replace(SMALL, alpha=alpha, recon_weight=1.5, kl_static_weight=0.7, kl_dynamic_weight=1.3,
+                                 segment_nets=nets)
     method = built(config, shape).double()
     batch = batch_of(shape, dtype=torch.float64)
     found = method.loss(batch, "model", context())
@@ -93,6 +112,33 @@ def test_objective_is_the_documented_one(shape: Shape, alpha: float) -> None:
     total = (1.5 * expected["recon"] + 1.3 * expected["kl_dynamic"] + 0.7 * expected["kl_static"]
              + 0.7 * expected["table_prior"] + alpha * expected["discriminative"])
     torch.testing.assert_close(found["total"], total, rtol=1e-10, atol=1e-10)
+
+
+def test_audio_is_read_by_lstms_as_published_and_video_by_flat_nets_unless_told_otherwise() -> None:
+    assert isinstance(built(shape=AUDIO).unroll, SegmentUnroll)
+    assert isinstance(built(shape=VIDEO).unroll, FlatUnroll)
+    assert isinstance(built(dataclasses.replace(SMALL, segment_nets="lstm"), VIDEO).static_posterior, SegmentPosterior)
+    assert isinstance(built(dataclasses.replace(SMALL, segment_nets="flat"), AUDIO).dynamic_posterior, FlatPosterior)
+
+
+def test_flat_nets_tell_frames_apart_from_the_first_step() -> None:
+    """What the LSTM that is fed one constant code had not learnt after two thousand steps."""
+    moving = {}
+    for nets in ("lstm", "flat"):
+        config = dataclasses.replace(SMALL, alpha=0.0, segment_nets=nets)
+        method = built(config, VIDEO)
+        states = method.unroll(torch.randn(64, 5, generator=torch.Generator().manual_seed(0)), 4).detach()
+        moving[nets] = float(states.var(1).mean() / states.var((0, 1)).mean())
+    assert moving["lstm"] < 0.2 < 0.5 < moving["flat"]
+
+
+def test_flat_nets_continue_a_short_segment_with_its_last_frame() -> None:
+    method = built(dataclasses.replace(SMALL, segment_nets="flat")).eval()
+    x = torch.randn(3, 3, 6)
+    short = method.encode(x)
+    whole = method.encode(torch.cat([x, x[:, -1:], x[:, -1:]], 1))
+    torch.testing.assert_close(short.static, whole.static)
+    torch.testing.assert_close(method.decode(short), method.decode(whole)[:, :3])
 
 
 @SHAPES
