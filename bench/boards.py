@@ -16,6 +16,7 @@ from seqdis.bench.aggregate import Setting
 from seqdis.bench.formats import clean
 from seqdis.bench.layout import DASH, Cell, Column, Document, Row, Table, number
 
+PROTOCOL_MARKS = ("†", "‡")
 HIGHER = {"up": 1, "down": -1, "": 0}
 Key = tuple[Any, ...]
 
@@ -53,6 +54,17 @@ class BoardRow:
     order: tuple[float, ...]
     cells: dict[str, Shown]
     links: tuple[Link, ...]
+
+    @property
+    def protocol_marks(self) -> str:
+        """† or ‡: measured in another way than the other rows, so that its bar must not pass for one of theirs."""
+        found = {mark for cell in self.cells.values() for mark in cell.marks.split(", ") if mark in PROTOCOL_MARKS}
+        return ", ".join(sorted(found))
+
+    @property
+    def stands_apart(self) -> bool:
+        """Whether its numbers are never ranked with the others'."""
+        return bool(self.kind or self.protocol_marks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +106,10 @@ class Board:
     bars: tuple[Bar, ...]
     latex: str
     csv: str
+
+    @property
+    def has_unranked_bars(self) -> bool:
+        return any(bar.row.stands_apart for bar in self.bars)
 
     @property
     def is_synthetic(self) -> bool:

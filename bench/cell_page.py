@@ -371,6 +371,13 @@ def record_curves(record: Record) -> list[Curve]:
     return found
 
 
+def tick(value: float) -> str:
+    """A number in at most seven characters, which is what stands left of a curve."""
+    if 1000 <= abs(value) < 99_999.5:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.1e}".replace("e+0", "e")
+
+
 def curve(title: str, points: Points, selected: float | None) -> Curve:
     """A line scaled to the picture."""
     steps, values = zip(*points, strict=True)
@@ -384,7 +391,7 @@ def curve(title: str, points: Points, selected: float | None) -> Curve:
     def y(value: float) -> float:
         return round(186 - 172 * (value - low) / span, 1)
 
-    ticks = tuple((y(low + span * part / 4), f"{low + span * part / 4:.3g}") for part in range(5))
+    ticks = tuple((y(low + span * part / 4), tick(low + span * part / 4)) for part in range(5))
     mark = x(selected) if selected is not None and steps[0] <= selected <= steps[-1] else None
     spoken = f"{title} from {values[0]:.3g} at step {steps[0]:.0f} to {values[-1]:.3g} at step {steps[-1]:.0f}"
     return Curve(

@@ -6,6 +6,7 @@ are several. matplotlib without torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -95,7 +96,15 @@ def information_curves(cells: Sequence[Cell]) -> Any:
         cells,
         "Mutual information of the codes during training",
         dict.fromkeys(panels, "nats, as estimated in training"),
+        bound=batch_bound(cells),
     )
+
+
+def batch_bound(cells: Sequence[Cell]) -> float | None:
+    """ln(batch size), which no contrastive estimate can exceed; None if the cells do not share one batch size."""
+    sizes = {(cell.record.get("config") or {}).get("training", {}).get("batch_size") for cell in cells}
+    size = sizes.pop() if len(sizes) == 1 else None
+    return math.log(size) if isinstance(size, int) and size > 1 else None
 
 
 def training_curves(cells: Sequence[Cell]) -> Any:
@@ -128,8 +137,14 @@ def draw_panels(
     cells: Sequence[Cell],
     title: str,
     units: dict[str, str],
+    *,
+    bound: float | None = None,
 ) -> Any:
-    """Panels side by side, at most three a row, one legend for all."""
+    """Panels side by side, at most three a row, one legend for all.
+
+    Args:
+        bound: a ceiling of contrastive estimates, drawn in each panel whose values keep below it.
+    """
     from matplotlib.figure import Figure
 
     drawn = {key for panel in panels.values() for key, curves in panel.items() if any(curves)}
@@ -138,6 +153,7 @@ def draw_panels(
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(3.3 * columns, 2.6 * rows + 1.0), dpi=150, facecolor="white", layout="constrained")
+    is_bounded = False
     axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
     for axis, (label, panel) in zip(axes, panels.items(), strict=False):
         for key, curves in sorted(panel.items()):
@@ -157,6 +173,10 @@ def draw_panels(
             )
             if len(curves) > 1:
                 axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+        highest = max((value for curves in panel.values() for points in curves for _, value in points), default=math.inf)
+        if bound is not None and highest <= bound + 1e-3:
+            axis.axhline(bound, color="0.45", linewidth=0.9, linestyle=(0, (1, 2)), zorder=0)
+            is_bounded = True
         axis.set_title(label, fontsize=9, loc="left")
         axis.set_xlabel("optimiser step")
         axis.set_ylabel(units[label])
@@ -165,7 +185,13 @@ def draw_panels(
     contexts = "; ".join(dict.fromkeys(cell.context for cell in cells))[: 2 * MAX_TEXT]
     figure.suptitle(f"{title}\n{contexts}", fontsize=9, x=0.01, ha="left", parse_math=False)
     handles = [line(index) for index in range(len(keys))]
-    legend = figure.legend(handles, [titles[key] for key in keys], loc="outside lower left", ncols=4, fontsize=8)
+    labels = [titles[key] for key in keys]
+    if is_bounded:
+        from matplotlib.lines import Line2D
+
+        handles.append(Line2D([], [], color="0.45", linewidth=0.9, linestyle=(0, (1, 2))))
+        labels.append("ln(batch size): the most a contrastive estimate can be")
+    legend = figure.legend(handles, labels, loc="outside lower left", ncols=4, fontsize=8)
     for text in legend.get_texts():
         text.set_parse_math(False)
     return figure

@@ -180,7 +180,7 @@ def audio_sheet(clips: Clips) -> list[Grid]:
         [list(clips["originals"]), list(clips["reconstructions"])],
         ["test clip", "reconstruction"],
         columns,
-        "Log-mel spectrograms",
+        "Log-mel spectrograms: time to the right, frequency upwards",
     )
     return [above, *swap_sheet(clips)]
 

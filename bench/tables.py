@@ -145,6 +145,8 @@ def _table(name: str, block: Block, collection: Collection, number: int) -> Tabl
     view = columns.view(block)
     footnotes = footers.Footnotes()
     ranks = _rank(block, view)
+    for group in block.groups:  # the marks of labels before those of numbers, which not every format prints
+        footnotes.for_group(group, view.headline_source(group))
     rows = {id(group): _row(name, group, block, view, ranks, footnotes) for group in block.groups}
     ranked = [rows[id(group)] for group in block.groups if not _stands_apart(group)]
     apart = [rows[id(group)] for group in block.groups if _stands_apart(group)]

@@ -218,18 +218,18 @@ def draw_comparisons(args: argparse.Namespace, cells: Sequence[Cell], formats: S
         groups.setdefault(group, {}).setdefault(cell.key, cell)
     paths: list[Path] = []
     for group, rows in sorted(groups.items()):
-        ordered = [rows[key] for key in sorted(rows)]
-        try:
-            titled = [(cell.title, cell.clips(private=args.private)) for cell in ordered]
-        except UserError as error:
-            if len(groups) == 1:
-                raise
-            print(f"bench: {' '.join(group)} is left out: {error}", file=sys.stderr)
+        titled = []
+        for cell in (rows[key] for key in sorted(rows, key=row_order)):
+            try:
+                titled.append((cell.title, cell.clips(private=args.private)))
+            except UserError as error:  # a control has no clips, and is no reason to show nobody
+                print(f"bench: {cell.folder.name} is left out: {error}", file=sys.stderr)
+        if not titled:
             continue
         files = figures.sheet_files(
             figures.compare_sheet(titled),
             "All methods on the same clips",
-            ordered[0].context,
+            next(iter(rows.values())).context,
             formats,
             args.frames,
         )
@@ -237,6 +237,14 @@ def draw_comparisons(args: argparse.Namespace, cells: Sequence[Cell], formats: S
     if not paths:
         raise UserError("no comparison sheet could be drawn from these cells.")
     return paths
+
+
+def row_order(key: tuple[str, str]) -> tuple[bool, int, str, str]:
+    """Rows as the tables have them: the literature's methods in its order, others by name, controls last."""
+    from seqdis.bench.grouping import CONTROLS, ORDER
+
+    method, variant = key
+    return method in CONTROLS, ORDER.index(method) if method in ORDER else len(ORDER), method, variant
 
 
 def draw_curves(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequence[str]) -> list[Path]:

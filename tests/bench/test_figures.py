@@ -277,3 +277,17 @@ def test_mistakes_are_one_sentence(line, message, cell, tmp_path, capsys):
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_curves_below_the_bound_of_their_estimate_show_it(cell):
+    """A contrastive estimate at its ceiling says nothing of what the code holds beyond it."""
+    from seqdis.bench.curves import batch_bound, information_curves
+
+    made = cell()
+    low = [{"step": step, "player": "model", "mi_static": 2.0, "mi_cross": 30.0} for step in (1, 2)]
+    made.record["training"]["losses"] = low
+    figure = information_curves([made])
+    assert batch_bound([made]) == pytest.approx(2.7726, abs=1e-4)
+    bounded = [axis for axis in figure.axes if any(line.get_linestyle() != "-" for line in axis.get_lines())]
+    assert [axis.get_title(loc="left") for axis in bounded] == ["I(s; x)"]
+    assert any("ln(batch size)" in text.get_text() for text in figure.legends[0].get_texts())

@@ -484,3 +484,42 @@ def test_publish_without_records_says_what_to_do(tmp_path):
     with pytest.raises(UserError, match="bench run"):
         publish.publish([tmp_path / "runs"], tmp_path / "site")
     assert not (tmp_path / "site").exists()
+
+
+def test_the_list_of_cells_shows_what_each_is_ranked_by(make_record):
+    from seqdis.bench import aggregate, publish
+
+    for record, expected in (
+        (make_record("cdsvae"), "Acc action"),
+        (make_record("cdsvae", "smmnist"), "Acc digits"),
+        (make_record("cdsvae", "timit"), "EER gap"),
+        (make_record("mocogan"), "Acc action (generated)"),
+        (make_record("mocogan", "smmnist"), "consistency digits"),
+    ):
+        names, values = aggregate.flatten(record)
+        entry = aggregate.Loader()._entry("x", {**record, "numbers": (names, values)})
+        measure, value = publish.headline(entry, record["data"])
+        assert measure == expected
+        assert value is not None
+    assert publish.headline(entry, {}) == ("", None)
+
+
+def test_bars_of_rows_measured_otherwise_are_marked(tmp_path, make_record, store_record):
+    from seqdis.bench import aggregate, boards, tables
+
+    for method in ("cdsvae", "mocogan", "oracle"):
+        store_record(tmp_path, make_record(method))
+    (board,) = boards.boards(tables.build("comparison", aggregate.load([tmp_path])), {})
+    apart = {bar.row.label: bar.row.protocol_marks for bar in board.bars if bar.row.stands_apart}
+    assert apart == {"MoCoGAN": "†", "Renderer of the true factors": ""}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.1234, "0.123"), (999.4, "999"), (1234.5, "1,234"), (98_765, "98,765"), (1.2e6, "1.2e6"), (-4321.0, "-4,321")],
+)
+def test_ticks_fit_beside_their_curve(value, expected):
+    from seqdis.bench.cell_page import tick
+
+    assert tick(value) == expected
+    assert len(tick(value)) <= 7
