@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.seeds import derive
-from seqdis.datasets import archive, idx, moving
+from seqdis.datasets import archive, handwriting, idx, moving
 from seqdis.datasets.base import AugmentPolicy, DataSet, Factor, Joint, Signal, Source, Spec, Split
 from seqdis.datasets.cache import (
     Cache,
@@ -126,6 +126,16 @@ class MovingDigits(Split):
         motion = self._motion(index, generator)
         self._last = (index, motion)
         return self._render(index, motion).float() / 256
+
+    def varied_clips(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        """Clips (B, T, 1, size, size) as `clips` gives them, each of their digits written a little differently."""
+        motion = self._motion(index, generator)
+        digits = handwriting.vary(self.digits[self.pairs[index]], generator)
+        return moving.render(digits, motion.position, self.size).float() / 256
+
+    def windows(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Cut-outs of frames with varied digits, (n, 1, size / 2, size / 2), and labels: see `handwriting.windows`."""
+        return handwriting.windows(self.digits, self.digit_labels, n, self.size, generator)
 
     def signal_for(self, index: Tensor) -> Tensor:
         """The signal (B, T, 9) of the clips last asked for, which must have been asked for with this very index."""

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from seqdis.bench.core.errors import UserError
+from seqdis.judges.windows import Windows
 
-Kind = Literal["cnn-lstm", "cnn-tcn", "cnn-anywhere", "audio-tcn"]
+Kind = Literal["cnn-lstm", "cnn-tcn", "cnn-windows", "cnn-windows-deep", "audio-tcn"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,9 +23,9 @@ class Architecture:
 
     Attributes:
         kind: `cnn-lstm` (the field's: frame CNN, bi-LSTM), `cnn-tcn` (its cross-check: max-pooled frame CNN and
-            convolutions over time), `cnn-anywhere` (things that move about) or `audio-tcn`.
+            convolutions over time), `cnn-windows` and `cnn-windows-deep` (two digits that move about) or `audio-tcn`.
         width: channels of the first convolution, doubled at each halving up to `max_width`.
-        embedding: features of a frame.
+        embedding: features of a frame, or of a window.
         hidden: of the LSTM (each direction) or of the convolutions over time.
         head_hidden: of each head; 0 makes it linear.
         pooled: heads also see features pooled over time; without, the ends of the LSTM alone, as published.
@@ -44,7 +45,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "second": Architecture(kind="cnn-tcn", embedding=64, hidden=96),
     # The official Sprites judge: the frame encoder of the methods, bi-LSTM 256, heads 512-256-K.
     "official": Architecture(width=64, max_width=512, embedding=128, hidden=256, head_hidden=256, pooled=False),
-    "anywhere": Architecture(kind="cnn-anywhere", max_width=96, embedding=128, hidden=128, head_hidden=96),
+    "windows": Architecture(kind="cnn-windows", width=24, max_width=48, embedding=128),
+    "windows-deep": Architecture(kind="cnn-windows-deep", width=16, max_width=32, embedding=96),
     "audio": Architecture(kind="audio-tcn", embedding=96, hidden=96),
 }
 
@@ -184,44 +186,6 @@ class VideoTcn(nn.Module):
         return logits
 
 
-class Anywhere(nn.Module):
-    """Clip features that forget where and when: each frame by what is seen anywhere in it, then the mean over time.
-
-    For data whose factors are things that move about, such as digits. A mean over frames does not depend on how many
-    there are, so that a few frames of each clip are enough in training.
-    """
-
-    def __init__(self, frame: tuple[int, ...], factors: dict[str, tuple[int, str]], arch: Architecture) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        channels, side, width = frame[0], frame[-1], arch.width
-        _halvings(side)
-        while side > 16:
-            layers += _convolution(channels, width, 5, 2)
-            channels, side, width = width, side // 2, min(2 * width, arch.max_width)
-        for stride in (1, 2, 1, 1):
-            layers += _convolution(channels, width, 3, stride)
-            channels, width = width, min(2 * width, arch.max_width)
-        self.net = nn.Sequential(*layers, nn.Conv2d(channels, arch.embedding, 1), nn.ReLU(inplace=True))
-        self.mix = nn.Sequential(nn.Linear(2 * arch.embedding, arch.hidden), nn.ReLU(inplace=True))
-        self.heads = Heads(factors, arch.hidden, 0, arch.head_hidden)
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        maps = self.net(x.flatten(0, 1)).flatten(2)
-        frames = torch.unflatten(self.mix(torch.cat([maps.amax(2), maps.mean(2)], 1)), 0, x.shape[:2])
-        seen = frames.mean(1)
-        logits: dict[str, Tensor] = self.heads(seen, seen[:, :0])
-        return logits
-
-
-def _convolution(channels: int, width: int, kernel: int, stride: int) -> list[nn.Module]:
-    return [
-        nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-    ]
-
-
 class AudioTcn(nn.Module):
     """Clip features of (B, T, F): a frame layer, convolutions over time."""
 
@@ -246,7 +210,8 @@ def build(frame: tuple[int, ...], factors: dict[str, tuple[int, str]], arch: Arc
     kinds: dict[str, Any] = {
         "cnn-lstm": VideoLstm,
         "cnn-tcn": VideoTcn,
-        "cnn-anywhere": Anywhere,
+        "cnn-windows": Windows,
+        "cnn-windows-deep": Windows,
         "audio-tcn": AudioTcn,
     }
     if arch.kind not in kinds:

@@ -23,8 +23,12 @@ from seqdis.datasets.base import DataSet, Spec, Split
 from seqdis.judges import metrics
 from seqdis.judges.judge import CARD_SCHEMA, Judge, architecture_card, judged_factors, side, stem
 from seqdis.judges.nets import ARCHITECTURES, Architecture
+from seqdis.judges.windows import Windows, window_loss
 
 Progress = Callable[[int, int, str], None]
+
+BLURRED_CLIPS = 3000
+"""Test clips that are judged blurred as well, evenly spread, where there are more."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,9 +46,12 @@ class Recipe:
         blur: side in pixels of the box that half-strength to full-strength blur averages over, at 32 pixels.
         noise: largest standard deviation of the noise.
         shift: largest shift of a clip in each direction, in pixels at 32 pixels; one a clip, edges repeated.
-        warp: largest entry of a random linear map (turn, shear, stretch) that is added to the identity, one a clip.
+        windows: steps on single windows before the first clip, for networks that slide a window over frames.
+        window_batch: windows a step.
+        window_lr: Adam's rate on windows, with the same schedule.
         label_smoothing: of the cross-entropy; keeps the judge from certainty on clips unlike any real one.
         check_every: steps between two looks at the validation clips.
+        look_clips: validation clips of a look, evenly spread; 0 is all.
         good_checks: stop after so many looks in a row with every head perfect, clean and blurred.
     """
 
@@ -58,21 +65,22 @@ class Recipe:
     blur: int = 3
     noise: float = 0.05
     shift: int = 0
-    warp: float = 0.0
+    windows: int = 0
+    window_batch: int = 128
+    window_lr: float = 3e-3
     label_smoothing: float = 0.0
     check_every: int = 200
+    look_clips: int = 0
     good_checks: int = 2
 
 
 def default_recipe(spec: Spec, architecture: Architecture) -> Recipe:
-    """The recipe for these data: the usual one, but for faces and for things that move about."""
+    """The recipe for these data: the usual one, but for faces and for digits that move about."""
     if spec.name == "mug":
         # Few training clips, and faces are never boxed to the pixel: without shifts the judge learns them by heart.
         return Recipe(shift=2)
-    if spec.modality == "video" and not spec.by_role("dynamic"):
-        # Digits anywhere, often one over the other, are learnt more slowly; each frame holds them all. Warps stand in
-        # for handwriting that the few thousand training digits do not show.
-        return Recipe(steps=3000, warp=0.15, frames=5 if architecture.kind == "cnn-anywhere" else 0)
+    if architecture.kind in ("cnn-windows", "cnn-windows-deep"):
+        return Recipe(windows=6000, steps=400, lr=5e-4, frames=5, check_every=100, look_clips=400)
     return Recipe()
 
 
@@ -112,15 +120,6 @@ def shifted(x: Tensor, largest: int, generator: torch.Generator) -> Tensor:
             for clip, (down, right) in zip(padded, moves, strict=True)
         ]
     )
-
-
-def warped(x: Tensor, largest: float, generator: torch.Generator) -> Tensor:
-    """Clips (B, T, C, S, S), each turned, sheared and stretched about its middle by its own linear map."""
-    entries = 2 * torch.rand((len(x), 2, 2), generator=generator, device=x.device) - 1
-    maps = torch.eye(2, device=x.device) + largest * entries
-    flat = x.flatten(1, 2)
-    grid = functional.affine_grid(functional.pad(maps, (0, 1)), list(flat.shape), align_corners=False)
-    return functional.grid_sample(flat, grid, padding_mode="border", align_corners=False).reshape(x.shape)
 
 
 def blurred(x: Tensor, box: int) -> Tensor:
@@ -191,7 +190,7 @@ def fit_judge(
         },
         "accuracy": clean,
         "joint": joint,
-        "accuracy_blurred": accuracies(judge, test, spec, blur=recipe.blur)[0],
+        "accuracy_blurred": accuracies(judge, examined(test, BLURRED_CLIPS), spec, blur=recipe.blur)[0],
         "n_test": len(test),
         "parameters": sum(parameter.numel() for parameter in judge.parameters()),
         "steps": steps,
@@ -210,8 +209,9 @@ def default_architecture(spec: Spec, name: str) -> Architecture:
         raise UserError(f"unknown judge {name!r}: --name is one of default, second, official.")
     if spec.modality == "audio":
         return ARCHITECTURES["audio"]
-    if not spec.by_role("dynamic") and name != "official":
-        return ARCHITECTURES["anywhere" if name == "default" else "default"]
+    pairs = [set(joint.factors) for joint in spec.joints if joint.is_sorted and len(joint.factors) == 2]
+    if {factor.name for factor in spec.factors} in pairs and name != "official":
+        return ARCHITECTURES["windows" if name == "default" else "windows-deep"]
     return ARCHITECTURES[name]
 
 
@@ -228,15 +228,15 @@ def _fit(
     optimiser = torch.optim.Adam(judge.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     generator = torch.Generator(device).manual_seed(derive(seed, "batches"))
     order = torch.Generator().manual_seed(derive(seed, "order"))
+    _fit_windows(judge, train, recipe, seed, progress)
+    looked = examined(validation, recipe.look_clips)
     best: tuple[float, dict[str, Tensor]] = (-1.0, {})
     good, step = 0, 0
     for step, index in enumerate(_batches(len(train), recipe, order), start=1):
-        cosine = 0.5 * (1 + math.cos(math.pi * (step - 1) / recipe.steps))
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.lr * (recipe.final_lr + (1 - recipe.final_lr) * cosine)
+        _anneal(optimiser, recipe.lr, step, recipe.steps, recipe.final_lr)
         loss = _step(judge.train(), train, index.to(device), recipe, optimiser, generator)
         if step % recipe.check_every == 0 or step == recipe.steps:
-            score, perfect = _look(judge.eval(), validation, dataset.spec, recipe)
+            score, perfect = _look(judge.eval(), looked, dataset.spec, recipe)
             # Of equal scores the later, which has seen more and was trained at a lower rate.
             if score >= best[0]:
                 best = score, {key: value.clone() for key, value in judge.state_dict().items()}
@@ -247,6 +247,38 @@ def _fit(
                 break
     judge.load_state_dict(best[1])
     return step
+
+
+def examined(split: Split, n_clips: int) -> Split:
+    """At most `n_clips` clips, evenly spread over the split; 0 is all."""
+    if not 0 < n_clips < len(split):
+        return split
+    return split.subset(torch.linspace(0, len(split) - 1, n_clips).round().long().to(split.device))
+
+
+def _anneal(optimiser: torch.optim.Optimizer, lr: float, step: int, steps: int, final: float) -> None:
+    cosine = 0.5 * (1 + math.cos(math.pi * (step - 1) / steps))
+    for group in optimiser.param_groups:
+        group["lr"] = lr * (final + (1 - final) * cosine)
+
+
+def _fit_windows(judge: Judge, train: Split, recipe: Recipe, seed: int, progress: Progress | None) -> None:
+    """Teaches a sliding-window network single windows, where the training split can cut them (`windows`)."""
+    cut = getattr(train, "windows", None)
+    if cut is None or not isinstance(judge.net, Windows) or not recipe.windows:
+        return
+    optimiser = torch.optim.Adam(judge.net.net.parameters(), lr=recipe.window_lr)
+    generator = torch.Generator(train.device).manual_seed(derive(seed, "windows"))
+    judge.train()
+    for step in range(1, recipe.windows + 1):
+        _anneal(optimiser, recipe.window_lr, step, recipe.windows, recipe.final_lr)
+        windows, labels = cut(recipe.window_batch, generator)
+        loss = window_loss(judge.net, degrade(windows[:, None], recipe, generator)[:, 0], labels)
+        optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        optimiser.step()
+        if progress is not None and step % 100 == 0:
+            progress(step, recipe.windows, f"single windows, loss {loss.item():.3f}")
 
 
 def _batches(n_clips: int, recipe: Recipe, generator: torch.Generator) -> Any:
@@ -269,13 +301,13 @@ def _step(
     optimiser: torch.optim.Optimizer,
     generator: torch.Generator,
 ) -> Tensor:
-    x = train.clips(index, generator)
+    varied = getattr(train, "varied_clips", train.clips)  # digits written a little differently each time
+    x = varied(index, generator)
     if recipe.frames:
         chosen = torch.rand(x.shape[:2], generator=generator, device=x.device).argsort(1)[:, : recipe.frames]
         x = x[torch.arange(len(x), device=x.device)[:, None], chosen.sort(1).values]
     if x.dim() == 5:
         x = shifted(x, recipe.shift, generator)
-        x = warped(x, recipe.warp, generator) if recipe.warp else x
     logits = judge(degrade(x, recipe, generator))
     loss = torch.stack(
         [
