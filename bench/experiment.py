@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from seqdis.bench import catalog, records
+from seqdis.bench import catalog, presets, records
 from seqdis.bench.catalog import MethodRef
 from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.bench.core.files import read_json, write_json
@@ -33,7 +33,7 @@ from seqdis.datasets.base import DataSet, Split, data_root
 from seqdis.judges import protocol
 from seqdis.judges.controls import Oracle
 from seqdis.judges.judge import Judge, load_judge
-from seqdis.methods.base import Method, NotForTheseData, Shape, SignalShape
+from seqdis.methods.base import Method, Needs, NotForTheseData, Shape, SignalShape
 
 DONE, FAILED, WAITING, INTERRUPTED = 0, 1, 3, 75  # exit codes of `bench cell`; 75 is EX_TEMPFAIL: start me again
 
@@ -272,6 +272,13 @@ class Experiment:
         if method_class.needs(method_config).signal and dataset.spec.signal is None:
             raise NotApplicable(f"{method_class.title} needs a per-frame signal, and {dataset.spec.name} has none")
 
+    def _note_scale(self) -> None:
+        """Says that the preset does not train this row, where it is known and the settings are the preset's."""
+        preset = presets.get(self.cell["preset"])
+        note = presets.not_trained_note(preset, self.cell["method"], self.cell["variant"])
+        if note and not self.cell["overrides"]:
+            self.notes.append(note)
+
     def _save_clips(self, method: Method, dataset: DataSet) -> None:
         from seqdis.bench.clips import make_clips, save_clips
 
@@ -333,6 +340,13 @@ def open_dataset(cell: dict[str, Any], root: Path, options: dict[str, Any]) -> D
         MissingDataError: it is not prepared; the error holds the command that does it.
     """
     return catalog.load_dataset(cell["dataset"]).open(root, cell["source"], cell["size"], **options)
+
+
+def training_split(dataset: DataSet, needs: Needs) -> Split:
+    """The training clips that a method with these needs is given; reads the data's signal if it is one of them."""
+    if needs.signal:
+        dataset.load_signal()
+    return dataset.segmented() if needs.segments else dataset.train
 
 
 def pick_device(name: str) -> torch.device:

@@ -51,6 +51,7 @@ class Preset:
     `method` (sizes of nets) applies to every method that has the setting; `objective` (rates and weights) only to the
     family that shares the sequential VAE's backbone and objective, `rates` are that family's by data set; `by_method` to
     the method named. A method outside of that family keeps its own paper's rates and weights unless it is named.
+    `not_trained` names rows, as typed, that this scale does not train, and why; their records and tables say so.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Preset:
     rates: dict[str, float] = dataclasses.field(default_factory=dict)
     evaluation: dict[str, Any] = dataclasses.field(default_factory=dict)
     data: dict[str, Any] = dataclasses.field(default_factory=dict)
+    not_trained: dict[str, str] = dataclasses.field(default_factory=dict)
     needs_gpu: bool = False
 
 
@@ -132,6 +134,12 @@ def get(name: str) -> Preset:
     if name not in PRESETS:
         raise unknown_name("preset", name, PRESETS, "bench list presets")
     return PRESETS[name]
+
+
+def not_trained_note(preset: Preset, method: str, variant: str) -> str:
+    """The sentence for a row that the preset does not train (a variant shares its method's fate), "" for the others."""
+    why = preset.not_trained.get(f"{method}:{variant}") or preset.not_trained.get(method)
+    return f"not trained at the {preset.name} scale: {why}" if why else ""
 
 
 def method_settings(preset: Preset, method: str, dataset: str, config: type[Any]) -> dict[str, Any]:

@@ -70,12 +70,16 @@ def trials(method: str, count: int) -> list[Trial]:
 
 
 def search(ref: MethodRef, dataset: str, *, source: str, preset: str, count: int, out: Path, root: Path, device: str,
-           workers: int) -> list[Trial]:
-    """Runs the trials that have no result yet; returns all, best first. Killed ones start again next time."""
+           workers: int, fixed: dict[str, Any]) -> list[Trial]:
+    """Runs the trials that have no result yet; returns all, best first. Killed ones start again next time.
+
+    Args:
+        fixed: settings of every trial, unless it draws them itself.
+    """
     jobs = []
     for trial in trials(ref.name, count):
         cell = plan.plan(plan.grid([ref], [dataset], source=source, preset=preset, seeds=[0],
-                                   overrides=trial.overrides))[0]
+                                   overrides={**fixed, **trial.overrides}))[0]
         folder = out / "tune" / cell.id
         jobs.append((trial, cell.config, folder))
     waiting = [(str(folder), config, str(root), device) for _, config, folder in jobs
@@ -90,14 +94,14 @@ def _run(job: tuple[str, dict[str, Any], str, str]) -> None:
     """One trial in a worker process: trains, writes its best validation score, reads no test clip."""
     import torch
 
-    from seqdis.bench.experiment import Experiment, pick_device
+    from seqdis.bench.experiment import Experiment, pick_device, training_split
 
     folder, config, root, device = Path(job[0]), job[1], Path(job[2]), pick_device(job[3])
     torch.set_num_threads(1)
     experiment = Experiment(config, folder=folder, device=device, root=root, report=lambda update: None)
     dataset = experiment.open_data()
     method_class, method_config = experiment.method()
-    split = dataset.segmented() if method_class.needs(method_config).segments else dataset.train
+    split = training_split(dataset, method_class.needs(method_config))
     trained = experiment.train(method_class, method_config, dataset, split, experiment.open_judge(dataset))
     best = max(trained.state.validation, key=lambda scores: scores["score"])
     write_json(folder / "trial.json", {"score": best["score"], "scores": best})

@@ -18,6 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", choices=("real", "synthetic"), default="synthetic")
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--trials", type=int, default=8, help="the first is the preset as it stands")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
+                        help="changes a setting of every trial, for a shorter or wider search")
     parser.add_argument("--out", type=Path, default=Path("runs"))
     parser.add_argument("--data-dir", type=Path, help="prepared data (default: $SEQDIS_DATA or the user's cache)")
     parser.add_argument("--device", default="auto")
@@ -36,10 +38,12 @@ def run(args: argparse.Namespace) -> int:
     example = plan.plan(plan.grid(refs[:1], [args.dataset], source=args.source, preset=args.preset, seeds=[0]))
     make([example[0].config], root, args.device)
     workers = args.workers or len(local.slots(args.device, None))
+    fixed = plan.parse_overrides(args.overrides)
     found = {}
     for ref in refs:
         ranked = tuning.search(ref, args.dataset, source=args.source, preset=args.preset, count=args.trials,
-                               out=args.out, root=root, device=args.device, workers=workers)
+                               out=args.out, root=root, device=args.device, workers=workers,
+                               fixed=fixed)
         found[str(ref)] = [{"trial": trial.number, "score": trial.score, "settings": trial.overrides,
                             "validation": trial.scores} for trial in ranked]
         if not args.json:

@@ -1,0 +1,70 @@
+"""The search behind the quick preset: valid spaces around the present settings, trials that run and touch no test clip."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seqdis.bench import catalog, plan, presets, tuning
+from seqdis.bench.core.errors import UserError
+
+TINY = ("training.steps=6", "training.batch_size=4", "training.validations=2", "training.log_every=3",
+        "method.width=4", "method.hidden_dim=8", "selection_clips=18")
+
+
+def test_every_setting_of_every_space_is_valid() -> None:
+    tuning.spaces_are_valid()
+
+
+@pytest.mark.parametrize("method", catalog.ALL_METHODS)
+def test_spaces_hold_the_present_settings_of_the_quick_preset(method: str) -> None:
+    """What a search draws lies around what the preset has, which is trial 0."""
+    cell = plan.plan(plan.grid(catalog.parse_methods(method), ["sprites"], source="synthetic", preset="quick", seeds=[0]))
+    for key, values in tuning.SPACES[method].items():
+        section, _, name = key.partition(".")
+        assert cell[0].config[section][name] in values, key
+
+
+def test_trials_are_the_same_everywhere_and_differ_from_one_another() -> None:
+    first = tuning.trials("dsvae", 8)
+    assert first == tuning.trials("dsvae", 8)
+    assert first[:4] == tuning.trials("dsvae", 4)
+    assert first[0].overrides == {}
+    assert len({json.dumps(trial.overrides, sort_keys=True) for trial in first}) == 8
+    assert tuning.trials("s3vae", 8)[1:] != first[1:]
+
+
+def test_a_method_without_a_space_is_one_sentence() -> None:
+    with pytest.raises(UserError, match="no search space for 'autoencoder'"):
+        tuning.trials("autoencoder", 8)
+
+
+def test_rows_named_as_not_trained_exist_and_have_a_reason() -> None:
+    for preset in presets.PRESETS.values():
+        for row in preset.not_trained:
+            catalog.parse_methods(row)
+        assert all(why and not why.endswith(".") for why in preset.not_trained.values())
+
+
+def test_trials_run_for_methods_that_read_signals_and_segments(tmp_path: Path) -> None:
+    """The command as typed, shortened; the second call finds the results of the first."""
+    settings = [part for setting in TINY for part in ("--set", setting)]
+    line = [sys.executable, "-m", "seqdis.bench.cli", "tune", "--methods", "s3vae,fhvae", "--trials", "1",
+            "--workers", "1", "--device", "cpu", "--json", *settings]
+    environment = {**os.environ, "SEQDIS_DATA": str(tmp_path / "data"), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}
+    runs = []
+    for _ in range(2):
+        done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, timeout=300, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        runs.append(json.loads(done.stdout[done.stdout.index("{"):]))
+    assert runs[0] == runs[1]
+    assert list(runs[0]) == ["s3vae", "fhvae"]
+    for found in runs[0].values():
+        assert [trial["trial"] for trial in found] == [0]
+        assert 0 < found[0]["score"] <= 1
+        assert found[0]["validation"]["step"] in (3, 6)
