@@ -27,6 +27,10 @@ from seqdis.datasets.base import AugmentPolicy, Factor, Spec, Split
 from seqdis.methods.base import Method, Shape, SignalShape
 
 WARM_UP = 2
+STEPS_A_ROUND = {"cuda": 10, "cpu": 1}
+"""Steps that are timed together: a GPU that is waited for after each step is idle for a part of the next."""
+COUNTED = 4
+"""Clips of the batch that operations are counted on where the device's own counts leave recurrent layers out."""
 SPREAD = 1.3
 """Rounds of one side that differ by more than this factor are called disturbed."""
 
@@ -74,7 +78,7 @@ class Bed:
 
     def __init__(self, ref: MethodRef, *, preset: str, dataset: str, batch_size: int, device: torch.device,
                  precision: str = "float32", compile: bool = False, overrides: dict[str, Any] | None = None,
-                 n_clips: int = 1024) -> None:
+                 n_clips: int = 1024, channels_last: bool = True) -> None:
         chosen = presets.get(preset)
         kind = catalog.load_method(ref)
         settings = presets.method_settings(chosen, ref.name, dataset, kind.Config)
@@ -86,7 +90,7 @@ class Bed:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             method: Method = kind(config, shape).to(device)
-        if shape.is_video:
+        if shape.is_video and channels_last:
             method = method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         training = TrainingConfig(steps=10**6, batch_size=batch_size, precision=precision, compile=compile)  # type: ignore[arg-type]
         self.trainer = Trainer(method, split, self.spec, training, seed=0, device=device,
@@ -112,23 +116,23 @@ class Bed:
         trainer, method = self.trainer, self.trainer.method
         found: dict[str, list[float]] = {"batch": [], "forward": [], "backward": [], "update": []}
         for _ in range(WARM_UP + rounds):
-            start = _now(self.device)
+            start = now(self.device)
             batch = trainer.batch(self.index)
-            at = _now(self.device)
+            at = now(self.device)
             found["batch"].append(at - start)
             spent = dict.fromkeys(("forward", "backward", "update"), 0.0)
             for player, optimiser in trainer.optimisers.items():
-                start = _now(self.device)
+                start = now(self.device)
                 with trainer._autocast():
                     total = trainer.compiled(batch, player, trainer.context())["total"]
-                middle = _now(self.device)
+                middle = now(self.device)
                 optimiser.zero_grad(set_to_none=True)
                 total.backward(inputs=trainer.parameters[player])
-                end = _now(self.device)
+                end = now(self.device)
                 optimiser.step()
                 spent["forward"] += middle - start
                 spent["backward"] += end - middle
-                spent["update"] += _now(self.device) - end
+                spent["update"] += now(self.device) - end
             for name, seconds in spent.items():
                 found[name].append(seconds)
         method.zero_grad(set_to_none=True)
@@ -195,9 +199,10 @@ def measure(ref: MethodRef, rounds: int, limits: Ceilings, **settings: Any) -> d
         torch.cuda.reset_peak_memory_stats()
     for _ in range(WARM_UP):
         bed.step()
-    times = [_seconds(bed.step, device) for _ in range(rounds)]
+    steps = STEPS_A_ROUND.get(device.type, 1)
+    times = [_seconds(lambda: [bed.step() for _ in range(steps)], device) / steps for _ in range(rounds)]
     seconds = statistics.median(times)
-    flops = bed.flops_per_frame() * settings["batch_size"] * bed.n_frames
+    flops = counted_flops_per_frame(ref, bed, settings) * settings["batch_size"] * bed.n_frames
     return {
         "method": str(ref), "step_seconds": seconds, "sequences_per_second": settings["batch_size"] / seconds,
         "parts": bed.parts(rounds), "flops_per_frame": flops / (settings["batch_size"] * bed.n_frames),
@@ -206,6 +211,14 @@ def measure(ref: MethodRef, rounds: int, limits: Ceilings, **settings: Any) -> d
                               else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024),
         "parameters": sum(p.numel() for p in bed.trainer.method.parameters()),
     }
+
+
+def counted_flops_per_frame(ref: MethodRef, bed: Bed, settings: dict[str, Any]) -> float:
+    """Counted operations a frame; for a GPU they are counted on the CPU, where recurrent layers are counted too."""
+    if bed.device.type != "cuda":
+        return bed.flops_per_frame()
+    plain = {**settings, "device": torch.device("cpu"), "batch_size": COUNTED, "precision": "float32", "compile": False}
+    return Bed(ref, **plain).flops_per_frame()
 
 
 def against_plain(rounds: int, limits: Ceilings, **settings: Any) -> dict[str, Any]:
@@ -221,12 +234,13 @@ def against_plain(rounds: int, limits: Ceilings, **settings: Any) -> dict[str, A
 
 
 def _seconds(work: Callable[[], Any], device: torch.device) -> float:
-    start = _now(device)
+    start = now(device)
     work()
-    return _now(device) - start
+    return now(device) - start
 
 
-def _now(device: torch.device) -> float:
+def now(device: torch.device) -> float:
+    """The clock when all work given to the device so far is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seqdis.bench.catalog import MethodRef
 
 HELP = """Measures training steps on random clips: sequences a second, parts of a step, counted operations, the share of this
-machine's matrix-product rate, memory; and with --reference the ratio to a plain C-DSVAE step with the same mathematics.
+machine's matrix-product rate, memory; with --reference the ratio to a plain C-DSVAE step with the same mathematics; with
+--together what several processes side by side do in all.
 
   bench perf --methods all --preset quick --batch 16
   bench perf --reference --preset paper --batch 16
+  bench perf --preset paper --methods cdsvae,mocogan --precision tf32 --together 1,2,4     a GPU
 """
 
 
@@ -23,6 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=("float32", "tf32", "bfloat16"), default="float32")
     parser.add_argument("--compile", action="store_true", help="through torch.compile")
     parser.add_argument("--reference", action="store_true", help="also the ratio to the plain reference step")
+    parser.add_argument("--together", metavar="N,N", help="also so many processes at once, such as 1,2,4")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long processes side by side are timed (default: 5)")
+    parser.add_argument("--layout", choices=("channels-last", "contiguous"), default="channels-last",
+                        help="of the weights of convolutions (training uses channels-last)")
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds (default: 5)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
     parser.add_argument("--device", default="auto")
@@ -34,11 +43,12 @@ def run(args: argparse.Namespace) -> int:
 
     from seqdis.bench import catalog, perf, presets
     from seqdis.bench.core.errors import UserError
-    from seqdis.bench.experiment import device_name, pick_device
+    from seqdis.bench.experiment import device_name, pick_device, set_precision, set_repeatable
     from seqdis.bench.launch.environment import MALLOC
 
     if args.rounds < 1 or (args.batch is not None and args.batch < 2):
         raise UserError("--rounds must be 1 or more and --batch 2 or more.")
+    counts = _counts(args.together)
     missing = [name for name in MALLOC if name not in os.environ]
     if missing:
         # glibc reads its settings when a process starts, so the measurement runs in a fresh one that has them.
@@ -49,10 +59,11 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     device = pick_device(args.device)
-    torch.set_float32_matmul_precision("high" if args.precision == "tf32" else "highest")
+    set_precision(args.precision)  # convolutions and recurrent layers too, as training does
+    set_repeatable(False)
     batch = args.batch or presets.training_settings(presets.get(args.preset), "cdsvae", args.dataset)["batch_size"]
     settings = {"preset": args.preset, "dataset": args.dataset, "batch_size": batch, "device": device,
-                "precision": args.precision, "compile": args.compile}
+                "precision": args.precision, "compile": args.compile, "channels_last": args.layout == "channels-last"}
     limits = perf.ceilings(device, args.precision)
     found = [perf.measure(ref, args.rounds, limits, **settings) for ref in catalog.parse_methods(args.methods)]
     report: dict[str, Any] = {
@@ -62,6 +73,13 @@ def run(args: argparse.Namespace) -> int:
     }
     if args.reference:
         report["reference"] = perf.against_plain(args.rounds, limits, **settings)
+    if counts:
+        from seqdis.bench import together
+
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        report["together"] = [
+            together.measure(_typed(ref), count, args.seconds, args.threads or max(1, cores // count), settings)
+            for ref in catalog.parse_methods(args.methods) for count in counts]
     if args.json:
         print(json.dumps(report, indent=1))
         return 0
@@ -69,6 +87,12 @@ def run(args: argparse.Namespace) -> int:
           f"{limits.flops / 1e9:.0f} GF/s, copy {limits.bytes / 1e9:.1f} GB/s; batch {batch}, {args.precision}")
     for line in perf.rows(found):
         print(line)
+    alone = {one["method"]: one["sequences_per_second"] for one in report.get("together", []) if one["processes"] == 1}
+    for one in report.get("together", []):
+        ratio = f", {one['sequences_per_second'] / alone[one['method']]:.2f}x of one" if one["method"] in alone else ""
+        busy = f", GPU busy {one['gpu_busy']:.0%}" if one["gpu_busy"] is not None else ""
+        print(f"{one['method']:24s} {one['processes']} at once: {one['sequences_per_second']:8.1f} seq/s in all{ratio}{busy}, "
+              f"{one['peak_memory_bytes'] / 2**20:.0f} MiB each")
     if args.reference:
         one = report["reference"]
         low, high = one["ratio_range"]
@@ -77,3 +101,22 @@ def run(args: argparse.Namespace) -> int:
               f"{one['plain']['flops_per_frame'] / 1e6:.0f} MF/frame at {one['plain']['share_of_matmul']:.0%} of the "
               f"matrix-product rate, ours {one['ours']['flops_per_frame'] / 1e6:.0f} at {one['ours']['share_of_matmul']:.0%}")
     return 0
+
+
+def _typed(ref: MethodRef) -> str:
+    """A method as it is typed."""
+    return ":".join(filter(None, (ref.plugin, ref.variant))) if ref.plugin else str(ref)
+
+
+def _counts(text: str | None) -> list[int]:
+    """The numbers of processes.
+
+    Raises:
+        UserError: not whole numbers from 1 to 64.
+    """
+    from seqdis.bench.core.errors import UserError
+
+    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
+    if not all(part.isdecimal() and 1 <= int(part) <= 64 for part in parts):
+        raise UserError(f"--together {text!r} must be numbers from 1 to 64, such as 1,2,4.")
+    return [int(part) for part in parts]

@@ -9,8 +9,9 @@ import sys
 import pytest
 import torch
 
-from seqdis.bench import perf
+from seqdis.bench import perf, together
 from seqdis.bench.catalog import MethodRef
+from seqdis.bench.core.errors import UserError
 from seqdis.bench.plain import plain_loss
 
 CPU = torch.device("cpu")
@@ -56,3 +57,23 @@ def test_command_reports_ratios_as_json() -> None:
     assert report["methods"][0]["sequences_per_second"] > 0
     assert 0 < report["methods"][0]["share_of_matmul"] < 1.5
     assert report["reference"]["plain"]["flops_per_frame"] > report["reference"]["ours"]["flops_per_frame"]
+
+
+def test_processes_side_by_side_are_each_counted_over_the_same_seconds() -> None:
+    settings = {"preset": "quick", "dataset": "sprites", "batch_size": 2, "device": CPU, "precision": "float32",
+                "compile": False, "channels_last": True}
+    found = together.measure("dsvae", 2, 0.5, 1, settings)
+    assert found["processes"] == len(found["each"]) == 2
+    assert found["sequences_per_second"] == pytest.approx(sum(found["each"]))
+    assert min(found["each"]) > 0
+    assert found["gpu_busy"] is None
+    with pytest.raises(UserError, match="ended early"):
+        together.measure("dsvae", 1, 0.5, 1, settings | {"preset": "no such preset"})
+
+
+@pytest.mark.parametrize("text", ["0", "1,x", "65", "-1"])
+def test_numbers_of_processes_that_make_no_sense_are_refused(text: str) -> None:
+    done = subprocess.run([sys.executable, "-P", "-m", "seqdis.bench.cli", "perf", f"--together={text}"],
+                          capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "numbers from 1 to 64" in done.stderr
