@@ -207,7 +207,7 @@ class MoCoGAN(Method):
             fake = self._noisy(self.generator(_random_frame(codes, ctx.generator)), ctx)
         on_real, on_fake = self.image_discriminator(real), self.image_discriminator(fake)
         adversarial = _bce(on_real, 1) + _bce(on_fake, 0)
-        return {"total": adversarial, "adversarial_image": adversarial.detach(), **_shares(on_real, on_fake)}
+        return {"total": adversarial, "adversarial_image": adversarial, **_shares(on_real, on_fake)}
 
     def _video_loss(self, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -216,7 +216,7 @@ class MoCoGAN(Method):
         on_real, real_classes = self.video_discriminator(self._noisy(self._to_net(batch.x), ctx))
         on_fake, fake_classes = self.video_discriminator(fake)
         adversarial = _bce(on_real, 1) + _bce(on_fake, 0)
-        terms = {"adversarial_video": adversarial.detach(), **_shares(on_real, on_fake)}
+        terms = {"adversarial_video": adversarial, **_shares(on_real, on_fake)}
         if not self.n_categories:
             return {"total": adversarial, **terms}
         if self.config.categories == "labels":
@@ -226,7 +226,7 @@ class MoCoGAN(Method):
         else:
             classes, target = fake_classes, category
         term = functional.cross_entropy(classes.float(), target)
-        return {"total": adversarial + self.config.category_weight * term, **terms, "category": term.detach()}
+        return {"total": adversarial + self.config.category_weight * term, **terms, "category": term}
 
     def _generator_loss(self, n: int, n_frames: int, ctx: Context) -> dict[str, Tensor]:
         codes, category = self._frame_codes(n, n_frames, ctx.generator)
@@ -235,11 +235,11 @@ class MoCoGAN(Method):
         on_video, classes = self.video_discriminator(self._noisy(fake, ctx))
         video = _bce(on_video, 1)
         total = image + video
-        terms = {"adversarial_image": image.detach(), "adversarial_video": video.detach()}
+        terms = {"adversarial_image": image, "adversarial_video": video}
         if self.n_categories:
             term = functional.cross_entropy(classes.float(), category)
             total = total + self.config.category_weight * term
-            terms["category"] = term.detach()
+            terms["category"] = term
         return {"total": total, **terms}
 
     def on_step_end(self, ctx: Context) -> None:

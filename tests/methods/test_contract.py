@@ -132,22 +132,53 @@ def test_losses_are_finite_scalars(kit: Any, built: tuple[Method, Shape]) -> Non
                 assert math.isfinite(value.item()), name
 
 
-def test_every_term_and_parameter_has_a_gradient(kit: Any, built: tuple[Method, Shape]) -> None:
-    """Every parameter of a player moves its total; no term that is minimised is a constant."""
+def weights_in_total(terms: dict[str, Tensor]) -> dict[str, float]:
+    """The weight of each logged term in the total, as the graph has it: d total / d term."""
+    names = [name for name, value in terms.items() if name != "total" and value.requires_grad]
+    found = torch.autograd.grad(terms["total"], [terms[name] for name in names], allow_unused=True, retain_graph=True)
+    return {name: weight.item() for name, weight in zip(names, found, strict=True) if weight is not None and weight}
+
+
+def test_the_total_is_the_weighted_sum_of_the_terms_it_should_have(kit: Any, built: tuple[Method, Shape], each_row: str,
+                                                                   each_data: str) -> None:
     method, shape = built
-    batch, ctx = kit.batch(shape), kit.context(shape)
-    method.on_epoch(ctx)
+    method.on_epoch(kit.context(shape))
+    for player in method.players:
+        terms = method.loss(kit.batch(shape), player, kit.context(shape))
+        weights = weights_in_total(terms)
+        assert set(weights) == kit.terms(each_row, player, shape), player
+        summed = sum(weight * terms[name].item() for name, weight in weights.items())
+        assert terms["total"].item() == pytest.approx(summed, rel=1e-4), "a part of the total is not logged"
+
+
+def test_every_weighted_term_alone_moves_a_parameter(kit: Any, built: tuple[Method, Shape]) -> None:
+    """Each term that is minimised has a gradient of its own, by which its player can lower it."""
+    method, shape = built
+    method.on_epoch(kit.context(shape))
+    for player in method.players:
+        parameters = method.player_parameters(player)
+        terms = method.loss(kit.batch(shape), player, kit.context(shape))
+        for name in weights_in_total(terms):
+            grads = torch.autograd.grad(terms[name], parameters, allow_unused=True, retain_graph=True)
+            assert any(grad is not None and grad.abs().max() > 1e-9 for grad in grads), f"{name} of {player} is a constant"
+
+
+def test_every_parameter_has_a_gradient(kit: Any, built: tuple[Method, Shape]) -> None:
+    """Every parameter is moved by the total of its one player, and by no other's step."""
+    method, shape = built
+    method.on_epoch(kit.context(shape))
+    names = {id(p): name for name, p in method.named_parameters()}
     owned: set[int] = set()
     for player in method.players:
         parameters = method.player_parameters(player)
         assert parameters, player
         assert not owned & {id(p) for p in parameters}, "two players own one parameter"
         owned |= {id(p) for p in parameters}
-        total = method.loss(batch, player, ctx)["total"]
-        names = {id(p): name for name, p in method.named_parameters()}
+        total = method.loss(kit.batch(shape), player, kit.context(shape))["total"]
         for p, grad in zip(parameters, torch.autograd.grad(total, parameters, allow_unused=True), strict=True):
             assert grad is not None, f"{player}: nothing reaches {names[id(p)]}"
             assert torch.isfinite(grad).all(), names[id(p)]
+            assert grad.any(), f"{player}: {names[id(p)]} has a gradient of zeros"
     trainable = {id(p) for p in method.parameters() if p.requires_grad}
     assert trainable == owned, "a parameter that no player trains"
 
