@@ -81,8 +81,8 @@ def test_windows_are_labelled_by_the_digit_in_their_middle() -> None:
     assert 0.2 < (label == 10).float().mean() < 0.4
     middle = x[:, 0, 16, 16] * 256
     for k in range(10):
-        seen = middle[label == k]
-        assert ((seen >= 10 + 10 * k - 1)).all()  # its digit, with another on top or not
+        # Its digit, with another on top or not; a strong bend may carry an edge into the middle.
+        assert (middle[label == k] >= 10 + 10 * k - 1).float().mean() > 0.99
     assert (middle[label == 10] == 0).float().mean() > 0.3
 
 
@@ -113,7 +113,7 @@ def test_a_short_training_already_tells_most_pairs(digits: SmMnist) -> None:
     architecture = default_architecture(digits.spec, "default")
     assert architecture.kind == "cnn-windows"
     assert default_architecture(digits.spec, "second").kind == "cnn-windows-deep"
-    recipe = dataclasses.replace(default_recipe(digits.spec, architecture), windows=60, steps=4, check_every=4,
+    recipe = dataclasses.replace(default_recipe(digits.spec, architecture), windows=100, steps=4, check_every=4,
                                  look_clips=50)
     shown: list[str] = []
     judge = fit_judge(digits, recipe=recipe, progress=lambda *words: shown.append(words[2]))
