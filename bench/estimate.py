@@ -27,8 +27,8 @@ COUNTED = 4
 """Clips of the batch that operations are counted on."""
 TYPICAL_CLIPS = 9000
 """Training clips behind an epoch of an unopened data set: those of Sprites."""
-EFFICIENCY = 0.35
-"""Share of the machine's matrix-product rate that small training steps were seen to reach."""
+EFFICIENCY = {"cpu": 0.35, "cuda": 0.2}
+"""Share of the matrix-product rate that training steps reach: seen on CPUs, on GPUs a guess until a cell was measured."""
 
 Config = dict[str, Any]
 
@@ -65,7 +65,7 @@ class Estimator:
         self._rows: dict[str, Speed] = {}
         self._configs: dict[str, Config] = {}
         self._counted: dict[str, tuple[float, int]] = {}
-        self._matmul = 0.0
+        self._matmul: dict[str, float] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -110,7 +110,7 @@ class Estimator:
             planned = self._steps(config) if config["training"]["steps"] else finished.steps
             return rest + finished.seconds * (planned / max(finished.steps, 1) if finished.steps else 1.0)
         operations, steps = self._operations(config)
-        return rest + operations * steps / self._rate() if operations else rest
+        return rest + operations * steps / self._rate(config["training"]["precision"]) if operations else rest
 
     def _progress(self, cell_id: str) -> dict[str, Any] | None:
         """How far a cell's checkpoint has come, if it has one."""
@@ -129,18 +129,19 @@ class Estimator:
                 if _scale(self._configs[row]) == _scale(config)]
         return statistics.median(same) if same else EVALUATION_SECONDS
 
-    def _rate(self) -> float:
-        """Operations a second: what measured cells reached, else a share of the matrix-product rate."""
+    def _rate(self, precision: str) -> float:
+        """Operations a second: what measured cells of this precision reached, else a share of the matrix-product rate."""
         reached = []
         for row, speed in self._rows.items():
-            if speed.steps and speed.seconds > 0:
+            if speed.steps and speed.seconds > 0 and self._configs[row]["training"]["precision"] == precision:
                 with contextlib.suppress(UserError):
                     operations, _ = self._operations(self._configs[row])
                     reached += [operations * speed.steps / speed.seconds] if operations else []
         if reached:
             return statistics.median(reached)
-        self._matmul = self._matmul or _matmul_rate()
-        return self._matmul * EFFICIENCY
+        if precision not in self._matmul:
+            self._matmul[precision] = _matmul_rate(precision)
+        return self._matmul[precision]
 
     def _operations(self, config: Config) -> tuple[float, int]:
         row = _row(config)
@@ -167,22 +168,26 @@ def _scale(config: Config) -> tuple[Any, ...]:
     return tuple(config["cell"][key] for key in ("dataset", "source", "preset", "size"))
 
 
-def _matmul_rate() -> float:
-    """Floating-point operations a second of one CPU thread, or of the GPU, in a float32 matrix product."""
+def _matmul_rate(precision: str) -> float:
+    """Operations a second that training may reach on one CPU thread, or on the GPU: a share of a matrix product's."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    threads = torch.get_num_threads()
+    threads, before = torch.get_num_threads(), torch.get_float32_matmul_precision()
     torch.set_num_threads(1)
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     n = 4096 if device == "cuda" else 512
-    a = torch.randn(n, n, device=device)
+    dtype = torch.bfloat16 if precision == "bfloat16" and device == "cuda" else torch.float32
+    a = torch.randn(n, n, device=device, dtype=dtype)
     best = float("inf")
     for _ in range(20):  # the best of many short ones: other work on the machine only ever adds time
         started = time.perf_counter()
         float((a @ a)[0, 0])
         best = min(best, time.perf_counter() - started)
     torch.set_num_threads(threads)
-    return 2.0 * n**3 / best
+    torch.set_float32_matmul_precision(before)
+    return 2.0 * n**3 / best * EFFICIENCY[device]
 
 
 def _operations(config: Config, n_clips: int) -> tuple[float, int]:
