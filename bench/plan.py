@@ -18,6 +18,8 @@ from seqdis.bench.core.errors import UserError, unknown_name
 from seqdis.bench.core.files import canonical_json, digest
 
 CONFIG_SCHEMA = 1
+DATA = "data."
+"""What keys of --set begin with that choose options of the data set."""
 
 TABLES: dict[str, str] = {
     "comparison": "all methods (the paper's Tables 1 to 4)",
@@ -142,9 +144,11 @@ def _resolve(cell: Cell) -> dict[str, Any]:
         method = catalog.load_method(cell.method)
         settings = presets.method_settings(preset, cell.method.name, cell.dataset, method.Config)
         parts["method"] = (method.Config, {**settings, **method.variants.get(cell.method.variant, {})})
+    data = {**preset.data, **data_options(cell.dataset, dict(cell.overrides))}
     for key, value in cell.overrides:
-        _override(parts, key, value)
-    spec = dataset.describe(cell.source, preset.size, **preset.data)
+        if not key.startswith(DATA):
+            _override(parts, key, value)
+    spec = dataset.describe(cell.source, preset.size, **data)
     versions = {"protocol": PROTOCOL_VERSION, "data": spec.revision}
     if cell.method.name != catalog.ORACLE and method.needs(parts["method"][0](**parts["method"][1])).signal:
         versions["signal"] = spec.signal.how if spec.signal is not None else ""
@@ -160,7 +164,7 @@ def _resolve(cell: Cell) -> dict[str, Any]:
         "method": built.get("method", {}),
         "training": built["training"],
         "evaluation": built["evaluation"],
-        "data": dict(preset.data),
+        "data": data,
         "versions": versions,
         "plugin": cell.method.plugin,
         "plugin_digest": cell.method.digest,
@@ -199,6 +203,18 @@ def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
         except ValueError:
             overrides[key] = text
     return overrides
+
+
+def data_options(dataset: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """What `--set data.NAME=VALUE` chooses of a data set's options, by name.
+
+    Raises:
+        UserError: it has no such option, or the option no such value.
+    """
+    from seqdis.datasets.base import chosen_options
+
+    given = {key.removeprefix(DATA): value for key, value in overrides.items() if key.startswith(DATA)}
+    return chosen_options(catalog.load_dataset(dataset), given) if given else {}
 
 
 def _override(parts: dict[str, tuple[type[Any], dict[str, Any]]], key: str, value: Any) -> None:

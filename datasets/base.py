@@ -6,7 +6,9 @@ Shape legend: N clips, B batch, T frames, C, H, W image, F features.
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -189,6 +191,35 @@ def _moved(value: Any, device: torch.device | str) -> Any:
     return value
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Option:
+    """A choice that opening (and perhaps preparing) a data set takes beside source and size: `--set data.NAME=VALUE`.
+
+    Attributes:
+        default: what holds if nothing is said.
+        choices: the values that there are; empty for a count.
+        largest: of a count, where 0 means the default.
+        stored: whether the prepared data depend on it.
+        text: what it chooses, in a few words.
+    """
+
+    default: Any
+    choices: tuple[Any, ...] = ()
+    largest: int = 0
+    stored: bool = False
+    text: str = ""
+
+    def admits(self, value: Any) -> bool:
+        """Whether `value` can be chosen; 0 and 1 are not false and true."""
+        if self.choices:
+            return any(value == choice and type(value) is type(choice) for choice in self.choices)
+        return type(value) is int and 0 <= value <= self.largest
+
+    @property
+    def admitted(self) -> str:
+        return " or ".join(json.dumps(choice).strip('"') for choice in self.choices) or f"a number up to {self.largest}"
+
+
 class DataSet:
     """An opened data set. Subclasses set `name` and `sources` and implement the four methods below.
 
@@ -197,6 +228,7 @@ class DataSet:
 
     name: ClassVar[str]
     sources: ClassVar[tuple[Source, ...]] = ("real", "synthetic")
+    options: ClassVar[dict[str, Option]] = {}
 
     spec: Spec
     train: Split
@@ -259,6 +291,21 @@ class DataSet:
             UserError: the data set has no such signal.
         """
         raise UserError(f"{self.name} has no external signal.")
+
+
+def chosen_options(kind: type[DataSet], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a data set that a user named, checked.
+
+    Raises:
+        UserError: it has no such option, or the option no such value.
+    """
+    for name, value in given.items():
+        if name not in kind.options:
+            known = ", ".join(f"data.{option}" for option in kind.options) or "none"
+            raise UserError(f"{kind.name} has no option data.{name}; those that it has: {known}.")
+        if not kind.options[name].admits(value):
+            raise UserError(f"data.{name} of {kind.name} is {kind.options[name].admitted}, not {value!r}.")
+    return dict(given)
 
 
 def data_root() -> Path:

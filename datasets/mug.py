@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.seeds import derive
 from seqdis.datasets import mug_files as files
-from seqdis.datasets.base import AugmentPolicy, DataSet, Factor, Signal, Source, Spec, Split
+from seqdis.datasets.base import AugmentPolicy, DataSet, Factor, Option, Signal, Source, Spec, Split
 from seqdis.datasets.cache import CacheWriter, Progress, is_good, open_cache, preparing, writing_cache
 from seqdis.datasets.frames import halve
 from seqdis.datasets.stored import SPLITS, StoredDataSet, save_labels
@@ -52,6 +52,8 @@ class Mug(StoredDataSet):
     name: ClassVar[str] = "mug"
     title: ClassVar[str] = "MUG"
     needs_from: ClassVar[bool] = True
+    options: ClassVar[dict[str, Option]] = {
+        "split": Option(default="video", choices=tuple(SPLIT_RULES), stored=True, text="what the splits keep apart")}
 
     @classmethod
     def describe(cls, source: Source, size: int, meta: dict[str, Any] | None = None, *, split: str = "video",

@@ -30,7 +30,7 @@ from torch.nn import functional
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.seeds import derive
 from seqdis.datasets import archive, handwriting, idx, moving
-from seqdis.datasets.base import AugmentPolicy, DataSet, Factor, Joint, Signal, Source, Spec, Split
+from seqdis.datasets.base import AugmentPolicy, DataSet, Factor, Joint, Option, Signal, Source, Spec, Split
 from seqdis.datasets.cache import (
     Cache,
     Progress,
@@ -169,6 +169,9 @@ class SmMnist(DataSet):
     revision: ClassVar[str] = "1"
     digests: ClassVar[dict[str, str]] = OFFICIAL
     may_download: ClassVar[bool] = True
+    options: ClassVar[dict[str, Option]] = {
+        f"n_{part}": Option(default=0, largest=count, text=f"{part} clips; 0: all at 64 pixels, {N_DEFAULT[32][part]} at 32")
+        for part, count in N_STORED.items()}
 
     def __init__(self, cache: Cache, source: Source, size: int, n_validation: int, n_test: int) -> None:
         self.cache = cache

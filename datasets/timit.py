@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +21,7 @@ from torch import Tensor
 from seqdis.bench.core.errors import UserError
 from seqdis.datasets import archive, corpora
 from seqdis.datasets.audio import FeatureName, Features
-from seqdis.datasets.base import AugmentPolicy, DataSet, Factor, Signal, Source, Spec
+from seqdis.datasets.base import AugmentPolicy, DataSet, Factor, Option, Signal, Source, Spec
 from seqdis.datasets.cache import (
     Cache,
     Progress,
@@ -52,6 +53,12 @@ class Speech(DataSet):
     homepage: ClassVar[str] = ""
     attribution: ClassVar[str] = ""
     may_show: ClassVar[bool] = False
+    options: ClassVar[dict[str, Option]] = {
+        "features": Option(default="mel80", choices=("mel80", "spec200"), stored=True,
+                           text="80 log-mel bands, or 200 bins of the log spectrum (16 kHz audio)"),
+        "augment": Option(default="wsola", choices=("wsola", "vtlp"),
+                          text="motion views: prepared copies in another voice, or a warp of the features"),
+    }
 
     train: SegmentSplit
     validation: SegmentSplit
@@ -81,21 +88,23 @@ class Speech(DataSet):
     def command(cls, root: Path, source: Source, size: int = 0, **options: Any) -> str:
         """The command that prepares it."""
         words = ["--from DIR"] if source == "real" else []
+        words += [f"--set data.{name}={json.dumps(value)}".replace('"', "") for name, value in sorted(options.items())
+                  if name in cls.options and cls.options[name].stored and value != cls.options[name].default]
         return prepare_command(cls.name, root, source, 0, *words)
 
     @classmethod
     def describe(cls, source: Source, size: int = 0, *, meta: dict[str, Any] | None = None, augment: str = "wsola",
-                 **options: Any) -> Spec:
+                 features: FeatureName = "mel80", **options: Any) -> Spec:
         """The spec. Without a cache's `meta` the speakers' names are not known yet."""
         known = meta or {}
-        features = Features(known.get("features", "mel80"), known.get("rate", cls.rate or 16_000))
+        layout = Features(known.get("features", features), known.get("rate", cls.rate or 16_000))
         factors = [Factor(name="speaker", classes=tuple(known.get("speakers", ())), role="static")]
         if known.get("words"):
             factors.append(Factor(name="digit", classes=WORDS, role="dynamic"))
         phones = Factor(name="phone", classes=corpora.PHONES, role="dynamic")
         is_real = source == "real"
         return Spec(
-            name=cls.name, title=cls.title, source=source, modality="audio", frame=(features.size,), n_frames=LENGTH,
+            name=cls.name, title=cls.title, source=source, modality="audio", frame=(layout.size,), n_frames=LENGTH,
             factors=tuple(factors), frame_factors=(phones,) if known.get("phones") else (),
             headline=("verification", "speaker"), identity="speaker", split_rule=known.get("split_rule", "by speaker"),
             revision=cls.revision, licence=cls.licence if is_real else "MIT, as this suite",
@@ -202,6 +211,10 @@ class Timit(Speech):
     citation: ClassVar[str] = ("Garofolo et al., TIMIT Acoustic-Phonetic Continuous Speech Corpus, LDC93S1, "
                                "Linguistic Data Consortium 1993")
     homepage: ClassVar[str] = "https://catalog.ldc.upenn.edu/LDC93S1"
+    options: ClassVar[dict[str, Option]] = {
+        **Speech.options,
+        "sa": Option(default=False, choices=(False, True), stored=True, text="keep the sentences that everybody reads"),
+    }
 
     @classmethod
     def scan(cls, from_dir: Path, sa: bool) -> Found:

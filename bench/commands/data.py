@@ -22,6 +22,7 @@ HELP = """Data sets: prepared once into a folder of arrays that later opens at o
   bench data prepare sprites --from DIR      the same from your copy of YingzhenLi/Sprites
   bench data prepare mug --from DIR          from your licensed copy: a folder, or a zip or tar archive of it
   bench data prepare mug --source synthetic  draw the stand-in
+  bench data prepare timit --from DIR --set data.features=spec200
   bench data verify sprites                  recompute every digest
   bench data preview sprites --out FILE.png  a contact sheet"""
 
@@ -37,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, help="side of the frames in pixels: 64 or 32 (default: both)")
     parser.add_argument("--split", choices=("video", "subject"),
                         help="mug: what the splits keep apart (default: video)")
+    parser.add_argument("--set", action="append", default=[], metavar="data.NAME=VALUE", dest="options",
+                        help="an option of the data set, such as data.features=spec200 ('bench describe NAME' lists them)")
     parser.add_argument("--data-dir", type=Path, help="prepared data (default: $SEQDIS_DATA or the user's cache)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="preview: the PNG (default: NAME-SOURCE.png)")
     parser.add_argument("--part", choices=("train", "validation", "test"), default="train",
@@ -53,10 +56,25 @@ def run(args: argparse.Namespace) -> int:
     kind = catalog.load_dataset(args.dataset)
     if args.source not in kind.sources:
         raise UserError(f"{args.dataset} has no {args.source} source; it has {' and '.join(kind.sources)}.")
-    options = {"split": args.split} if args.split and args.split != "video" else {}
+    options = _options(args, kind)
     root = _root(args)
     action = {"prepare": _prepare, "verify": _verify, "preview": _preview}[args.action]
     return action(args, kind, root, options)
+
+
+def _options(args: argparse.Namespace, kind: type[DataSet]) -> dict[str, Any]:
+    """What opening the data set takes beside source and size; what is the default anyway is left out."""
+    from seqdis.bench import plan
+
+    given = plan.parse_overrides(args.options)
+    wrong = next((key for key in given if not key.startswith(plan.DATA)), None)
+    if wrong is not None:
+        raise UserError(f"--set {wrong} is no option of the data; write data.NAME=VALUE ('bench describe "
+                        f"{args.dataset}' lists them).")
+    found = plan.data_options(args.dataset, given)
+    if args.split:
+        found["split"] = args.split
+    return {name: value for name, value in found.items() if value != kind.options[name].default}
 
 
 def _check_files(path: Path) -> None:

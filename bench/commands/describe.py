@@ -85,8 +85,13 @@ def _dataset(args: argparse.Namespace) -> int:
     found = catalog.load_dataset(args.name)
     text = inspect.getdoc(sys.modules[found.__module__]) or ""
     if args.json:
-        print(json.dumps({"name": args.name, "sources": list(found.sources), "text": text}, indent=1))
-    else:
-        print(text)
-        print(f"\nSources: {', '.join(found.sources)}")
+        options = {name: dataclasses.asdict(option) for name, option in found.options.items()}
+        print(json.dumps({"name": args.name, "sources": list(found.sources), "options": options, "text": text}, indent=1))
+        return 0
+    print(text)
+    print(f"\nSources: {', '.join(found.sources)}")
+    if found.options:
+        print("Options (choose one with --set data.NAME=VALUE):")
+    for name, option in found.options.items():
+        print(f"  data.{name}  {option.admitted}; default {json.dumps(option.default)}: {option.text}")
     return 0

@@ -43,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", default="comparison",
                         help="plan the cells of this table: comparison, augmentation, estimators, batch-size")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
-                        help="change a setting; such records never stand in the preset's row")
+                        help="change a setting, or an option of the data (data.features=spec200); such records never "
+                        "stand in the preset's row")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="output folder (default: ./runs)")
     parser.add_argument("--data-dir", type=Path, help="prepared data (default: $SEQDIS_DATA or the user's cache)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
@@ -144,12 +145,14 @@ def _require_data(args: argparse.Namespace, datasets: list[str], preset: Any, ro
     Raises:
         UserError: one is not; says how to get it, and the line that runs now.
     """
-    from seqdis.bench import catalog
+    from seqdis.bench import catalog, plan
 
     missing: dict[str, str] = {}
+    overrides = plan.parse_overrides(args.overrides)
     for name in datasets:
         try:
-            catalog.load_dataset(name).open(root, "real", preset.size, **preset.data)
+            catalog.load_dataset(name).open(
+                root, "real", preset.size, **{**preset.data, **plan.data_options(name, overrides)})
         except MissingDataError as error:
             missing[name] = str(error)
     if not missing:
