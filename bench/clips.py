@@ -141,7 +141,7 @@ def _generator_clips(method: Method, dataset: DataSet, config: ClipConfig, devic
 
     from seqdis.methods.base import Latents
 
-    generator = torch.Generator(device=device).manual_seed(derive(config.seed, "clips", "rows"))
+    generator = torch.Generator().manual_seed(derive(config.seed, "clips", "rows"))
     rows = Latents(
         static=method.sample_static(config.clips, generator),
         dynamic=method.sample_dynamic(config.clips, dataset.spec.n_frames, generator),
@@ -153,7 +153,7 @@ def _generator_clips(method: Method, dataset: DataSet, config: ClipConfig, devic
 def _drawn(method: Method, dataset: DataSet, config: ClipConfig, device: torch.device | str) -> tuple[Tensor, Tensor]:
     import torch
 
-    generator = torch.Generator(device=device).manual_seed(derive(config.seed, "clips", "prior"))
+    generator = torch.Generator().manual_seed(derive(config.seed, "clips", "prior"))
     n = max(config.draws, config.clips * config.draws // 2)
     return method.sample_static(n, generator), method.sample_dynamic(n, dataset.spec.n_frames, generator)
 

@@ -234,7 +234,7 @@ class Experiment:
             except NotForTheseData as error:
                 raise NotApplicable(str(error)) from error
         method = method.to(self.device)
-        return method.to(memory_format=torch.channels_last) if spec.modality == "video" else method  # type: ignore[call-overload]
+        return to_channels_last(method) if spec.modality == "video" else method
 
     def train(self, method_class: type[Method], method_config: Any, dataset: DataSet, split: Split,
               judge: Judge | None) -> Trained:
@@ -340,6 +340,17 @@ def open_dataset(cell: dict[str, Any], root: Path, options: dict[str, Any]) -> D
         MissingDataError: it is not prepared; the error holds the command that does it.
     """
     return catalog.load_dataset(cell["dataset"]).open(root, cell["source"], cell["size"], **options)
+
+
+def to_channels_last(method: Method) -> Method:
+    """The method with the weights of its 2-d convolutions laid out channels last, in place; others stay as they are.
+
+    `Module.to(memory_format=...)` tries it on every tensor of five axes too, and fails on a Conv3d.
+    """
+    for tensor in (*method.parameters(), *method.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return method
 
 
 def training_split(dataset: DataSet, needs: Needs) -> Split:

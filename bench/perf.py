@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seqdis.bench import catalog, presets
 from seqdis.bench.catalog import MethodRef
+from seqdis.bench.experiment import to_channels_last
 from seqdis.bench.plain import plain_loss
 from seqdis.bench.plan import untupled
 from seqdis.bench.presets import TrainingConfig
@@ -91,7 +92,7 @@ class Bed:
             torch.manual_seed(0)
             method: Method = kind(config, shape).to(device)
         if shape.is_video and channels_last:
-            method = method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            method = to_channels_last(method)
         training = TrainingConfig(steps=10**6, batch_size=batch_size, precision=precision, compile=compile)  # type: ignore[arg-type]
         self.trainer = Trainer(method, split, self.spec, training, seed=0, device=device,
                                motion_labels=split.labels["motion"])

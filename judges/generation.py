@@ -153,7 +153,7 @@ class Maker:
         self.means = config.sample == "means"
 
     def generator(self, *purpose: Any) -> torch.Generator:
-        return torch.Generator(self.device).manual_seed(derive(self.config.seed, "generate", *purpose))
+        return torch.Generator().manual_seed(derive(self.config.seed, "generate", *purpose))
 
     def dynamic(self, n: int, generator: torch.Generator, category: NDArray[np.int64] | None = None) -> Tensor:
         """Dynamic codes (n, T, D), of the given categories if any."""

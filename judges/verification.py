@@ -172,7 +172,7 @@ def evaluate_verification(method: Any, dataset: DataSet, config: Any, device: to
     segments = _segment_level(test, seed)
     if segments is not None:
         found["segment"] = segments
-    generator = torch.Generator(device).manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     drawn = utterance_vectors(method, encode(method, dataset.test, device, generator=generator))
     others = {
         "concat-z": (dataclasses.replace(vectors, dynamic=utterance_vectors(method, test, concat=True).dynamic),

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from seqdis.methods import estimators
-from seqdis.methods.base import Batch, Capabilities, Context, Latents, Method, Shape, default_device
+from seqdis.methods.base import Batch, Capabilities, Context, Latents, Method, Shape, default_device, randn
 from seqdis.methods.nets import (
     DecoderKind,
     DynamicPosterior,
@@ -128,14 +128,14 @@ class Autoencoder(Method):
         return clips
 
     def sample_static(self, n: int, generator: torch.Generator) -> Tensor:
-        return torch.randn(n, self.config.static_dim, generator=generator, device=default_device(self))
+        return randn((n, self.config.static_dim), generator, default_device(self))
 
     def sample_dynamic(self, n: int, n_frames: int, generator: torch.Generator, *,
                        means: bool = False) -> Tensor:
         if self.config.holds == "dynamic":
             return self.prior.sample(n, n_frames, generator, means=means)
         size = (n, n_frames, self.config.dynamic_dim)
-        return torch.randn(size, generator=generator, device=default_device(self))
+        return randn(size, generator, default_device(self))
 
 
 METHOD = Autoencoder

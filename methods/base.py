@@ -236,11 +236,11 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def sample_static(self, n: int, generator: torch.Generator) -> Tensor:
-        """(n, Ds) draws from the static prior."""
+        """(n, Ds) draws from the static prior, on the parameters' device wherever the generator is."""
         raise NotImplementedError
 
     def sample_dynamic(self, n: int, n_frames: int, generator: torch.Generator, *, means: bool = False) -> Tensor:
-        """(n, T, Dd) draws from the dynamic prior, or (n, S, Dd) for `n_frames` frames.
+        """(n, T, Dd) draws from the dynamic prior, or (n, S, Dd) for `n_frames` frames; as for `sample_static`.
 
         Args:
             means: give the step means of a roll on drawn values, as the official C-DSVAE code does.
@@ -261,6 +261,12 @@ def required(value: Tensor | None, name: str) -> Tensor:
     if value is None:
         raise ValueError(f"the batch has no {name}, which this method's needs() asks for")
     return value
+
+
+def randn(size: tuple[int, ...] | torch.Size, generator: torch.Generator, device: torch.device,
+          dtype: torch.dtype | None = None) -> Tensor:
+    """Standard normal draws on `device`, made where the generator is: one on the CPU gives the same on any device."""
+    return torch.randn(size, generator=generator, device=generator.device, dtype=dtype).to(device)
 
 
 def default_device(module: nn.Module) -> torch.device:

@@ -77,6 +77,7 @@ from seqdis.methods.base import (
     Optimisation,
     Shape,
     default_device,
+    randn,
 )
 from seqdis.methods.nets.segments import FlatPosterior, FlatUnroll, SegmentKind, SegmentPosterior, SegmentUnroll, xavier
 from seqdis.methods.nets.sequence import Gaussian, GaussianHead
@@ -321,14 +322,12 @@ class FHVAE(Method):
         return torch.cat([frames[:, :-1].flatten(1, 2), frames[:, -1, size - rest:]], 1)
 
     def sample_static(self, n: int, generator: torch.Generator) -> Tensor:
-        return math.sqrt(self.config.sequence_variance) * self._randn((n, self.config.static_dim), generator)
+        return math.sqrt(self.config.sequence_variance) * randn(
+            (n, self.config.static_dim), generator, default_device(self))
 
     def sample_dynamic(self, n: int, n_frames: int, generator: torch.Generator, *, means: bool = False) -> Tensor:
         n_windows = -(-n_frames // self.shape.n_frames)
-        return self._randn((n, n_windows, self.config.dynamic_dim), generator)
-
-    def _randn(self, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        return torch.randn(size, generator=generator, device=generator.device).to(default_device(self))
+        return randn((n, n_windows, self.config.dynamic_dim), generator, default_device(self))
 
     def pool(self, latents: Latents) -> tuple[Tensor, Tensor]:
         """MAP estimates of mu2 (D2,) and of its like for z1 (D1,) from all segments of one sequence."""

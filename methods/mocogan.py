@@ -65,6 +65,7 @@ from seqdis.methods.base import (
     Optimisation,
     Shape,
     default_device,
+    randn,
 )
 from seqdis.methods.nets import gan
 
@@ -253,7 +254,7 @@ class MoCoGAN(Method):
 
     def _noisy(self, x: Tensor, ctx: Context) -> Tensor:
         sigma = self.config.noise * max(1 - ctx.step / max(ctx.n_steps, 1), 0.0)
-        return x + sigma * _randn(x.shape, ctx.generator, x.device) if sigma else x
+        return x + sigma * randn(x.shape, ctx.generator, x.device) if sigma else x
 
     # Codes -------------------------------------------------------------------------------------------------
 
@@ -270,8 +271,8 @@ class MoCoGAN(Method):
     def _dynamic(self, module: Generator, category: Tensor, n_frames: int,
                  generator: torch.Generator) -> Tensor:
         n, size, device = len(category), self.config.dynamic_dim, category.device
-        state = _randn((n, size), generator, device)
-        path = module.motion(_randn((n, n_frames, size), generator, device), state)
+        state = randn((n, size), generator, device)
+        path = module.motion(randn((n, n_frames, size), generator, device), state)
         if not self.n_categories:
             return path
         # scatter, since one_hot may check its input on the host.
@@ -287,7 +288,7 @@ class MoCoGAN(Method):
         return (frames + 1) / 2 if self.shape.is_video else frames
 
     def sample_static(self, n: int, generator: torch.Generator) -> Tensor:
-        return _randn((n, self.config.static_dim), generator, default_device(self))
+        return randn((n, self.config.static_dim), generator, default_device(self))
 
     def sample_dynamic(self, n: int, n_frames: int, generator: torch.Generator, *, means: bool = False,
                        category: Tensor | None = None) -> Tensor:
@@ -305,10 +306,6 @@ class MoCoGAN(Method):
         elif not self.n_categories:
             raise ValueError("this MoCoGAN has no categories to choose from")
         return self._dynamic(self._evaluated(), category.to(default_device(self)), n_frames, generator)
-
-
-def _randn(size: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
-    return torch.randn(size, generator=generator, device=generator.device).to(device)
 
 
 def _join(static: Tensor, dynamic: Tensor) -> Tensor:

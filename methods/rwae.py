@@ -44,7 +44,6 @@ from seqdis.methods.base import (
     NotForTheseData,
     Optimisation,
     Shape,
-    default_device,
 )
 from seqdis.methods.vae import BackboneConfig, Inference, SequentialModel, with_total
 
@@ -228,7 +227,7 @@ class RWAE(SequentialModel):
         """One-hot actions (B, A), drawn by straight-through Gumbel-softmax, or the most probable."""
         logits = probabilities.clamp_min(1e-12).log()
         if generator is not None:
-            uniform = torch.rand(logits.shape, generator=generator, device=logits.device, dtype=logits.dtype)
+            uniform = torch.rand(logits.shape, generator=generator, device=generator.device).to(logits)
             logits = logits - torch.log(-torch.log(uniform.clamp(1e-6, 1 - 1e-6)))
         soft = (logits / self.config.temperature).softmax(-1)
         # Not F.one_hot: it reads the classes back to the host to check them.
@@ -260,8 +259,8 @@ class RWAE(SequentialModel):
         z = super().sample_dynamic(n, n_frames, generator, means=means)
         if not self.config.weak:
             return z
-        action = torch.randint(self.n_actions, (n,), generator=generator, device=default_device(self))
-        return self.with_action(z, F.one_hot(action, self.n_actions).to(z.dtype))
+        action = torch.randint(self.n_actions, (n,), generator=generator, device=generator.device)
+        return self.with_action(z, F.one_hot(action, self.n_actions).to(z))
 
 
 def critic(in_dim: int, hidden_dim: int, n_layers: int) -> nn.Sequential:

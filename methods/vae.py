@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from seqdis.methods import estimators
-from seqdis.methods.base import Latents, Method, Shape, default_device
+from seqdis.methods.base import Latents, Method, Shape, default_device, randn
 from seqdis.methods.estimators import CrossReduction
 from seqdis.methods.nets import (
     DecoderKind,
@@ -228,7 +228,7 @@ class SequentialModel(Method):
         return clips
 
     def sample_static(self, n: int, generator: torch.Generator) -> Tensor:
-        return torch.randn(n, self.config.static_dim, generator=generator, device=default_device(self))
+        return randn((n, self.config.static_dim), generator, default_device(self))
 
     def sample_dynamic(self, n: int, n_frames: int, generator: torch.Generator, *,
                        means: bool = False) -> Tensor:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqdis.methods.base import randn
+
 DynamicKind = Literal["causal", "nested", "rnn_bilstm"]
 
 
@@ -22,8 +24,7 @@ class Gaussian(NamedTuple):
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """A reparameterised draw, shaped like `mean`."""
-        noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device,
-                            dtype=self.mean.dtype)
+        noise = randn(self.mean.shape, generator, self.mean.device, self.mean.dtype)
         return self.mean + torch.exp(0.5 * self.logvar) * noise
 
 
@@ -181,7 +182,7 @@ class LstmPrior(nn.Module):
         Args:
             n: number of sequences.
             n_frames: T.
-            generator: on the parameters' device.
+            generator: draws the steps, on whichever device it is.
             means: return the step means of the roll on drawn values (the released evaluation decodes these).
         """
         weight = self.head.to_mean.weight

@@ -273,6 +273,26 @@ def test_samples_differ_and_repeat(built: tuple[Method, Shape]) -> None:
         3, shape.n_frames, generator).shape
 
 
+def test_draws_are_made_where_the_generator_is(kit: Any, built: tuple[Method, Shape]) -> None:
+    """A generator on the CPU serves a method on any device, and gives it the numbers that it gives on the CPU.
+
+    The meta device stands for another one: it accepts no generator of the CPU, and nothing can be read back from it.
+    """
+    method, shape = built
+    method.eval()
+    x = kit.batch(shape, 3).x
+    states = []
+    for device in ("cpu", "meta"):
+        method.to(device)
+        generator = torch.Generator().manual_seed(0)
+        assert method.sample_static(3, generator).device.type == device
+        assert method.sample_dynamic(3, shape.n_frames, generator).device.type == device
+        if encodes(method):
+            assert method.encode(x.to(device), generator).dynamic.device.type == device
+        states.append(generator.get_state())
+    assert torch.equal(*states)
+
+
 def test_evaluation_touches_no_state_and_no_neighbour(kit: Any, built: tuple[Method, Shape]) -> None:
     """In eval mode nothing changes, and a clip's codes do not depend on what else is in the batch."""
     method, shape = built
