@@ -66,7 +66,7 @@ class Recipe:
     noise: float = 0.05
     shift: int = 0
     windows: int = 0
-    window_batch: int = 128
+    window_batch: int = 144
     window_lr: float = 3e-3
     label_smoothing: float = 0.0
     check_every: int = 200
@@ -80,7 +80,7 @@ def default_recipe(spec: Spec, architecture: Architecture) -> Recipe:
         # Few training clips, and faces are never boxed to the pixel: without shifts the judge learns them by heart.
         return Recipe(shift=2)
     if architecture.kind in ("cnn-windows", "cnn-windows-deep"):
-        return Recipe(windows=6000, steps=400, lr=5e-4, frames=5, check_every=100, look_clips=400)
+        return Recipe(windows=4000, steps=250, lr=5e-4, frames=5, check_every=125, look_clips=400)
     return Recipe()
 
 
