@@ -92,8 +92,8 @@ QUICK = Preset(
         "rwae": {"static_penalty_weight": 300.0, "dynamic_penalty_weight": 40.0},
         "mocogan": {"lr": 2e-3, "discriminator_lr": 5e-4, "noise": 0.5},
         # The table of sequence means is rebuilt every 50 steps from 400 sequences: a row a sequence would be seen twice.
-        "fhvae": {"static_dim": 32, "dynamic_dim": 8, "lr": 5e-3, "recon_weight": 10.0, "nmu2": 400,
-                  "kl_static_weight": 5.0, "kl_dynamic_weight": 0.15},
+        "fhvae": {"static_dim": 32, "dynamic_dim": 4, "lr": 5e-3, "recon_weight": 10.0, "nmu2": 400,
+                  "kl_static_weight": 1.0, "kl_dynamic_weight": 0.5},
         # A control must be able to hold the whole clip in either code.
         "autoencoder": {"dynamic_dim": 32},
     },
