@@ -26,7 +26,23 @@ _NO_RECORDS = ("config.json", "progress.json", "error.json", "lease.json", "atte
 MANY = 4000
 _CHUNK = 500
 _TEXTS = ("method", "variant", "status", "title", "supervision", "signal", "protocol", "config", "device", "commit")
-_OWN = ("cell", "metrics", "training", "cost", "finished", "error")
+_OWN = ("schema", "status", "cell", "training", "cost", "attempts", "finished", "identities", "signal", "error")
+_SHARED = (
+    "title",
+    "paper",
+    "supervision",
+    "ranked",
+    "notes",
+    "config",
+    "data",
+    "judge",
+    "protocol",
+    "environment",
+    "code",
+)
+_MOST_SHARED = 4000
+_AFTER_LOGS = "cost"
+_COMMA = ord(",")
 _OPTIONAL = ("paper", "identities", "signal", "error")
 _LAYOUT = [
     (name, f'\n "{name}": '.encode(), name not in _OPTIONAL)
@@ -75,6 +91,22 @@ class Setting(NamedTuple):
     sample: str
     draws: int
     version: str
+
+
+class Sections(NamedTuple):
+    """The text of each top-level value, and the two stretches of text that the seeds of a row have in common."""
+
+    values: dict[str, bytes]
+    shared: tuple[bytes, bytes]
+
+
+class Common(NamedTuple):
+    """What the seeds of a row share: the parts of their records, fields of their entries, and settings by place."""
+
+    parts: dict[str, Any]
+    headline: tuple[str, str]
+    fields: dict[str, Any]
+    settings: dict[tuple[Any, ...], Setting]
 
 
 @dataclasses.dataclass(slots=True)
@@ -234,9 +266,8 @@ class Loader:
 
     def __init__(self) -> None:
         self.collection = Collection()
-        self._parsed: dict[bytes, Any] = {}
+        self._known: dict[tuple[bytes, bytes], Common] = {}
         self._shapes = Shapes()
-        self._configs: dict[bytes, tuple[str, int]] = {}
         self._settings: dict[Setting, Setting] = {}
         self._layouts: dict[tuple[str, ...], dict[str, int]] = {}
         self._texts: dict[str, str] = {}
@@ -296,41 +327,50 @@ class Loader:
         sections = _sections(raw)
         if sections is None:
             return _object(raw)
-        record: dict[str, Any] = {}
         try:
-            for name, value in sections.items():
-                if name == "metrics":
-                    continue
-                if name == "identities":  # kept by no entry; the table that prints them reads them again
-                    _DECODER.decode(value.decode())
-                    continue
-                if name in _OWN:
-                    record[name] = _DECODER.decode(value.decode())
-                    continue
-                if value not in self._parsed:
-                    self._parsed[value] = _DECODER.decode(value.decode())
-                record[name] = self._parsed[value]
+            record = {name: _DECODER.decode(sections.values[name].decode()) for name in _OWN if name in sections.values}
+            common = self._common_of(sections)
+            record |= common.parts
+            record["common"] = common
             record["metrics"] = None
-            record["numbers"] = self._shapes.read(sections["metrics"], headline_of(record["data"]), record["cost"])
+            record["numbers"] = self._shapes.read(sections.values["metrics"], common.headline, record["cost"])
             if record["numbers"] is None:
-                record["metrics"] = _DECODER.decode(sections["metrics"].decode())
+                record["metrics"] = _DECODER.decode(sections.values["metrics"].decode())
         except ValueError:  # laid out otherwise than it looked
             return _object(raw)
-        record["config digest"] = self._config(sections["config"], record["config"])
         return record
 
-    def _config(self, raw: bytes, config: dict[str, Any]) -> tuple[str, int]:
-        if raw not in self._configs:
-            self._configs[raw] = described = describe_config(config)
-            self.collection.configs.setdefault(described[0], config)
-        return self._configs[raw]
+    def _common_of(self, sections: Sections) -> Common:
+        """What a row's records share, parsed when it is first seen."""
+        found = self._known.get(sections.shared)
+        if found is None:
+            parts = {name: _DECODER.decode(sections.values[name].decode()) for name in _SHARED if name in sections.values}
+            found = self._common(parts)
+            if len(self._known) < _MOST_SHARED:
+                self._known[sections.shared] = found
+        return found
+
+    def _common(self, record: dict[str, Any]) -> Common:
+        code, protocol, environment = record["code"] or {}, record["protocol"] or {}, record["environment"] or {}
+        config, batch_size = describe_config(record["config"])
+        self.collection.configs.setdefault(config, record["config"])
+        fields = {
+            "title": self._text(record["title"]),
+            "supervision": self._text(record["supervision"]),
+            "ranked": bool(record["ranked"]),
+            "notes": tuple(self._text(note) for note in record["notes"]),
+            "protocol": self._text(protocol.get("name")),
+            "config": self._text(config),
+            "batch_size": batch_size,
+            "device": self._text(environment.get("device")),
+            "commit": self._text(code.get("commit")),
+            "dirty": bool(code.get("dirty")),
+        }
+        return Common({name: record.get(name) for name in _SHARED}, headline_of(record["data"]), fields, {})
 
     def _entry(self, path: str, record: dict[str, Any]) -> Entry:
-        cell, training, code = record["cell"], record["training"] or {}, record["code"] or {}
-        protocol, environment = record["protocol"] or {}, record["environment"] or {}
-        config, batch_size = record.get("config digest") or describe_config(record["config"])
-        self.collection.configs.setdefault(config, record["config"])
-        setting = self._setting(record, cell, protocol, code)
+        cell, training = record["cell"], record["training"] or {}
+        common = record.get("common") or self._common(record)
         names, values = record.get("numbers") or flatten(record)
         return Entry(
             path=path,
@@ -340,25 +380,16 @@ class Loader:
             seed=int(cell["seed"]),
             batch=int(cell.get("batch") or 0),
             status=self._text(record["status"]),
-            title=self._text(record["title"]),
-            supervision=self._text(record["supervision"]),
             signal=self._text(record.get("signal")),
-            ranked=bool(record["ranked"]),
-            notes=tuple(self._text(note) for note in record["notes"]),
             overrides=tuple(f"{key}={value}" for key, value in sorted(cell["overrides"].items())),
             complete=bool(training.get("complete", False)),
             steps=int(training.get("steps") or 0),
             planned_steps=int(training.get("planned_steps") or 0),
-            setting=setting,
-            protocol=self._text(protocol.get("name")),
-            config=self._text(config),
-            batch_size=batch_size,
-            device=self._text(environment.get("device")),
-            commit=self._text(code.get("commit")),
-            dirty=bool(code.get("dirty")),
+            setting=self._setting(cell, common, record["status"] == "done"),
             reason=self._text((record.get("error") or {}).get("reason")),
             names=self._layout(names),
             values=values,
+            **common.fields,
         )
 
     def _layout(self, names: tuple[str, ...]) -> dict[str, int]:
@@ -366,10 +397,13 @@ class Loader:
             self._layouts[names] = {self._text(name): position for position, name in enumerate(names)}
         return self._layouts[names]
 
-    def _setting(
-        self, record: dict[str, Any], cell: dict[str, Any], protocol: dict[str, Any], code: dict[str, Any]
-    ) -> Setting:
-        data, judge = record["data"] or {}, record["judge"] or {}
+    def _setting(self, cell: dict[str, Any], common: Common, is_done: bool) -> Setting:
+        place = (cell["dataset"], cell["source"], cell["size"], cell["preset"], is_done)
+        found = common.settings.get(place)
+        if found is not None:
+            return found
+        data, judge = common.parts["data"] or {}, common.parts["judge"] or {}
+        protocol, code = common.parts["protocol"] or {}, common.parts["code"] or {}
         setting = Setting(
             dataset=self._text(cell["dataset"]),
             source=self._text(cell["source"]),
@@ -383,12 +417,11 @@ class Loader:
             draws=int(protocol.get("draws") or 0),
             version=self._text(code.get("version")),
         )
-        if setting not in self._settings:
-            self._settings[setting] = setting
+        setting = common.settings[place] = self._settings.setdefault(setting, setting)
         about = self.collection.about.setdefault(setting, {})
-        if record["status"] == "done" and not about:
+        if is_done and not about:
             about.update(data=data, judge=judge, protocol=protocol)
-        return self._settings[setting]
+        return setting
 
     def _add_failure(self, path: str) -> None:
         """A cell without a record that has failed: its config says which one, its error.json says why."""
@@ -426,30 +459,34 @@ def _object(raw: bytes) -> dict[str, Any]:
     return value
 
 
-def _sections(raw: bytes) -> dict[str, bytes] | None:
+def _sections(raw: bytes) -> Sections | None:
     """The text of each top-level value of a record that `write_record` wrote; None for another layout.
 
     A text is cut where the next key begins, so that anything unforeseen leaves a text that is no JSON value. Of
-    `training`, only what comes before its logs is kept.
+    `training`, only what comes before its logs is kept: they are most of a record, and are not even searched.
     """
     if not raw.startswith(b'{\n "schema": ') or not raw.endswith(b"\n}\n"):
         return None
     marks: list[tuple[str, int, int]] = []
     at = 1
     for name, needle, is_required in _LAYOUT:
-        found = raw.find(needle, at)
+        found = raw.rfind(needle, at) if name == _AFTER_LOGS else raw.find(needle, at)
         if found >= 0:
             at = found + len(needle)
             marks.append((name, found, at))
         elif is_required:
             return None
     ends = [begin for _, begin, _ in marks[1:]] + [len(raw) - 3]
-    sections = {name: raw[start:end].removesuffix(b",") for (name, _, start), end in zip(marks, ends, strict=True)}
-    training = sections["training"]
-    logs = training.find(b',\n  "validation": ')
-    if logs > 0 and training.endswith(b"\n }"):
-        sections["training"] = training[:logs] + b"}"
-    return sections
+    values = {}
+    for (name, _, start), end in zip(marks, ends, strict=True):
+        stop = end if name == marks[-1][0] else end - 1
+        if stop < end and raw[stop] != _COMMA:
+            return None
+        logs = raw.find(b',\n  "validation": ', start, stop) if name == "training" else -1
+        values[name] = raw[start:stop] if logs < 0 or raw[stop - 3 : stop] != b"\n }" else raw[start:logs] + b"}"
+    begins = {name: begin for name, begin, _ in marks}
+    shared = raw[begins["title"] : begins["metrics"]], raw[begins["environment"] : begins["attempts"]]
+    return Sections(values, shared)
 
 
 def describe_config(config: dict[str, Any]) -> tuple[str, int]:

@@ -6,7 +6,6 @@ A record may come from another lab: nothing in it is trusted to be there, to be 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
@@ -14,6 +13,7 @@ from typing import Any, TypeGuard
 from seqdis.bench.curves import Points, loss_points, validation_points
 from seqdis.bench.formats import clean
 from seqdis.bench.records import Record
+from seqdis.bench.render import json_text
 
 LONG = 600
 MAX_CONFIG = 20_000
@@ -343,7 +343,7 @@ def _mebibytes(value: Any) -> str:
 
 def config_text(config: Any) -> str:
     """The resolved config as indented JSON, cut if it is very long."""
-    whole = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
+    whole = json_text(config, indent=2, sort_keys=True)
     return whole if len(whole) <= MAX_CONFIG else whole[:MAX_CONFIG] + "\n… (the record has all of it)"
 
 

@@ -25,7 +25,9 @@ _COST = (
     "parameters",
     "energy_joules",
 )
-_NUMBER = re.compile(rb'": (-?[0-9][0-9.eE+-]*)')
+_NUMBER = re.compile(rb'": ([0-9.eE+-]+)')
+_ANYWHERE = re.compile(rb" (-?[0-9][0-9.eE+-]*)(?=[,\n])")
+_IN_LIST = re.compile(rb"\[\n *-?[0-9]")
 _MARK = re.compile(r"#([0-9]+)")
 _MOST_SHAPES = 200
 
@@ -129,7 +131,8 @@ class Shapes:
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[bytes, tuple[str, str]], list[tuple[str, slice, int]]] = {}
+        self._known: dict[tuple[bytes, tuple[str, str]], tuple[Names, list[tuple[slice, int]]]] = {}
+        self._names: dict[tuple[Names, Names], Names] = {}
 
     def read(
         self, raw: bytes, headline: tuple[str, str], cost: dict[str, Any] | None
@@ -139,22 +142,38 @@ class Shapes:
         Raises:
             ValueError: damaged text, or a number that is not finite.
         """
-        pieces = _NUMBER.split(raw)
+        pattern, before = (_ANYWHERE, b" ") if _IN_LIST.search(raw) else (_NUMBER, b'": ')
+        pieces = pattern.split(raw)
         shape = (b"\0".join(pieces[::2]), headline)
         places = self._known.get(shape)
         if places is None:
-            found = _places(pieces[::2], headline) if len(self._known) < _MOST_SHAPES else None
+            found = _places(pieces[::2], before, headline) if len(self._known) < _MOST_SHAPES else None
             if found is None:
                 return None
-            places = self._known[shape] = found
+            places = self._known[shape] = (tuple(name for name, _, _ in found), [(place, n) for _, place, n in found])
+        names, slices = places
         numbers = pieces[1::2]
-        values = [sum(map(float, numbers[place])) / n for _, place, n in places]
-        return _finished([name for name, _, _ in places], values, cost)
+        values = [
+            sum(map(float, numbers[place])) / n if n > 1 else float(numbers[place.start]) for place, n in slices
+        ]
+        return self._finished(names, values, cost or {})
+
+    def _finished(self, names: Names, values: list[float], cost: dict[str, Any]) -> tuple[Names, array[float]]:
+        """As the function, with one tuple for all records of a kind."""
+        costs = tuple(name for name in _COST if _is_number(cost.get(name)))
+        whole = self._names.get((names, costs))
+        if whole is None:
+            whole = self._names[names, costs] = (*names, *(f"cost/{name}" for name in costs))
+        values += [cost[name] for name in costs]
+        if not math.isfinite(sum(values)):
+            raise ValueError("a number is not finite")
+        return whole, array("d", values)
 
 
-def _places(texts: list[bytes], headline: tuple[str, str]) -> list[tuple[str, slice, int]] | None:
+def _places(texts: list[bytes], before: bytes, headline: tuple[str, str]) -> list[tuple[str, slice, int]] | None:
     """For each name the slice of the numbers that belong to it, and how many; None if they are spread unevenly."""
-    parts = [texts[0], *(f'": "#{number}"'.encode() + text for number, text in enumerate(texts[1:]))]
+    # A mark in the midst of a text would end it and leave what is no JSON.
+    parts = [texts[0], *(before + f'"#{number}"'.encode() + text for number, text in enumerate(texts[1:]))]
     found = []
     for name, leaves in _fields(json.loads(b"".join(parts))):
         if not _is_wanted(name, headline):

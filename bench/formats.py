@@ -377,7 +377,8 @@ def render(document: Document, kind: str, *, width: int = 80, everything: bool =
 
         if kind == "parquet":
             return exports.parquet_bytes(document)
-        return (exports.csv_text(document) if kind == "csv" else exports.json_text(document)).encode()
+        text = exports.csv_text(document) if kind == "csv" else exports.json_text(document)
+        return text.encode("utf-8", "backslashreplace")  # half a surrogate pair stays the escape that JSON has for it
     raise UserError(f"unknown format {kind!r}; it is one of {', '.join(FORMATS)}.")
 
 

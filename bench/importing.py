@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from seqdis.bench import clips, packing
+from seqdis.bench import packing
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import publish, read_json, write_bytes, write_json
 from seqdis.bench.plan import cell_id
@@ -108,6 +108,8 @@ def import_packed(files: list[Path], out: Path, *, state: bool = False) -> Impor
 
 def _take_clips(source: Path, target: Path) -> bool:
     """Copies the clips and the log of a cell unless it has its own. Returns whether there were good clips to copy."""
+    from seqdis.bench import clips  # brings numpy, which records need not
+
     if (source / LOG).is_file() and not (target / LOG).exists():
         write_bytes(target / LOG, (source / LOG).read_bytes())
     if (target / clips.NAME).exists():

@@ -19,7 +19,6 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from seqdis.bench import clips
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import digest, read_json, write_bytes
 from seqdis.bench.core.lease import ATTEMPTS
@@ -69,6 +68,8 @@ def pack(store: Store, folder: Path, *, name: str = "results", limit: int = LIMI
     Raises:
         UserError: nothing can be written there.
     """
+    from seqdis.bench import clips  # brings numpy, which records need not
+
     cells = sorted(_cells(store), key=lambda one: (one[0], one[1]))
     packed = Packed()
     groups: dict[str, list[Members]] = {"records": [], "clips": [], "state": []}

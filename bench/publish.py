@@ -33,7 +33,7 @@ from seqdis.bench.clips import load_clips
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import read_json
 from seqdis.bench.records import Record, read_record
-from seqdis.bench.render import CAPTION, TIPS, environment, package, safe_json, version
+from seqdis.bench.render import CAPTION, TIPS, environment, json_text, package, safe_json, version
 from seqdis.bench.replace import MARKER, check_target, put_in_place
 
 HEADING = "Sequential disentanglement"
@@ -222,7 +222,7 @@ class Site:
             "tables": {name: json.loads(formats.render(document, "json")) for name, document in self.documents.items()},
         }
         (self.root / "leaderboard.json").write_text(
-            json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+            json_text(content, indent=1, allow_nan=False) + "\n", encoding="utf-8"
         )
         (self.root / "leaderboard.md").write_text(
             formats.render(self.documents["comparison"], "markdown").decode(), encoding="utf-8"
@@ -325,10 +325,10 @@ class Site:
         view = cell_page.cell_view(record if record is not None else blank(page.entry))
         content: dict[str, bytes] = {}
         if record is not None:
-            content["record.json"] = (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
+            content["record.json"] = (json_text(record, indent=1) + "\n").encode()
         config = self.config(page)
         if config is not None:
-            content["config.json"] = (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode()
+            content["config.json"] = (json_text(config, indent=1) + "\n").encode()
         pictures, why = self.pictures(page, record)
         for picture in pictures:
             content |= picture.files

@@ -67,3 +67,8 @@ def safe_json(value: Any) -> str:
     """JSON that can end no script element and open no comment, whatever its strings hold."""
     written = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return written.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def json_text(value: Any, **options: Any) -> str:
+    """JSON for people; half a surrogate pair, which no file can hold, stays the escape that JSON has for it."""
+    return json.dumps(value, ensure_ascii=False, **options).encode("utf-8", "backslashreplace").decode()

@@ -260,6 +260,18 @@ def test_clips_first_brings_one_seed_of_each_row(runs):
 # Hostile records
 
 
+def test_half_a_surrogate_pair_is_no_reason_to_show_nothing(runs):
+    """A JSON file may hold one as an escape; no file can hold it as a character."""
+    changes = {"title": "x\ud800y", "notes": ["\udfff"], "config.method": {"k": "\ud800"}, "data.title": "\ud800"}
+    runs("cdsvae", seeds=1, changes=changes)
+    done = publish.publish([runs.root], runs.out)
+    assert done.problems == ()
+    (page,) = (runs.out / "cells").glob("*.html")
+    (record,) = (runs.out / "cells").glob("*/record.json")
+    assert json.loads(record.read_text())["title"] == "x\ud800y"
+    assert "xy" in page.read_text()
+
+
 def test_hostile_strings_become_text(runs):
     changes = {
         "title": HOSTILE,
