@@ -1,0 +1,64 @@
+"""How a cell's process ends. Needs no SLURM."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import LINE, until
+
+INTERRUPTED = 75
+
+
+@pytest.fixture(scope="module")
+def planned(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The config of a short cell that nobody has run."""
+    out = tmp_path_factory.mktemp("planned")
+    line = [*LINE, "--methods", "dsvae", "--seeds", "1", "--launcher", "local", "--time-budget", "0s"]
+    subprocess.run([sys.executable, "-P", "-m", "seqdis.bench.cli", *line, "--out", str(out), "--data-dir", str(data)],
+                   capture_output=True, timeout=300, cwd=out)
+    return next(out.glob("cells/*/config.json"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_signals_that_keep_coming_do_not_change_how_a_cell_ends(number: signal.Signals, planned: Path, data: Path,
+                                                                tmp_path: Path) -> None:
+    """SLURM, srun and the job's worker all pass signals on: the later ones reach a process that is leaving."""
+    shutil.copy(planned, tmp_path)
+    command = [sys.executable, "-P", "-m", "seqdis.bench.cli", "cell", str(tmp_path), "--device", "cpu",
+               "--data-dir", str(data)]
+    environment = {**os.environ, "SEQDIS_PROGRESS_SECONDS": "0", "SEQDIS_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    with open(tmp_path / "out", "wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
+    text = tmp_path / "out"
+    try:
+        until(lambda: process.poll() is not None or '"train"' in _text(tmp_path / "progress.json"), "training")
+        until(lambda: _signalled(process, number), "the end")
+    finally:
+        process.kill()
+    assert process.wait() == INTERRUPTED, _text(text)
+    assert "stopped at step" in _text(text)
+    assert (tmp_path / "checkpoint.safetensors").exists()
+    assert not (tmp_path / "lease.json").exists()
+
+
+def _signalled(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
+    """One more signal. Returns whether the process has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(number)
+    time.sleep(0.002)
+    return process.poll() is not None
+
+
+def _text(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return path.read_text(errors="replace")
+    return ""
