@@ -29,7 +29,8 @@ Where paper and released code disagree, the choice here and the option for the o
   that running statistics are a mixture. Here the shuffled view permutes embeddings, the motion view passes the
   encoder only and leaves running statistics alone; `bn_stats=all_views` lets it move them. Thrown-away
   decodes are not made under any option.
-* Augmentation: shuffle by default; the paper also reverses (an option of the data's augmentation).
+* Augmentation: the content view shuffles frames; the paper also reverses them. That, and the motion view less any of
+  its parts, are variants of the plug-in `examples/cdsvae_ablation.py`.
 """
 
 from __future__ import annotations
