@@ -16,11 +16,12 @@ unsupervised methods do not have: its row says "external signal".
 
 From the paper: the three terms and their roles. Documented choices: codes in L_SCC are posterior means; the
 negative is the batch rolled by one, drawn without labels (so it may share the identity); m = 1; the
-predictor is Linear-ReLU-Linear; I(s; z) is summed over frames; the networks and their rate of 1e-3 are the shared
-backbone's. (The only rate in public code is a port's 5e-5, for 512 and 1024 dimensions and batch 16; it is unverified
-and belongs to nets of another size, so it is not the default: `lr=5e-5` has it.) Left open by the literature: lambdas,
-margin, sizes, rate. The
-defaults (1000, 100, 1) come from a public port whose reconstruction is half the squared error of one frame;
+predictor is Linear-ReLU-Linear; I(s; z) is summed over frames; the networks and their rate of 1e-3 are the
+shared backbone's. (The only rate in public code is a port's 5e-5, for 512 and 1024 dimensions and batch 16;
+it is unverified and belongs to nets of another size, so it is not the default: `lr=5e-5` has it.) Left open
+by the literature: lambdas, margin, sizes, rate.
+
+The defaults (1000, 100, 1) come from that port, whose reconstruction is half the squared error of one frame;
 `units=port` carries them to the sums used here by multiplying every weight but REC's by 2 T, the prediction
 counted per frame. `units=sum` takes all weights as they stand, each term a sum over frames.
 """
