@@ -24,6 +24,7 @@ _COST = (
     "gpu_memory_bytes",
     "parameters",
     "energy_joules",
+    "cells_on_gpu",
 )
 _NUMBER = re.compile(rb'": ([0-9.eE+-]+)')
 _ANYWHERE = re.compile(rb" (-?[0-9][0-9.eE+-]*)(?=[,\n])")

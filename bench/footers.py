@@ -61,6 +61,13 @@ class Footnotes:
         self.texts["°"] = f"provisional: fewer than {statistics.MIN_SEEDS} seeds"
         return True
 
+    def shared_device(self, group: Group) -> tuple[str, ...]:
+        """The mark of a row whose costs were measured with other cells on the same GPU."""
+        beside = max((entry.get("cost/cells_on_gpu") or 1.0 for entry in group.entries), default=1.0)
+        if beside <= 1:
+            return ()
+        return (self.number(f"up to {beside:.0f} cells ran on its GPU at once: alone it would be faster"),)
+
     def mark_protocol(self, group: Group, key: str, cell: Cell | None) -> None:
         """† at a headline that was scored on generated clips, ‡ at one that is a consistency."""
         if group.protocol != "generator" or cell is None or cell.mean is None or key != "acc":

@@ -311,7 +311,7 @@ def _cost_table(block: Block) -> Table:
             Row(
                 label=label,
                 cells=cells,
-                marks=footnotes.for_group(group, None),
+                marks=(*footnotes.for_group(group, None), *footnotes.shared_device(group)),
                 about={
                     "method": group.method,
                     "variant": group.variant,

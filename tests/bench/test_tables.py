@@ -125,6 +125,24 @@ def test_supervised_rows_stand_below_the_rule_unranked(build, make_record):
     assert "motion labels" in table.footnotes[row.marks[0]]
 
 
+def test_recorded_notes_are_footnotes_and_name_their_seeds(build, make_record):
+    whole, single = "not trained at this scale", "resumed from a checkpoint"
+    records = [
+        make_record("cdsvae", seed=seed, changes={"notes": [whole, *([single] if seed == 1 else [])]}) for seed in range(3)
+    ]
+    table = _only(build("comparison", [*records, make_record("dsvae")]))
+    texts = [table.footnotes[mark] for mark in _row(table, "C-DSVAE").marks]
+    assert texts == [whole, f"seed 1: {single}"]
+    assert not _row(table, "DSVAE").marks
+
+
+def test_marks_of_methods_come_before_those_of_numbers(build, make_record):
+    table = _only(build("comparison", [make_record(method) for method in ("mocogan", "rwae", "s3vae", "cdsvae")]))
+    numbers = [int(mark) for row in table.rows for mark in row.marks]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert list(table.footnotes) == sorted(table.footnotes, key=lambda mark: (mark.isdigit(), int(mark) if mark.isdigit() else 0))
+
+
 def test_external_signals_are_footnoted(build, make_record):
     table = _only(build("comparison", _grid(make_record)))
     (mark,) = _row(table, "S3VAE").marks
@@ -320,6 +338,13 @@ def test_augmentation_shows_its_rows_only(build, make_record):
     ]
 
 
+def test_an_ablation_without_its_rows_is_left_out_and_says_how_to_get_them(build, make_record):
+    document = build("augmentation", [make_record("dsvae"), make_record("cdsvae")])
+    assert not document.tables
+    assert any("bench run --table augmentation --datasets sprites" in note for note in document.notes)
+    assert not tables.build("batch-size", aggregate.load([])).tables
+
+
 def test_batch_sizes_are_rows_of_their_own_table_only(build, make_record):
     records = [make_record(), make_record(batch=8), make_record(batch=32)]
     assert [row.cell("batch_size").mean for row in _only(build("batch-size", records)).rows] == [8, 16, 32]
@@ -337,6 +362,14 @@ def test_cost_keeps_devices_apart(build, make_record):
     assert by_device["cpu"].cell("gpu_memory_bytes").mean is None
     assert by_device["a GPU"].cell("gpu_memory_bytes").mean == 3 << 30
     assert by_device["cpu"].cell("train_seconds").mean == 80
+
+
+def test_cost_of_a_shared_gpu_is_marked(build, make_record):
+    records = [make_record("dsvae"), make_record("cdsvae", changes={"cost.cells_on_gpu": 4})]
+    table = _only(build("cost", records))
+    (mark,) = _row(table, "C-DSVAE").marks
+    assert "4 cells ran on its GPU" in table.footnotes[mark]
+    assert not _row(table, "DSVAE").marks
 
 
 def test_ranks_average_over_data_sets_and_say_too_few(build, make_record):
