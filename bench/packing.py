@@ -85,13 +85,13 @@ def pack(store: Store, folder: Path, *, name: str = "results", limit: int = LIMI
                 groups["clips"].append([(f"cells/{cell_id}/{clips.NAME}", (source / clips.NAME).read_bytes())])
             continue
         with contextlib.suppress(OSError):
-            state = (source / CHECKPOINT).read_bytes()
-            state_bytes += len(state)
-            if state_bytes > STATE_BYTES:
-                state_bytes -= len(state)
-                packed.left_out.append(f"the state of {cell_id}, {len(state) / 2**20:.0f} MiB: only "
+            size = (source / CHECKPOINT).stat().st_size
+            if state_bytes + size > STATE_BYTES:
+                packed.left_out.append(f"the state of {cell_id}, {size / 2**20:.0f} MiB: only "
                                        f"{STATE_BYTES >> 20} MiB of state are carried, so it begins anew elsewhere")
                 continue
+            state = (source / CHECKPOINT).read_bytes()
+            state_bytes += len(state)
             groups["state"] += _parts(cell_id, (source / CONFIG).read_bytes(), state, limit)
             packed.states += 1
     free = files
