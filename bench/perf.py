@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seqdis.bench import catalog, presets
 from seqdis.bench.catalog import MethodRef
+from seqdis.bench.core.errors import UserError
 from seqdis.bench.experiment import to_channels_last
 from seqdis.bench.plain import plain_loss
 from seqdis.bench.plan import untupled
@@ -79,7 +80,9 @@ class Bed:
 
     def __init__(self, ref: MethodRef, *, preset: str, dataset: str, batch_size: int, device: torch.device,
                  precision: str = "float32", compile: bool = False, overrides: dict[str, Any] | None = None,
-                 n_clips: int = 1024, channels_last: bool = True) -> None:
+                 n_clips: int = 1024, channels_last: bool = True, cuda_graph: bool = False) -> None:
+        if cuda_graph and device.type != "cuda":
+            raise UserError("CUDA graphs need a GPU, and this step runs on the CPU: leave the option out, or give --device cuda.")
         chosen = presets.get(preset)
         kind = catalog.load_method(ref)
         settings = presets.method_settings(chosen, ref.name, dataset, kind.Config)
@@ -96,6 +99,9 @@ class Bed:
         training = TrainingConfig(steps=10**6, batch_size=batch_size, precision=precision, compile=compile)  # type: ignore[arg-type]
         self.trainer = Trainer(method, split, self.spec, training, seed=0, device=device,
                                motion_labels=split.labels["motion"])
+        if cuda_graph:
+            # Its graphs hold the loss and the backward pass; shapes are fixed, since partial batches are dropped.
+            self.trainer.compiled = torch.compile(method.loss, mode="reduce-overhead")
         self.n_frames = n_frames
         self.device = device
         # What an epoch begins with (FHVAE builds its table there) is not part of a step.
@@ -218,13 +224,14 @@ def counted_flops_per_frame(ref: MethodRef, bed: Bed, settings: dict[str, Any]) 
     """Counted operations a frame; for a GPU they are counted on the CPU, where recurrent layers are counted too."""
     if bed.device.type != "cuda":
         return bed.flops_per_frame()
-    plain = {**settings, "device": torch.device("cpu"), "batch_size": COUNTED, "precision": "float32", "compile": False}
+    plain = {**settings, "device": torch.device("cpu"), "batch_size": COUNTED, "precision": "float32", "compile": False,
+             "cuda_graph": False}
     return Bed(ref, **plain).flops_per_frame()
 
 
 def against_plain(rounds: int, limits: Ceilings, **settings: Any) -> dict[str, Any]:
     """Our C-DSVAE step against the plain one, alternating, with the shares of the matrix-product rate of both."""
-    plain_settings = {key: value for key, value in settings.items() if key not in ("precision", "compile")}
+    plain_settings = {key: value for key, value in settings.items() if key not in ("precision", "compile", "cuda_graph")}
     plain, ours = PlainBed(**plain_settings), Bed(MethodRef("cdsvae"), **settings)
     found = alternate(plain.step, ours.step, rounds, settings["device"])
     for name, bed, seconds in (("plain", plain, found["seconds"][0]), ("ours", ours, found["seconds"][1])):

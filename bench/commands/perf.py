@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
 HELP = """Measures training steps on random clips: sequences a second, parts of a step, counted operations, the share of this
 machine's matrix-product rate, memory; with --reference the ratio to a plain C-DSVAE step with the same mathematics; with
---together what several processes side by side do in all.
+--together what several processes side by side do in all; with --parity how far each precision is from float64.
 
   bench perf --methods all --preset quick --batch 16
   bench perf --reference --preset paper --batch 16
+  bench perf --parity --methods all
   bench perf --preset paper --methods cdsvae,mocogan --precision tf32 --together 1,2,4     a GPU
 """
 
@@ -27,6 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, help="clips a step (default: the preset's)")
     parser.add_argument("--precision", choices=("float32", "tf32", "bfloat16"), default="float32")
     parser.add_argument("--compile", action="store_true", help="through torch.compile")
+    parser.add_argument("--graph", action="store_true", help="through torch.compile with CUDA graphs (a GPU)")
+    parser.add_argument("--parity", nargs="?", const="", metavar="OPTIONS",
+                        help="instead of times: how far loss terms and gradients of float32, contiguous, tf32, bfloat16, "
+                             "compile, graph are from float64 (default: those that need no compiler)")
     parser.add_argument("--reference", action="store_true", help="also the ratio to the plain reference step")
     parser.add_argument("--together", metavar="N,N", help="also so many processes at once, such as 1,2,4")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long processes side by side are timed (default: 5)")
@@ -63,7 +68,10 @@ def run(args: argparse.Namespace) -> int:
     set_repeatable(False)
     batch = args.batch or presets.training_settings(presets.get(args.preset), "cdsvae", args.dataset)["batch_size"]
     settings = {"preset": args.preset, "dataset": args.dataset, "batch_size": batch, "device": device,
-                "precision": args.precision, "compile": args.compile, "channels_last": args.layout == "channels-last"}
+                "precision": args.precision, "compile": args.compile, "channels_last": args.layout == "channels-last",
+                "cuda_graph": args.graph}
+    if args.parity is not None:
+        return _parity(args, {key: settings[key] for key in ("preset", "dataset", "batch_size", "device")})
     limits = perf.ceilings(device, args.precision)
     found = [perf.measure(ref, args.rounds, limits, **settings) for ref in catalog.parse_methods(args.methods)]
     report: dict[str, Any] = {
@@ -100,6 +108,20 @@ def run(args: argparse.Namespace) -> int:
               f"{', disturbed: repeat on a quieter machine' if one['disturbed'] else ''}); plain "
               f"{one['plain']['flops_per_frame'] / 1e6:.0f} MF/frame at {one['plain']['share_of_matmul']:.0%} of the "
               f"matrix-product rate, ours {one['ours']['flops_per_frame'] / 1e6:.0f} at {one['ours']['share_of_matmul']:.0%}")
+    return 0
+
+
+def _parity(args: argparse.Namespace, settings: dict[str, Any]) -> int:
+    from seqdis.bench import catalog, parity
+
+    options = parity.checked_options(args.parity, settings["device"])
+    found = {_typed(ref): parity.compare(ref, options, **settings) for ref in catalog.parse_methods(args.methods)}
+    if args.json:
+        print(json.dumps({"settings": {**settings, "device": str(settings["device"])}, "parity": found}, indent=1))
+        return 0
+    for method, one in found.items():
+        for line in parity.rows(method, one):
+            print(line)
     return 0
 
 
