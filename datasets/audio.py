@@ -261,12 +261,13 @@ def spectrogram(features: NDArray[Any], *, low: float, high: float, zoom: int = 
 
 def preview(split: SegmentSplit, *, n_rows: int = 6, seconds: float = 2.4, zoom: int = 2) -> NDArray[np.uint8]:
     """A sheet (H, W, 3) of whole utterances, one speaker a row, two utterances side by side."""
-    width = round(seconds / HOP_SECONDS)
     speakers = split.speaker_of.cpu().numpy()
+    chosen = [np.flatnonzero(speakers == speaker)[:2] for speaker in np.unique(speakers)[:n_rows]]
+    width = min(round(seconds / HOP_SECONDS), max(int(split.lengths[number]) for pair in chosen for number in pair))
     rows = []
-    for speaker in np.unique(speakers)[:n_rows]:
+    for pair in chosen:
         cells = []
-        for utterance in np.flatnonzero(speakers == speaker)[:2]:
+        for utterance in pair:
             shown = split.utterance(int(utterance))[:width].float().cpu().numpy()
             picture = spectrogram(shown, low=-2.5, high=2.5, zoom=zoom)
             blank = np.full((picture.shape[0], width * zoom, 3), 255, np.uint8)

@@ -1,4 +1,4 @@
-"""Contact sheets: a few clips of each class of the dynamic factor, a row a clip; spectrograms for audio."""
+"""Contact sheets: a few clips of each class of a factor; spectrograms of whole utterances for speech."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seqdis.datasets import audio
 from seqdis.datasets.base import Factor, Spec, Split
+from seqdis.datasets.segments import SegmentSplit
 
 GAP = 2
 MAX_ROWS = 24
 
 
 def contact_sheet(split: Split, spec: Spec, *, columns: int = 2, seed: int = 0) -> bytes:
-    """A PNG: up to 24 rows of `columns` clips, one row for each class of the factor that the headline scores."""
+    """A PNG: up to 24 rows of `columns` clips, one row for each class of the factor that the headline scores.
+
+    Speech shows whole utterances instead of clips, two of each of six speakers: a clip of 0.2 s tells nothing.
+    """
+    if isinstance(split, SegmentSplit):
+        return _png(audio.preview(split))
     factor = spec.factor(spec.headline[1]) if spec.headline[1] in split.labels else spec.factors[-1]
     index = choose(split, factor, columns, seed)
     clips = split.clips(index).float()

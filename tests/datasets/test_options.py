@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from seqdis.bench import catalog, plan
 from seqdis.bench.cli import main
@@ -74,6 +75,9 @@ def test_the_option_goes_from_the_command_line_to_the_prepared_data(tmp_path: Pa
     assert dataset.spec.augment.audio == "vtlp"
     assert dataset.train.shifted is None  # type: ignore[attr-defined]
     assert [path.name for path in tmp_path.glob("timit*")] == ["timit-synthetic-spec200"]
+    assert main(["data", "preview", *words, "--out", str(tmp_path / "speech.png")]) == 0
+    with Image.open(tmp_path / "speech.png") as sheet:  # 6 speakers of 200 bins, two utterances of 1.25 s each
+        assert sheet.size == (2 * (2 * 123 + 6), 6 * (2 * 200 + 6))
 
 
 @pytest.mark.parametrize(("words", "message"), [
