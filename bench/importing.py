@@ -129,7 +129,7 @@ def _take_state(source: Path, store: Store) -> bool:
     config = read_json(source / CONFIG) if (source / CONFIG).is_file() else None
     checkpoint = packing.joined(source)
     with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
-        if checkpoint is not None and cell_id(config) == source.name:
+        if checkpoint is not None and config is not None and cell_id(config) == source.name:
             store.add(source.name, config)
             write_bytes(target / CHECKPOINT, checkpoint)
             return True
