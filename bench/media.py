@@ -37,6 +37,8 @@ class Picture:
     files: dict[str, bytes]
     moving: str
     still: str
+    centres: tuple[float, ...] = ()
+    """Of the rows, in CSS pixels from the top."""
 
 
 def reconstruction_sheet(clips: Clips) -> list[Grid]:
@@ -131,7 +133,8 @@ def picture(name: str, title: str, caption: str, alt: str, grids: Sequence[Grid]
     height, width = frames[0].shape[:2]
     # Small frames are shown larger, in whole steps so that pixels stay square.
     zoom = max(1, min(4, 64 // figures.tile_height(grids)))
-    return Picture(name, title, caption, alt, width * zoom, height * zoom, files, moving, still)
+    centres = tuple(zoom * centre for centre in figures.layout(grid, 0, (0.0, 1.0), 1).row_centres)
+    return Picture(name, title, caption, alt, width * zoom, height * zoom, files, moving, still, centres)
 
 
 def rgba(grid: Grid, frame: int | None, limits: tuple[float, float]) -> Any:

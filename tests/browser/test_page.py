@@ -419,3 +419,28 @@ def test_five_thousand_cells_stay_usable(tmp_path, specimens, open_page):
     page.get_by_label("Any text").fill("cdsvae")
     page.locator("#cells th", has_text="Value").locator("button").click()
     page.wait_for_function("document.querySelectorAll('#cells tbody tr').length === 50")
+
+
+def test_sheets_of_all_methods_name_their_rows(site, open_page):
+    path = next(path for path in sorted(site.glob("tables/*.html")) if "row-names" in path.read_text())
+    page = open_page(path)
+    for figure in page.query_selector_all(".sheet"):
+        names, picture = figure.query_selector_all(".row-names text"), figure.query_selector("img").bounding_box()
+        assert len(names) > 1
+        middles = [box["y"] + box["height"] / 2 for box in (name.bounding_box() for name in names)]
+        assert middles == sorted(middles)
+        assert picture["y"] < middles[0] < middles[-1] < picture["y"] + picture["height"]
+        assert all(name.bounding_box()["x"] + name.bounding_box()["width"] <= picture["x"] for name in names)
+    small = open_page(path, **PHONE)
+    assert not small.is_visible(".row-names")
+    assert small.is_visible(".narrow")
+
+
+def test_bars_that_are_never_ranked_with_the_others_look_otherwise(site, open_page):
+    page = open_page(site / "index.html")
+    apart = page.query_selector_all(".bar.unranked")
+    assert apart
+    colours = {bar.query_selector(".fill").evaluate("node => getComputedStyle(node).fill") for bar in apart}
+    others = page.query_selector_all(".bar:not(.unranked)")
+    assert colours.isdisjoint({bar.query_selector(".fill").evaluate("node => getComputedStyle(node).fill") for bar in others})
+    assert "never ranked" in page.inner_text("figure.chart:has(.bar.unranked) figcaption")
