@@ -207,7 +207,12 @@ def measure(ref: MethodRef, rounds: int, limits: Ceilings, **settings: Any) -> d
     for _ in range(WARM_UP):
         bed.step()
     steps = STEPS_A_ROUND.get(device.type, 1)
-    times = [_seconds(lambda: [bed.step() for _ in range(steps)], device) / steps for _ in range(rounds)]
+
+    def one_round() -> None:
+        for _ in range(steps):
+            bed.step()
+
+    times = [_seconds(one_round, device) / steps for _ in range(rounds)]
     seconds = statistics.median(times)
     flops = counted_flops_per_frame(ref, bed, settings) * settings["batch_size"] * bed.n_frames
     return {
