@@ -272,7 +272,7 @@ class Experiment:
         if method_class.needs(method_config).signal and dataset.spec.signal is None:
             raise NotApplicable(f"{method_class.title} needs a per-frame signal, and {dataset.spec.name} has none")
 
-    def _note_scale(self) -> None:
+    def note_scale(self) -> None:
         """Says that the preset does not train this row, where it is known and the settings are the preset's."""
         preset = presets.get(self.cell["preset"])
         note = presets.not_trained_note(preset, self.cell["method"], self.cell["variant"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -9,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from seqdis.bench import catalog, plan, presets, tuning
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.experiment import Experiment
 
 TINY = ("training.steps=6", "training.batch_size=4", "training.validations=2", "training.log_every=3",
         "method.width=4", "method.hidden_dim=8", "selection_clips=18")
@@ -49,6 +52,27 @@ def test_rows_named_as_not_trained_exist_and_have_a_reason() -> None:
         for row in preset.not_trained:
             catalog.parse_methods(row)
         assert all(why and not why.endswith(".") for why in preset.not_trained.values())
+
+
+def test_a_variant_shares_the_fate_of_its_method_unless_it_is_named_itself() -> None:
+    preset = dataclasses.replace(presets.QUICK, not_trained={"mocogan": "few steps", "rwae:gan": "weak critics"})
+    note = presets.not_trained_note
+    assert note(preset, "mocogan", "") == "not trained at the quick scale: few steps"
+    assert note(preset, "mocogan", "labels") == "not trained at the quick scale: few steps"
+    assert note(preset, "rwae", "gan") == "not trained at the quick scale: weak critics"
+    assert note(preset, "rwae", "") == note(preset, "dsvae", "") == ""
+
+
+@pytest.mark.parametrize(("overrides", "said"), [({}, True), ({"training.steps": 9000}, False)])
+def test_the_record_s_notes_say_it_for_the_preset_s_own_settings_only(
+        overrides: dict[str, int], said: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = dataclasses.replace(presets.QUICK, not_trained={"dsvae": "few steps"})
+    monkeypatch.setitem(presets.PRESETS, "quick", changed)
+    cell = plan.plan(plan.grid(catalog.parse_methods("dsvae"), ["sprites"], source="synthetic", preset="quick", seeds=[0],
+                               overrides=overrides))[0]
+    experiment = Experiment(cell.config, folder=tmp_path, device=torch.device("cpu"), root=tmp_path, report=print)
+    experiment.note_scale()
+    assert experiment.notes == (["not trained at the quick scale: few steps"] if said else [])
 
 
 def test_trials_run_for_methods_that_read_signals_and_segments(tmp_path: Path) -> None:
