@@ -71,7 +71,9 @@ class Worker:
         if self.manifest["kind"] == "command":
             self._pool([None], 1)
         else:
-            self._pool(self.manifest["tasks"][self.index], int(self.manifest["needs"].get("at_once", 1)))
+            at_once = int(self.manifest["needs"].get("at_once", 1))
+            os.environ["SEQDIS_BESIDE"] = str(at_once)  # cells that share the job's GPU say so in their records
+            self._pool(self.manifest["tasks"][self.index], at_once)
         return self._exit_code()
 
     def _outcome(self) -> str:
