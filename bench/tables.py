@@ -340,38 +340,60 @@ def _cost_table(block: Block) -> Table:
 # Ranks across data sets -----------------------------------------------------------------------------------------
 
 
+def average_ranks(
+    collection: Collection, *, datasets: Names[str] = (), presets: Names[str] = (), sources: Names[str] = ()
+) -> dict[tuple[str, str], statistics.AcrossDatasets]:
+    """Average ranks over data sets for each (source, preset): what `bench figure ranks` draws."""
+    arranged = arrange(collection, datasets=datasets, presets=presets, sources=sources)
+    return {place: _across(blocks) for place, blocks in _by_preset(arranged.blocks).items()}
+
+
+def _by_preset(blocks: Sequence[Block]) -> dict[tuple[str, str], list[Block]]:
+    found: dict[tuple[str, str], list[Block]] = {}
+    for block in blocks:
+        found.setdefault((block.setting.source, block.setting.preset), []).append(block)
+    return dict(sorted(found.items()))
+
+
+def _rankable(block: Block) -> dict[str, tuple[Group, statistics.Rank, float]]:
+    """Rows of a block that may be ranked across data sets, by title: with their rank and score, higher is better."""
+    view = columns.view(block)
+    ranks = _rank(block, view)
+    found = {}
+    for group in block.groups:
+        mean = measure(group, view.sources[view.headlines[0]]).mean
+        if id(group) in ranks and not group.has_twin and group.protocol != "generator" and mean is not None:
+            found[group.title] = (group, ranks[id(group)], mean if view.higher_is_better else -mean)
+    return found
+
+
+def _across(blocks: Sequence[Block]) -> statistics.AcrossDatasets:
+    """Of several blocks on one data set (another judge, another revision) the fullest counts: it is one data set."""
+    scores: dict[str, dict[str, float]] = {}
+    for block in blocks:
+        rows = {title: score for title, (_, _, score) in _rankable(block).items()}
+        if len(rows) > len(scores.get(block.setting.dataset, {})):
+            scores[block.setting.dataset] = rows
+    return statistics.across_datasets(scores)
+
+
 def _ranks_document(arranged: Arranged, collection: Collection) -> Document:
-    tables = []
-    for source, preset in sorted({(block.setting.source, block.setting.preset) for block in arranged.blocks}):
-        blocks = [
-            block for block in arranged.blocks if (block.setting.source, block.setting.preset) == (source, preset)
-        ]
-        tables.append(_ranks_table(source, preset, blocks))
+    tables = [_ranks_table(*place, blocks) for place, blocks in _by_preset(arranged.blocks).items()]
     return Document(
         name="ranks", tables=tables, notes=_document_notes("ranks", arranged, collection), excluded=arranged.excluded
     )
 
 
 def _ranks_table(source: str, preset: str, blocks: list[Block]) -> Table:
-    scores: dict[str, dict[str, float]] = {}
     cells: dict[str, dict[str, Cell]] = {}
     found = []
-    for number, block in enumerate(blocks):
-        view = columns.view(block)
-        ranks = _rank(block, view)
+    names = [block.setting.dataset for block in blocks]
+    for number, (name, block) in enumerate(zip(names, blocks, strict=True)):
         key = f"rank_{number}"
-        title = block.setting.dataset + (
-            f" #{number}" if [b.setting.dataset for b in blocks].count(block.setting.dataset) > 1 else ""
-        )
-        found.append(Column(key=key, title=title))
-        for group in block.groups:
-            if id(group) not in ranks or group.has_twin or group.protocol == "generator":
-                continue
-            mean = measure(group, view.sources[view.headlines[0]]).mean
-            if mean is not None:
-                scores.setdefault(key, {})[group.title] = mean if view.higher_is_better else -mean
-            cells.setdefault(group.title, {})[key] = Cell(text=str(ranks[id(group)]))
-    across = statistics.across_datasets(scores)
+        found.append(Column(key=key, title=name + (f" #{number}" if names.count(name) > 1 else "")))
+        for title, (_, rank, _) in _rankable(block).items():
+            cells.setdefault(title, {})[key] = Cell(text=str(rank))
+    across = _across(blocks)
     for label, value in across.average.items():
         cells[label]["average"] = Cell(mean=value, n=1)
     rows = [
@@ -382,6 +404,8 @@ def _ranks_table(source: str, preset: str, blocks: list[Block]) -> Table:
         "Ranks on a data set: an interval, and letters of rows that seeds cannot separate (Welch tests with Holm's "
         "correction at 5 %). Only rows with three seeds or more are ranked."
     ]
+    if len(set(names)) < len(names):
+        notes.append("A data set that stands in several blocks counts once in the average: its block with most rows.")
     if not cells:
         notes.append("No row here has them.")
     elif across.critical_difference is not None:

@@ -25,13 +25,14 @@ kinds:
   compare      all methods on the same clips
   mi           I(s; x), I(z; x) and I(s; z) during training
   training     losses and validation scores during training
+  ranks        average ranks over data sets with their critical difference (from six data sets up)
 
 examples:
   bench figure swap runs/cells/sprites-synth-cdsvae-quick-s0-0123456789
   bench figure compare --dataset sprites --format png,gif
   bench figure mi --method cdsvae,dsvae:mws --dataset sprites"""
 
-KINDS = ("swap", "fixed", "samples", "interpolate", "audio", "compare", "mi", "training")
+KINDS = ("swap", "fixed", "samples", "interpolate", "audio", "compare", "mi", "training", "ranks")
 FORMATS = ("png", "pdf", "gif")
 
 
@@ -68,6 +69,10 @@ def run(args: argparse.Namespace) -> int:
     formats = parse_formats(args.format)
     if not 1 <= args.frames <= 64:
         raise UserError(f"--frames {args.frames} is not between 1 and 64.")
+    if args.kind == "ranks":
+        for path in draw_ranks(args, formats):
+            print(path)
+        return 0
     cells = list(chosen(args))
     if not cells:
         raise UserError("no finished cell fits; 'bench status' shows what there is.")
@@ -273,6 +278,36 @@ def draw_curves(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequen
         paths += figures.write_files(args.out_dir, stem(f"{args.kind}-{'-'.join(group)}"), files)
     if not paths:
         raise UserError(f"no {args.kind} curves could be drawn from these cells.")
+    return paths
+
+
+def draw_ranks(args: argparse.Namespace, formats: Sequence[str]) -> list[Path]:
+    """The critical-difference diagram of each source and preset that has enough data sets."""
+    from seqdis.bench import aggregate, diagrams, figures, tables
+
+    kinds = [kind for kind in formats if kind != "gif"]
+    if not kinds:
+        raise UserError("ranks do not move; choose --format png or pdf.")
+    if args.cells or args.method or args.seed is not None:
+        raise UserError("ranks are of whole tables: choose with --dataset, --source and --preset only.")
+    collection = aggregate.load(args.out or [Path("runs")])
+    chosen = {name: (value,) if value else () for name, value in (("datasets", args.dataset), ("sources", args.source))}
+    found = tables.average_ranks(collection, presets=(args.preset,) if args.preset else (), **chosen)
+    paths: list[Path] = []
+    reasons = []
+    for (source, preset), across in found.items():
+        try:
+            with figures.house_style():
+                figure = diagrams.critical_difference(across, f"{source}, preset {preset}")
+                files = {kind: figures.figure_bytes(figure, kind) for kind in kinds}
+        except UserError as error:
+            reasons.append(str(error))
+            continue
+        paths += figures.write_files(args.out_dir, stem(f"ranks-{source}-{preset}"), files)
+    if not paths:
+        raise UserError(reasons[0] if reasons else "no finished cell fits; 'bench status' shows what there is.")
+    for reason in reasons:
+        print(f"bench: {reason}", file=sys.stderr)
     return paths
 
 
