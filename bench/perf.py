@@ -21,12 +21,14 @@ from seqdis.bench import catalog, presets
 from seqdis.bench.catalog import MethodRef
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.experiment import to_channels_last
-from seqdis.bench.plain import plain_loss
+from seqdis.bench.plain import plain_information, plain_loss
 from seqdis.bench.plan import untupled
 from seqdis.bench.presets import TrainingConfig
 from seqdis.bench.trainer import Trainer
 from seqdis.datasets.base import AugmentPolicy, Factor, Spec, Split
+from seqdis.methods import estimators
 from seqdis.methods.base import Method, Shape, SignalShape
+from seqdis.methods.nets.sequence import Gaussian
 
 WARM_UP = 2
 STEPS_A_ROUND = {"cuda": 10, "cpu": 1}
@@ -244,6 +246,26 @@ def against_plain(rounds: int, limits: Ceilings, **settings: Any) -> dict[str, A
         found[name] = {"flops_per_frame": flops, "step_seconds": seconds,
                        "share_of_matmul": flops * settings["batch_size"] * bed.n_frames / seconds / limits.flops}
     return found
+
+
+def information_against_plain(rounds: int, device: torch.device, *, batch_size: int = 128) -> dict[str, Any]:
+    """I(s; z) with its gradient at the released sizes: (T, B, B, D) tensors in float32 against float64 products."""
+    generator = torch.Generator(device).manual_seed(0)
+    leaves = [torch.randn(batch_size, *rest, generator=generator, device=device).requires_grad_()
+              for rest in ((256,), (256,), (256,), (8, 32), (8, 32), (8, 32))]
+    s, static_mean, static_logvar, z, mean, logvar = leaves
+    n_train = 9000
+
+    def plain() -> None:
+        plain_information(Gaussian(static_mean, static_logvar), Gaussian(mean, logvar), s, z, n_train).backward()
+
+    def ours() -> None:
+        z_t, mean_t, logvar_t = (value.transpose(0, 1) for value in (z, mean, logvar))
+        estimators.mws_cross_information(
+            estimators.pairwise_log_density(s, static_mean, static_logvar),
+            estimators.pairwise_log_density(z_t, mean_t, logvar_t), n_train).backward()
+
+    return {"batch_size": batch_size, **alternate(plain, ours, rounds, device)}
 
 
 def _seconds(work: Callable[[], Any], device: torch.device) -> float:

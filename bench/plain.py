@@ -42,7 +42,7 @@ def plain_loss(method: CDSVAE, batch: Batch, ctx: Context) -> dict[str, Tensor]:
                              / prior.logvar.exp() - 1).sum() / len(batch.x),
         "contrastive_static": _infonce(static.mean, content[0].mean, method.config.temperature),
         "contrastive_dynamic": _infonce(dynamic.mean.flatten(1), motion[1].mean.flatten(1), method.config.temperature),
-        "mi_cross": _cross_information(static, dynamic, s, z, ctx.n_train),
+        "mi_cross": plain_information(static, dynamic, s, z, ctx.n_train),
     }
     weights = {**method.elbo_weights(), "contrastive_static": method.config.contrastive_static_weight,
                "contrastive_dynamic": method.config.contrastive_dynamic_weight,
@@ -95,7 +95,7 @@ def _infonce(anchors: Tensor, positives: Tensor, temperature: float) -> Tensor:
     return (rest - similarity[torch.arange(2 * n, device=rows.device), partner]).mean()
 
 
-def _cross_information(static: Gaussian, dynamic: Gaussian, s: Tensor, z: Tensor, n_train: int) -> Tensor:
+def plain_information(static: Gaussian, dynamic: Gaussian, s: Tensor, z: Tensor, n_train: int) -> Tensor:
     """Mean over frames of I(s; z_t) by minibatch-weighted sampling, centred by log N as the suite logs it.
 
     The static density is computed for every frame, over a (T, B, B, Ds) tensor, as the released code does.

@@ -81,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     }
     if args.reference:
         report["reference"] = perf.against_plain(args.rounds, limits, **settings)
+        report["information"] = perf.information_against_plain(args.rounds, device)
     if counts:
         from seqdis.bench import together
 
@@ -108,6 +109,9 @@ def run(args: argparse.Namespace) -> int:
               f"{', disturbed: repeat on a quieter machine' if one['disturbed'] else ''}); plain "
               f"{one['plain']['flops_per_frame'] / 1e6:.0f} MF/frame at {one['plain']['share_of_matmul']:.0%} of the "
               f"matrix-product rate, ours {one['ours']['flops_per_frame'] / 1e6:.0f} at {one['ours']['share_of_matmul']:.0%}")
+        one = report["information"]
+        low, high = one["ratio_range"]
+        print(f"plain I(s; z) / ours at batch {one['batch_size']}, with gradients: {one['ratio']:.1f}x ({low:.1f} to {high:.1f})")
     return 0
 
 

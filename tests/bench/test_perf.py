@@ -57,6 +57,8 @@ def test_command_reports_ratios_as_json() -> None:
     assert report["methods"][0]["sequences_per_second"] > 0
     assert 0 < report["methods"][0]["share_of_matmul"] < 1.5
     assert report["reference"]["plain"]["flops_per_frame"] > report["reference"]["ours"]["flops_per_frame"]
+    assert report["information"]["batch_size"] == 128
+    assert report["information"]["ratio"] > 0
 
 
 def test_processes_side_by_side_are_each_counted_over_the_same_seconds() -> None:
