@@ -59,7 +59,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -108,7 +108,7 @@ class FHVAEConfig:
     dynamic_dim: int = 32
     hidden_dim: int = 256
     n_layers: int = 1
-    segment_nets: SegmentKind | Literal["auto"] = "auto"
+    segment_nets: SegmentKind = "auto"
     alpha: float = 10.0
     nmu2: int = 0
     sequence_variance: float = 1.0

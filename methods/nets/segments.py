@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from seqdis.methods.nets.sequence import Gaussian, GaussianHead
 
-SegmentKind = Literal["lstm", "flat"]
+SegmentKind = Literal["auto", "lstm", "flat"]
 
 
 class SegmentPosterior(nn.Module):

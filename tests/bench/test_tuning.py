@@ -92,3 +92,12 @@ def test_trials_run_for_methods_that_read_signals_and_segments(tmp_path: Path) -
         assert [trial["trial"] for trial in found] == [0]
         assert 0 < found[0]["score"] <= 1
         assert found[0]["validation"]["step"] in (3, 6)
+
+
+@pytest.mark.parametrize("method", [*catalog.ALL_METHODS, "autoencoder"])
+def test_every_setting_of_every_method_can_be_set_from_the_command_line(method: str) -> None:
+    refs = catalog.parse_methods(method)
+    config = catalog.load_method(refs[0]).Config()
+    overrides = {f"method.{name}": value for name, value in dataclasses.asdict(config).items()}
+    cell = plan.plan(plan.grid(refs, ["sprites"], source="synthetic", preset="quick", seeds=[0], overrides=overrides))[0]
+    assert cell.config["method"] == dataclasses.asdict(config)
