@@ -7,10 +7,12 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -53,15 +55,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 300) -> Any:
-    """Waits for a condition and returns what it gave."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+ENDING = threading.Event()  # set when the session ends before its scenarios do
+LONGEST = 1200.0
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = 300, *,
+          moving: Callable[[], Any] = lambda: None) -> Any:
+    """Waits for a condition and returns what it gave.
+
+    Args:
+        condition: asked a few times a second.
+        what: what is waited for, for the message.
+        seconds: patience; it starts anew whenever `moving` gives something else, so that a slow machine that gets on
+            is not mistaken for one that hangs. 20 minutes are the end in any case.
+        moving: something that changes while there is progress.
+    """
+    began = changed = time.monotonic()
+    last = moving()
+    while time.monotonic() - changed < seconds and time.monotonic() - began < LONGEST:
         found = condition()
         if found:
             return found
+        if ENDING.is_set():
+            raise AssertionError(f"the session ended while waiting for {what}")
         time.sleep(0.2)
-    raise AssertionError(f"waited {seconds:.0f} s for {what}")
+        if (now := moving()) != last:
+            last, changed = now, time.monotonic()
+    raise AssertionError(f"waited {time.monotonic() - began:.0f} s for {what}, the last {seconds:.0f} s without progress")
 
 
 class Cluster:
@@ -154,7 +174,12 @@ class Lab:
                     return one
             return None
 
-        return Path(until(found, f"a cell of {self.out} at step {step}"))
+        return Path(until(found, f"a cell of {self.out} at step {step}", moving=self.moving))
+
+    def moving(self) -> tuple[tuple[str, int, bool, bool], ...]:
+        """Changes with each step that is seen, each start and each record."""
+        return tuple((cell.name, self.step(cell), (cell / "attempts.jsonl").exists(), (cell / "record.json").exists())
+                     for cell in self.cells)
 
     def holder(self, cell: Path) -> dict[str, Any]:
         """The process that holds a cell's lease."""
@@ -182,13 +207,13 @@ class Lab:
         lines = self.cluster.ask("squeue", "-h", "-r", "-o", "%j|%T|%r|%i").splitlines()
         return [line.split("|", 1)[1] for line in lines if line.split("|")[0] in names]
 
-    def finish(self, seconds: float = 480) -> None:
+    def finish(self, seconds: float = 240) -> None:
         """Waits until every cell is done and no job is left."""
         def ended() -> bool:
             return all((cell / "record.json").exists() for cell in self.cells) and not self.queue()
 
         try:
-            until(ended, "all records", seconds)
+            until(ended, "all records", seconds, moving=self.moving)
         except AssertionError:
             raise AssertionError(f"{self.bench('status', code=None).stdout}\n{self.job_logs()}") from None
 
@@ -209,9 +234,12 @@ def numbers(record: Record) -> Record:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """The cluster that scenarios share which don't hurt each other."""
+    # A session that is told to end (a CI's time limit) must end its clusters too.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     made = Cluster(nodes=4, extra="MaxJobCount=20000")
     yield made
     made.stop()
+    signal.signal(signal.SIGTERM, before)
 
 
 PREPARE = """
@@ -281,7 +309,9 @@ def campaign(request: pytest.FixtureRequest, cluster: Cluster, data: Path, undis
                                 and "scenario" in item.callspec.params))
     made = Campaign(chosen, lambda name: Lab(cluster, data, base / name), at_once=3)
     yield made
+    ENDING.set()  # for those that still run: the session was interrupted, or stops at its first failure
     made.pool.shutdown(cancel_futures=True)
+    ENDING.clear()
 
 
 @pytest.fixture

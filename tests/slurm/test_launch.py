@@ -233,6 +233,6 @@ def test_submission_from_inside_a_job(lab: Lab) -> None:
     subprocess.run(["sbatch", "--mem-per-cpu=300", "--cpus-per-task=3", "-o", str(log), str(script)], env=environment,
                    check=True, capture_output=True)
     until(lambda: log.exists() and ("submitted" in log.read_text() or "bench:" in log.read_text()), "the submission")
-    until(lambda: set(lab.states().values()) == {"held"}, f"the held job\n{log.read_text()}", 30)
+    until(lambda: set(lab.states().values()) == {"held"}, f"the held job\n{log.read_text()}")
     assert jobs(lab.cluster, lab.job_ids()[0])[0]["CPUs/Task"] == "1"
     lab.bench("cancel")

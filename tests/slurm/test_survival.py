@@ -88,7 +88,8 @@ def cell_raises_and_the_others_go_on(lab: Lab) -> None:
     bad = lab.cells[0]
     lab.launch("--pack", "2", methods="dsvae,cdsvae")
     until((bad / "error.json").exists, "the failure's record")
-    until(lambda: sum((cell / "record.json").exists() for cell in lab.cells) == 2, "the others' records", 240)
+    until(lambda: sum((cell / "record.json").exists() for cell in lab.cells) == 2, "the others' records",
+          moving=lab.moving)
     until(lambda: not lab.queue(), "the end of the jobs")
     assert lab.states()[bad.name] == "failed"
     assert "finite" in lab.bench("logs", bad.name).stdout
@@ -188,7 +189,7 @@ def time_limit_of_a_packed_job(lab: Lab) -> None:
     lab.cluster.ask("scontrol", "update", f"jobid={job}", f"TimeLimit={int(elapsed[-2]) + 2}")
     until(lambda: "PENDING" in lab.cluster.ask("squeue", "-h", "-j", job, "-o", "%T"), "the requeue")
     lab.cluster.ask("scontrol", "update", f"jobid={job}", "TimeLimit=30")
-    lab.finish(900)
+    lab.finish()
     starts = [line for cell in lab.cells for line in lab.attempts(cell)]
     assert {line["restarts"] for line in starts} == {"0", "1"}
     assert len({line["job"] for line in starts}) == 1, "one job did it all"
@@ -224,7 +225,7 @@ def network_splits_and_two_copies_run(lab: Lab) -> None:
         until(lambda: len(lab.attempts(cell)) == 2, "the second copy")
         os.kill(first["pid"], signal.SIGCONT)
         assert not (cell / "record.json").exists(), "the first copy was too quick for this test"
-        until(lambda: not Path(f"/proc/{first['pid']}").exists(), "the end of the first copy", 60)
+        until(lambda: not Path(f"/proc/{first['pid']}").exists(), "the end of the first copy")
         lab.finish()
         cluster.control("node-start", node)
         assert lab.attempts(cell)[1]["restarts"] == "1"
@@ -270,7 +271,7 @@ def controller_crashes_after_submission(lab: Lab) -> None:
                 lab.launch(seeds=2)
             return False
 
-        until(again, "all records", 240)
+        until(again, "all records", moving=lab.moving)
         lab.finish()
 
 
