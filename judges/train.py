@@ -225,7 +225,7 @@ def _fit(
 ) -> int:
     """Trains in place and loads the best weights. Returns the steps taken."""
     train, validation = dataset.train.to(device), dataset.validation.to(device)
-    optimiser = torch.optim.Adam(judge.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    optimiser = torch.optim.Adam(_groups(judge), lr=recipe.lr, weight_decay=recipe.weight_decay)
     generator = torch.Generator(device).manual_seed(derive(seed, "batches"))
     order = torch.Generator().manual_seed(derive(seed, "order"))
     _fit_windows(judge, train, recipe, seed, progress)
@@ -256,10 +256,19 @@ def examined(split: Split, n_clips: int) -> Split:
     return split.subset(torch.linspace(0, len(split) - 1, n_clips).round().long().to(split.device))
 
 
+def _groups(judge: Judge) -> list[dict[str, Any]]:
+    """The parameters, and how much faster than the others each group learns."""
+    scalars = {"net.scale", "net.gain", "net.twice"} if isinstance(judge.net, Windows) else set()
+    named = dict(judge.named_parameters())
+    groups = [{"params": [value for name, value in named.items() if name not in scalars], "faster": 1.0}]
+    # Numbers of order one to ten, that a net's rate would hardly move.
+    return groups + ([{"params": [named[name] for name in sorted(scalars)], "faster": 20.0}] if scalars else [])
+
+
 def _anneal(optimiser: torch.optim.Optimizer, lr: float, step: int, steps: int, final: float) -> None:
     cosine = 0.5 * (1 + math.cos(math.pi * (step - 1) / steps))
     for group in optimiser.param_groups:
-        group["lr"] = lr * (final + (1 - final) * cosine)
+        group["lr"] = group.get("faster", 1.0) * lr * (final + (1 - final) * cosine)
 
 
 def _fit_windows(judge: Judge, train: Split, recipe: Recipe, seed: int, progress: Progress | None) -> None:
