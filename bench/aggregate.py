@@ -7,6 +7,7 @@ data, the judge, the config) are parsed once. Any other valid JSON is parsed who
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import json
@@ -25,52 +26,14 @@ from seqdis.bench.records import MAX_BYTES, NAME, REQUIRED, SCHEMA
 _NO_RECORDS = ("config.json", "progress.json", "error.json", "lease.json", "attempts.json", "meta.json")
 MANY = 4000
 _CHUNK = 500
-_TEXTS = ("method", "variant", "status", "title", "supervision", "signal", "protocol", "config", "device", "commit")
 _OWN = ("schema", "status", "cell", "training", "cost", "attempts", "finished", "identities", "signal", "error")
-_SHARED = (
-    "title",
-    "paper",
-    "supervision",
-    "ranked",
-    "notes",
-    "config",
-    "data",
-    "judge",
-    "protocol",
-    "environment",
-    "code",
-)
+_SHARED = ("title", "paper", "supervision", "ranked", "notes", "config", "data", "judge", "protocol", "environment", "code")
 _MOST_SHARED = 4000
 _AFTER_LOGS = "cost"
 _COMMA = ord(",")
 _OPTIONAL = ("paper", "identities", "signal", "error")
-_LAYOUT = [
-    (name, f'\n "{name}": '.encode(), name not in _OPTIONAL)
-    for name in (
-        "schema",
-        "status",
-        "cell",
-        "title",
-        "paper",
-        "supervision",
-        "ranked",
-        "notes",
-        "config",
-        "data",
-        "judge",
-        "protocol",
-        "metrics",
-        "training",
-        "cost",
-        "environment",
-        "code",
-        "attempts",
-        "finished",
-        "identities",
-        "signal",
-        "error",
-    )
-]
+_ORDER = ("schema", "status", "cell", *_SHARED[:9], "metrics", "training", "cost", *_SHARED[9:], *_OWN[5:])
+_LAYOUT = [(name, f'\n "{name}": '.encode(), name not in _OPTIONAL) for name in _ORDER]
 _DECODER = json.JSONDecoder()
 
 
@@ -242,7 +205,7 @@ def load(folders: Iterable[Path], *, workers: int = 1) -> Collection:
 
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     loader = Loader()
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with _no_collection(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for part in pool.map(_load, chunks):
             loader.merge(part)
     return loader.collection
@@ -250,15 +213,22 @@ def load(folders: Iterable[Path], *, workers: int = 1) -> Collection:
 
 def _load(paths: Iterable[str]) -> Collection:
     loader = Loader()
-    collecting = gc.isenabled()
-    gc.disable()  # what is read lives on and holds no cycles: looking for them costs a tenth of the time
-    try:
+    with _no_collection():
         for path in paths:
             loader.add(path)
+    return loader.collection
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """What is read lives on and holds no cycles: looking for them costs a tenth of the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if collecting:
             gc.enable()
-    return loader.collection
 
 
 class Loader:
@@ -305,11 +275,17 @@ class Loader:
         self.collection.problems += part.problems
         for digest_, config in part.configs.items():
             self.collection.configs.setdefault(digest_, config)
+        # Within a part they are shared already, so that each needs to be looked up once.
+        settings = {
+            key: self._settings[setting]
+            for key, setting in {id(entry.setting): entry.setting for entry in part.entries}.items()
+        }
+        layouts = {
+            key: self._layouts.setdefault(tuple(names), names)
+            for key, names in {id(entry.names): entry.names for entry in part.entries}.items()
+        }
         for entry in part.entries:
-            entry.setting = self._settings[entry.setting]
-            entry.names = self._layouts.setdefault(tuple(entry.names), entry.names)
-            for field in _TEXTS:
-                setattr(entry, field, self._text(getattr(entry, field)))
+            entry.setting, entry.names = settings[id(entry.setting)], layouts[id(entry.names)]
             self._keep(entry)
 
     def _keep(self, entry: Entry) -> None:

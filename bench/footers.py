@@ -196,7 +196,8 @@ def _preset(block: Block, collection: Collection) -> str:
     steps = _span([entry.planned_steps for entry in trained])
     batches = _span([entry.batch_size for entry in trained])
     text = f"Preset {block.setting.preset}: {steps} steps of batch {batches}"
-    weights = _weights([collection.configs.get(entry.config) or {} for entry in trained])
+    configs = dict.fromkeys(entry.config for entry in trained)
+    weights = _weights([collection.configs.get(config) or {} for config in configs])
     if weights and not block.setting.preset.startswith("paper"):
         text += f"; weights (not the published ones; where a row has them): {weights}"
     return text + "."
