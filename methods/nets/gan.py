@@ -25,6 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seqdis.methods.nets.video import ToPixels
+
 SLOPE = 0.2
 BASE_SIDE = 4
 AUDIO_STAGES = 3
@@ -74,7 +76,7 @@ class ImageGenerator(nn.Module):
         for stage in reversed(range(stages - 1)):
             layers += [nn.ConvTranspose2d(width << (stage + 1), width << stage, 4, 2, 1, bias=False),
                        nn.BatchNorm2d(width << stage), nn.ReLU(inplace=True)]
-        self.net = nn.Sequential(*layers, nn.ConvTranspose2d(width, channels, 4, 2, 1, bias=False), nn.Tanh())
+        self.net = nn.Sequential(*layers, ToPixels(width, channels, bias=False), nn.Tanh())
 
     def forward(self, z: Tensor) -> Tensor:
         return cast(Tensor, self.net(z[:, :, None, None]))
