@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -231,11 +232,16 @@ def numbers(record: Record) -> Record:
     return {key: value for key, value in record.items() if key not in ACCIDENTAL}
 
 
+def _end_the_session(number: int, frame: FrameType | None) -> None:
+    """A session that is told to end (a CI's time limit) ends its clusters too; told once is enough."""
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """The cluster that scenarios share which don't hurt each other."""
-    # A session that is told to end (a CI's time limit) must end its clusters too.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, _end_the_session)
     made = Cluster(nodes=4, extra="MaxJobCount=20000")
     yield made
     made.stop()
