@@ -16,6 +16,7 @@ from seqdis.bench.aggregate import Setting
 from seqdis.bench.formats import clean
 from seqdis.bench.layout import DASH, Cell, Column, Document, Row, Table, number
 
+MOST_COPIED = 40_000
 PROTOCOL_MARKS = ("†", "‡")
 HIGHER = {"up": 1, "down": -1, "": 0}
 Key = tuple[Any, ...]
@@ -106,6 +107,11 @@ class Board:
     bars: tuple[Bar, ...]
     latex: str
     csv: str
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether its texts stand in the page, to be copied; larger ones are files only."""
+        return len(self.latex) + len(self.csv) <= MOST_COPIED
 
     @property
     def has_unranked_bars(self) -> bool:
