@@ -27,7 +27,10 @@ _NO_RECORDS = ("config.json", "progress.json", "error.json", "lease.json", "atte
 MANY = 4000
 _CHUNK = 500
 _OWN = ("schema", "status", "cell", "training", "cost", "attempts", "finished", "identities", "signal", "error")
-_SHARED = ("title", "paper", "supervision", "ranked", "notes", "config", "data", "judge", "protocol", "environment", "code")
+_SHARED = (
+    *("title", "paper", "supervision", "ranked", "notes", "config", "data", "judge", "protocol"),
+    *("environment", "code"),
+)
 _MOST_SHARED = 4000
 _AFTER_LOGS = "cost"
 _COMMA = ord(",")
@@ -320,7 +323,8 @@ class Loader:
         """What a row's records share, parsed when it is first seen."""
         found = self._known.get(sections.shared)
         if found is None:
-            parts = {name: _DECODER.decode(sections.values[name].decode()) for name in _SHARED if name in sections.values}
+            texts = sections.values
+            parts = {name: _DECODER.decode(texts[name].decode()) for name in _SHARED if name in texts}
             found = self._common(parts)
             if len(self._known) < _MOST_SHARED:
                 self._known[sections.shared] = found
