@@ -313,9 +313,10 @@ def test_shipped_judge_matches_its_card_and_is_good_enough(path: Path) -> None:
     assert path.stem == card["name"]
     assert card["bytes"] < 1.4e6
     assert set(card["accuracy"]) == set(loaded.factors)
-    floor = 0.98 if card["dataset"].startswith("smmnist") else 0.999
+    # Moving digits overlap, and at 32 pixels a digit has 16; their cards and docs/judges.md say how many pairs are right.
+    floor = 0.999 if not card["joint"] else 0.96 if card["size"] == 32 else 0.98
     assert min(card["accuracy"].values()) >= floor
-    assert all(value >= 0.97 for value in card["joint"].values())
+    assert all(value >= floor - 0.015 for value in card["joint"].values())
 
 
 @pytest.mark.skipif("SEQDIS_TEST_DATA" not in os.environ, reason="SEQDIS_TEST_DATA is not set: no real sheets")
