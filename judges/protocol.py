@@ -383,7 +383,8 @@ def relative_change(
     The mean squared distance between a clip rebuilt with the draw and without, relative to that between two different
     clips, 2 (sum |k_i|^2 - N |mean k|^2) / (N - 1), which takes one pass and does not depend on the clips' order.
     """
-    changed, squares, total, n = 0.0, 0.0, None, len(split)
+    changed, squares, n = 0.0, 0.0, len(split)
+    total: Tensor | None = None
     for index in positions(split, config.batch_size):
         position = index.to(device)
         kept, drawn = subject.reconstruct(position), rebuild(position)

@@ -107,7 +107,7 @@ def test_varied_clips_move_as_the_clips_do(digits: SmMnist) -> None:
     plain = split.clips(index, torch.Generator().manual_seed(5))
     assert varied.shape == plain.shape
     assert (varied - plain).abs().mean() < 0.5 * (plain.roll(1, 0) - plain).abs().mean()
-    assert moving.DIGIT == split.digits.shape[-1]
+    assert split.digits.shape[-1] == moving.DIGIT
 
 
 def test_a_short_training_already_tells_most_pairs(digits: SmMnist) -> None:
