@@ -3,13 +3,14 @@
 No paper: neither disentangles, both reconstruct. They are never ranked.
 
     all-in-z:  L = REC + w sum_t KL(q(z_t|x_<=t) || p(z_t|z_<t));   the decoder does not see s
-    all-in-s:  L = REC + w KL(q(s|x_1:T) || N(0, I));   an LSTM unrolls s into frames, z is not seen
+    all-in-s:  L = REC + w KL(q(s|x_1:T) || N(0, I));   flat nets read and write the clip, z is not seen
 
 With the dynamic code fixed, `all-in-z` keeps every factor of a clip, the static ones included; with the
 static code fixed, `all-in-s` keeps every factor, the motion included. A score that either of them wins
 measures reconstruction. The matching prior is learned (z) or standard (s), so that sampling is defined; the
 code that the decoder ignores is zero when encoded and N(0, I) when sampled. Nets and sizes are those of the
-VAE rows (`methods/vae.py`).
+VAE rows (`methods/vae.py`), but for the flat nets of `nets/segments.py`: an LSTM that unrolls one constant code
+into frames gave clips that stand still, and so held no motion.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import dataclasses
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqdis.methods import estimators
 from seqdis.methods.base import Batch, Capabilities, Context, Latents, Method, Shape, default_device, randn
@@ -26,10 +27,10 @@ from seqdis.methods.nets import (
     DecoderKind,
     DynamicPosterior,
     LstmPrior,
-    StaticPosterior,
     frame_nets,
     init_normal,
 )
+from seqdis.methods.nets.segments import FlatPosterior, FlatUnroll
 from seqdis.methods.vae import reconstruction_error, with_total
 
 
@@ -73,14 +74,16 @@ class Autoencoder(Method):
         self.frame_encoder, self.frame_decoder = frame_nets(
             shape, config.width, config.embedding_dim, config.dynamic_dim if dynamic else config.hidden_dim,
             config.decoder)
-        self.posterior: DynamicPosterior | StaticPosterior
+        self.posterior: DynamicPosterior | FlatPosterior
         if dynamic:
             self.posterior = DynamicPosterior(config.embedding_dim, config.hidden_dim, config.dynamic_dim)
             self.prior = LstmPrior(config.dynamic_dim, config.hidden_dim)
         else:
-            self.posterior = StaticPosterior(config.embedding_dim, config.hidden_dim, config.static_dim)
-            self.unroll = nn.LSTM(config.static_dim, config.hidden_dim, batch_first=True)
-        init_normal(self)
+            self.posterior = FlatPosterior(
+                config.embedding_dim, shape.n_frames, 2 * config.hidden_dim, config.static_dim)
+            self.unroll = FlatUnroll(config.static_dim, shape.n_frames, config.hidden_dim)
+        for part in (self.frame_encoder, self.frame_decoder, *([self.posterior, self.prior] if dynamic else [])):
+            init_normal(part)
 
     @classmethod
     def capabilities(cls, config: Any) -> Capabilities:
@@ -107,8 +110,8 @@ class Autoencoder(Method):
             "recon": config.recon_weight, "kl_dynamic": config.kl_weight, "kl_static": config.kl_weight})
 
     def _unrolled(self, s: Tensor, n_frames: int) -> Tensor:
-        """Frame codes (B, T, H) of static codes (B, Ds), given to the LSTM at every step."""
-        codes: Tensor = self.unroll(s.unsqueeze(1).expand(-1, n_frames, -1))[0]
+        """Frame codes (B, T, H) of static codes (B, Ds)."""
+        codes: Tensor = self.unroll(s, n_frames)
         return codes
 
     def encode(self, x: Tensor, generator: torch.Generator | None = None) -> Latents:

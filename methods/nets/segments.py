@@ -49,7 +49,7 @@ class SegmentUnroll(nn.Module):
 class FlatPosterior(nn.Module):
     """One hidden layer over all frames of a segment, (B, T, in_dim) -> Gaussian (B, dim).
 
-    A segment shorter than `n_frames` is continued with its last frame.
+    A segment shorter than `n_frames` is continued with its last frame, a longer one is refused.
     """
 
     def __init__(self, in_dim: int, n_frames: int, hidden_dim: int, dim: int) -> None:
@@ -63,6 +63,8 @@ class FlatPosterior(nn.Module):
         if frames.shape[1] < self.n_frames:
             rest = frames[:, -1:].expand(-1, self.n_frames - frames.shape[1], -1)
             frames = torch.cat([frames, rest], 1)
+        if frames.shape[1] > self.n_frames:
+            raise ValueError(f"flat nets of {self.n_frames} frames cannot read {frames.shape[1]}")
         posterior: Gaussian = self.head(torch.relu(self.hidden(frames.flatten(1))))
         return posterior
 
@@ -77,6 +79,8 @@ class FlatUnroll(nn.Module):
         xavier(self)
 
     def forward(self, code: Tensor, n_frames: int) -> Tensor:
+        if n_frames > self.n_frames:
+            raise ValueError(f"flat nets of {self.n_frames} frames cannot write {n_frames}")
         states: Tensor = self.frames(code).unflatten(1, (self.n_frames, -1))
         return states[:, :n_frames]
 

@@ -141,6 +141,13 @@ def test_flat_nets_continue_a_short_segment_with_its_last_frame() -> None:
     torch.testing.assert_close(method.decode(short), method.decode(whole)[:, :3])
 
 
+def test_flat_nets_refuse_more_frames_than_they_were_made_for() -> None:
+    with pytest.raises(ValueError, match="cannot read 6"):
+        FlatPosterior(3, 5, 4, 2)(torch.zeros(1, 6, 3))
+    with pytest.raises(ValueError, match="cannot write 6"):
+        FlatUnroll(3, 5, 4)(torch.zeros(1, 3), 6)
+
+
 @SHAPES
 def test_every_parameter_has_a_gradient(shape: Shape) -> None:
     method = built(shape=shape)
