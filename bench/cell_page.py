@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
-from seqdis.bench.curves import Points, loss_points, validation_points
+from seqdis.bench.curves import Points, information_points, loss_points, validation_points
 from seqdis.bench.formats import clean
 from seqdis.bench.records import Record
 from seqdis.bench.render import json_text
@@ -357,12 +357,12 @@ def record_curves(record: Record) -> list[Curve]:
     found = []
     wanted = [("Validation score", validation_points(record)), ("Total loss", loss_points(record, "total"))]
     wanted += [
-        (title, loss_points(record, term))
+        (title, information_points(record, term))
         for term, title in (
             ("recon", "Reconstruction"),
             ("mi_static", "I(s; x), nats"),
             ("mi_dynamic", "I(z; x), nats"),
-            ("mi_cross", "I(s; z), nats"),
+            ("mi_cross", "I(s; z), nats, mean over frames"),
         )
     ]
     for title, points in wanted:

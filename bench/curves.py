@@ -17,7 +17,7 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.figures import MAX_TEXT, PALETTE, Cell
 
 # What C-DSVAE's Figures 6, 14 and 15 draw against the training step.
-INFORMATION = {"mi_static": "I(s; x)", "mi_dynamic": "I(z; x)", "mi_cross": "I(s; z)"}
+INFORMATION = {"mi_static": "I(s; x)", "mi_dynamic": "I(z; x)", "mi_cross": "I(s; z), mean over frames"}
 TERMS = {"total": "total loss", "recon": "reconstruction", "kl_static": "KL of s", "kl_dynamic": "KL of z"}
 MAX_POINTS = 400
 
@@ -33,6 +33,13 @@ def loss_points(record: dict[str, Any], term: str) -> Points:
         (float(entry["step"]), float(entry[term])) for entry in losses if entry["player"] == first and term in entry
     ]
     return thinned(points)
+
+
+def information_points(record: dict[str, Any], term: str) -> Points:
+    """(step, nats) of an estimate; a sum over frames of I(s; z_t), as S3VAE's loss has, is divided by their number."""
+    summed = term == "mi_cross" and record["config"].get("method", {}).get("mws_reduction") == "sum"
+    n_frames = record["data"]["n_frames"] if summed else 1
+    return [(step, value / n_frames) for step, value in loss_points(record, term)]
 
 
 def validation_points(record: dict[str, Any]) -> Points:
@@ -79,11 +86,16 @@ def by_method(cells: Iterable[Cell]) -> dict[tuple[str, str], list[Cell]]:
 def information_curves(cells: Sequence[Cell]) -> Any:
     """I(s; x), I(z; x) and I(s; z) during training, one panel each.
 
+    I(s; z) is drawn as the mean over frames of I(s; z_t), whichever of mean and sum a method's loss takes: only so do
+    the curves share an axis.
+
     Raises:
         UserError: no cell has logged any of them.
     """
     panels = {
-        label: {key: [loss_points(cell.record, term) for cell in group] for key, group in by_method(cells).items()}
+        label: {
+            key: [information_points(cell.record, term) for cell in group] for key, group in by_method(cells).items()
+        }
         for term, label in INFORMATION.items()
     }
     if not any(points for panel in panels.values() for curves in panel.values() for points in curves):

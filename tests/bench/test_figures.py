@@ -201,6 +201,18 @@ def test_loss_points_take_one_player_and_stay_short(make_record):
     assert curves.loss_points(record, "mi_cross") == []
 
 
+def test_information_of_a_sum_over_frames_is_drawn_per_frame(make_record):
+    """S3VAE's loss sums I(s; z_t) over frames, C-DSVAE's takes the mean: only per frame do they share an axis."""
+    record = make_record()
+    record["training"]["losses"] = [{"step": 1, "player": "model", "mi_static": 4.0, "mi_cross": 24.0}]
+    record["config"]["method"] = {"mws_reduction": "mean"}
+    assert curves.information_points(record, "mi_cross") == [(1, 24)]
+    record["config"]["method"] = {"mws_reduction": "sum"}
+    record["data"]["n_frames"] = 8
+    assert curves.information_points(record, "mi_cross") == [(1, 3)]
+    assert curves.information_points(record, "mi_static") == [(1, 4)]
+
+
 def test_information_curves_without_any_say_which_methods_log_them(make_record, tmp_path):
     with pytest.raises(UserError, match="cdsvae"):
         curves.information_curves([Cell(tmp_path, make_record())])
