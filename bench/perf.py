@@ -58,7 +58,8 @@ def ceilings(device: torch.device, precision: str) -> Ceilings:
     a, b = torch.randn(n, n, device=device, dtype=dtype), torch.randn(n, n, device=device, dtype=dtype)
     products: list[Callable[[], Any]] = [lambda: a @ b]
     if device.type == "cpu":
-        image = a.reshape(1, n // 32, 32, n).permute(0, 3, 1, 2)  # channels last, and `a` itself in memory
+        # Channels last, and `a` itself in memory; one large image would be handed back to `@`'s library.
+        image = a.reshape(32, n // 256, 8, n).permute(0, 3, 1, 2)
         kernel = b.reshape(n, n, 1, 1)
         products.append(lambda: torch.nn.functional.conv2d(image, kernel))
     with torch.no_grad():
