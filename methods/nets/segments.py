@@ -2,8 +2,8 @@
 
 `lstm` is the paper's: a recurrent net reads the frames and its last state is the summary; another is fed the code at
 every step and its states are what frames are decoded from. `flat` is the plain alternative, in the spirit of the fully
-connected variant in the 2018 release: one hidden layer over all frames at once, and a linear map of its own for each
-frame to be written. Shape legend: B segments, T frames, H hidden, D code.
+connected variant in the 2018 release: one normalised hidden layer over all frames at once, and a linear map of its own
+for each frame to be written. Shape legend: B segments, T frames, H hidden, D code.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ class FlatPosterior(nn.Module):
         super().__init__()
         self.n_frames = n_frames
         self.hidden = nn.Linear(n_frames * in_dim, hidden_dim)
+        # A step of Adam moves a sum over so many inputs far: unnormalised, log-variances ran away within some steps.
+        self.norm = nn.LayerNorm(hidden_dim, elementwise_affine=False)
         self.head = GaussianHead(hidden_dim, dim)
         xavier(self)
 
@@ -65,7 +67,7 @@ class FlatPosterior(nn.Module):
             frames = torch.cat([frames, rest], 1)
         if frames.shape[1] > self.n_frames:
             raise ValueError(f"flat nets of {self.n_frames} frames cannot read {frames.shape[1]}")
-        posterior: Gaussian = self.head(torch.relu(self.hidden(frames.flatten(1))))
+        posterior: Gaussian = self.head(torch.relu(self.norm(self.hidden(frames.flatten(1)))))
         return posterior
 
 
