@@ -314,7 +314,7 @@ def test_shipped_judge_matches_its_card_and_is_good_enough(path: Path) -> None:
     assert card["bytes"] < 1.4e6
     assert set(card["accuracy"]) == set(loaded.factors)
     # Moving digits overlap, and at 32 pixels a digit has 16; their cards and docs/judges.md say how many pairs are right.
-    floor = 0.999 if not card["joint"] else 0.96 if card["size"] == 32 else 0.98
+    floor = 0.999 if not card["joint"] else 0.96 if card["size"] == 32 else 0.975
     assert min(card["accuracy"].values()) >= floor
     assert all(value >= floor - 0.015 for value in card["joint"].values())
 
