@@ -166,6 +166,7 @@ class Experiment:
         method_class, method_config = self.method()
         self._check_applicable(method_class, method_config, dataset)
         needs, capabilities = method_class.needs(method_config), method_class.capabilities(method_config)
+        self._note_scale()
         if needs.signal:
             dataset.load_signal()
         if self.device.type == "cuda" and dataset.spec.modality == "video":
@@ -272,7 +273,7 @@ class Experiment:
         if method_class.needs(method_config).signal and dataset.spec.signal is None:
             raise NotApplicable(f"{method_class.title} needs a per-frame signal, and {dataset.spec.name} has none")
 
-    def note_scale(self) -> None:
+    def _note_scale(self) -> None:
         """Says that the preset does not train this row, where it is known and the settings are the preset's."""
         preset = presets.get(self.cell["preset"])
         note = presets.not_trained_note(preset, self.cell["method"], self.cell["variant"])

@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from seqdis.bench import catalog, plan, presets, tuning
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.experiment import Experiment
+from seqdis.bench.experiment import run_cell
+from seqdis.bench.store import Store
 
 TINY = ("training.steps=6", "training.batch_size=4", "training.validations=2", "training.log_every=3",
         "method.width=4", "method.hidden_dim=8", "selection_clips=18")
@@ -63,16 +63,27 @@ def test_a_variant_shares_the_fate_of_its_method_unless_it_is_named_itself() -> 
     assert note(preset, "rwae", "") == note(preset, "dsvae", "") == ""
 
 
-@pytest.mark.parametrize(("overrides", "said"), [({}, True), ({"training.steps": 9000}, False)])
-def test_the_record_s_notes_say_it_for_the_preset_s_own_settings_only(
-        overrides: dict[str, int], said: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    changed = dataclasses.replace(presets.QUICK, not_trained={"dsvae": "few steps"})
+@pytest.fixture(scope="module")
+def drawn_sprites(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    catalog.load_dataset("sprites").prepare(root, "synthetic", 32)
+    return root
+
+
+@pytest.mark.parametrize(("overrides", "said"), [({}, True), ({"method.lr": 1e-3}, False)])
+def test_finished_records_say_it_for_the_preset_s_own_settings_only(
+        overrides: dict[str, float], said: bool, tmp_path: Path, drawn_sprites: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    training = {**presets.QUICK.training, "steps": 2, "batch_size": 4, "validations": 1}
+    changed = dataclasses.replace(presets.QUICK, not_trained={"dsvae": "few steps"}, training=training,
+                                  method={"width": 4, "hidden_dim": 8, "embedding_dim": 16}, evaluation={"draws": 1})
     monkeypatch.setitem(presets.PRESETS, "quick", changed)
     cell = plan.plan(plan.grid(catalog.parse_methods("dsvae"), ["sprites"], source="synthetic", preset="quick", seeds=[0],
                                overrides=overrides))[0]
-    experiment = Experiment(cell.config, folder=tmp_path, device=torch.device("cpu"), root=tmp_path, report=print)
-    experiment.note_scale()
-    assert experiment.notes == (["not trained at the quick scale: few steps"] if said else [])
+    folder = Store(tmp_path).add(cell.id, cell.config)
+    assert run_cell(folder, data_dir=drawn_sprites) == 0
+    notes = json.loads((folder / "record.json").read_text())["notes"]
+    assert ("not trained at the quick scale: few steps" in notes) is said
 
 
 def test_trials_run_for_methods_that_read_signals_and_segments(tmp_path: Path) -> None:
