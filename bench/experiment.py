@@ -99,6 +99,7 @@ def run_cell(folder: Path, *, device: str = "auto", data_dir: Path | None = None
 
 def _attempt(folder: Path, config: dict[str, Any], lease: Lease, stop: StopFlag, report: Progress,
              device: torch.device, root: Path) -> int:
+    code_version()  # asked now and kept: it is this code that runs, whatever is checked out when the record is written
     try:
         record = Experiment(config, folder=folder, device=device, root=root, report=report,
                             should_stop=lambda: stop() or lease.lost).record()

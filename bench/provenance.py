@@ -39,8 +39,12 @@ def _version(root: Path) -> str:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    """What git says; asked again when a signal ends it, for SLURM's SIGTERM goes to every process of a job."""
+    for _ in range(5):
+        try:
+            done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        if done.returncode >= 0:
+            return done.stdout.strip() if done.returncode == 0 else None
+    return None

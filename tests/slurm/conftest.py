@@ -177,6 +177,21 @@ class Lab:
 
         return Path(until(found, f"a cell of {self.out} at step {step}", moving=self.moving))
 
+    @contextlib.contextmanager
+    def held_still(self, cell: Path) -> Iterator[None]:
+        """Stops a cell's process inside the block, so that no machine is too fast for what the block does to it.
+
+        Afterwards it goes on, once a signal waits for it (SLURM may wake it by itself).
+        """
+        pid = self.holder(cell)["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+            until(lambda: _told(pid), f"a signal for {cell.name}")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
     def moving(self) -> tuple[tuple[str, int, bool, bool], ...]:
         """Changes with each step that is seen, each start and each record."""
         return tuple((cell.name, self.step(cell), (cell / "attempts.jsonl").exists(), (cell / "record.json").exists())
@@ -213,18 +228,38 @@ class Lab:
         def ended() -> bool:
             return all((cell / "record.json").exists() for cell in self.cells) and not self.queue()
 
+        self.wait(ended, "all records", seconds)
+
+    def wait(self, condition: Callable[[], Any], what: str, seconds: float = 300) -> None:
+        """Waits while the cells get on; shows all there is to see when they don't."""
         try:
-            until(ended, "all records", seconds, moving=self.moving)
-        except AssertionError:
-            raise AssertionError(f"{self.bench('status', code=None).stdout}\n{self.job_logs()}") from None
+            until(condition, what, seconds, moving=self.moving)
+        except AssertionError as error:
+            seen = [self.bench("status", code=None).stdout, self.job_logs(),
+                    *(self.cluster.ask(*command, check=False) for command in (["squeue"], ["sinfo", "-R"], ["sinfo"])),
+                    *map(_end, sorted((self.cluster.folder / "log").glob("slurm*.log")))]
+            raise AssertionError("\n".join([str(error), *seen])) from None
 
     def job_logs(self) -> str:
-        logs = sorted((self.out / "runs" / "submissions").glob("*/*_log.out"))
-        return "\n".join(f"{path}:\n{path.read_text()[-3000:]}" for path in logs)
+        return "\n".join(map(_end, sorted((self.out / "runs" / "submissions").glob("*/*_log.out"))))
 
     def record(self, cell: Path) -> Record:
         found: Record = json.loads((cell / "record.json").read_text())
         return found
+
+
+def _end(path: Path) -> str:
+    return f"{path}:\n{path.read_text(errors='replace')[-3000:]}"
+
+
+def _told(pid: int) -> bool:
+    """Whether SIGUSR2 or SIGTERM waits for a stopped process, or it is not stopped any more."""
+    try:
+        lines = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    except OSError:
+        return True
+    pending = int(lines["ShdPnd"], 16) | int(lines["SigPnd"], 16)
+    return not lines["State"].startswith("T") or any(pending >> number - 1 & 1 for number in (signal.SIGUSR2, signal.SIGTERM))
 
 
 def numbers(record: Record) -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
+
+from seqdis.bench.provenance import code_version
 
 from .conftest import LINE, until
 
@@ -31,13 +35,14 @@ def planned(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
 def test_signals_that_keep_coming_do_not_change_how_a_cell_ends(number: signal.Signals, planned: Path, data: Path,
                                                                 tmp_path: Path) -> None:
-    """SLURM, srun and the job's worker all pass signals on: the later ones reach a process that is leaving."""
+    """SLURM, srun and the job's worker all pass signals on: the later ones reach a process that is leaving, and its
+    children too."""
     shutil.copy(planned, tmp_path)
     command = [sys.executable, "-P", "-m", "seqdis.bench.cli", "cell", str(tmp_path), "--device", "cpu",
                "--data-dir", str(data)]
     environment = {**os.environ, "SEQDIS_PROGRESS_SECONDS": "0", "SEQDIS_THREADS": "1", "OMP_NUM_THREADS": "1"}
     with open(tmp_path / "out", "wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
     text = tmp_path / "out"
     try:
         until(lambda: process.poll() is not None or '"train"' in _text(tmp_path / "progress.json"), "training")
@@ -46,14 +51,15 @@ def test_signals_that_keep_coming_do_not_change_how_a_cell_ends(number: signal.S
         process.kill()
     assert process.wait() == INTERRUPTED, _text(text)
     assert "stopped at step" in _text(text)
-    assert (tmp_path / "checkpoint.safetensors").exists()
     assert not (tmp_path / "lease.json").exists()
+    with safe_open(tmp_path / "checkpoint.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["maker"])["commit"] == code_version()["commit"]
 
 
 def _signalled(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
-    """One more signal. Returns whether the process has ended."""
+    """One more signal to the process and its children. Returns whether it has ended."""
     with contextlib.suppress(ProcessLookupError):
-        process.send_signal(number)
+        os.killpg(process.pid, number)
     time.sleep(0.002)
     return process.poll() is not None
 

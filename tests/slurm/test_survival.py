@@ -162,7 +162,8 @@ def preempted_by_a_better_partition(lab: Lab) -> None:
         lab.launch()
         for number in range(2):
             cell = lab.training(10 + 60 * number)
-            cluster.ask("sbatch", "-p", "high", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
+            with lab.held_still(cell):
+                cluster.ask("sbatch", "-p", "high", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
             until(lambda cell=cell, number=number: len(lab.attempts(cell)) == number + 2, "the next start")
         lab.finish()
         assert len(lab.attempts(cell)) == 3
@@ -173,7 +174,8 @@ def preempted_without_grace(lab: Lab) -> None:
     with own_cluster(lab, nodes=1, grace=0) as cluster:
         lab.launch()
         cell = lab.training()
-        cluster.ask("sbatch", "-p", "high", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
+        with lab.held_still(cell):
+            cluster.ask("sbatch", "-p", "high", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
         until(lambda: len(lab.attempts(cell)) == 2, "the second start")
         lab.finish()
 
@@ -186,7 +188,8 @@ def time_limit_of_a_packed_job(lab: Lab) -> None:
     # The limit comes down to one or two minutes from now, however slow this machine is; the signal comes a minute
     # or two before it. The next start gets the long limit back.
     elapsed = lab.cluster.ask("squeue", "-h", "-j", job, "-o", "%M").strip().split(":")
-    lab.cluster.ask("scontrol", "update", f"jobid={job}", f"TimeLimit={int(elapsed[-2]) + 2}")
+    with lab.held_still(cell):
+        lab.cluster.ask("scontrol", "update", f"jobid={job}", f"TimeLimit={int(elapsed[-2]) + 2}")
     until(lambda: "PENDING" in lab.cluster.ask("squeue", "-h", "-j", job, "-o", "%T"), "the requeue")
     lab.cluster.ask("scontrol", "update", f"jobid={job}", "TimeLimit=30")
     lab.finish()
@@ -271,7 +274,7 @@ def controller_crashes_after_submission(lab: Lab) -> None:
                 lab.launch(seeds=2)
             return False
 
-        until(again, "all records", moving=lab.moving)
+        lab.wait(again, "all records")
         lab.finish()
 
 
@@ -361,9 +364,10 @@ def user_holds_requeues_and_cancels(lab: Lab) -> None:
     other = next(one for one in lab.cells if one != cell)
     job = lab.holder(cell)["job"]
     waiting = f"{job.split('_')[0]}_{1 - int(job.split('_')[1])}"
-    lab.cluster.ask("scontrol", "hold", waiting)
-    assert lab.states() == {cell.name: "running", other.name: "held"}
-    lab.cluster.ask("scontrol", "requeue", job)
+    with lab.held_still(cell):
+        lab.cluster.ask("scontrol", "hold", waiting)
+        assert lab.states() == {cell.name: "running", other.name: "held"}
+        lab.cluster.ask("scontrol", "requeue", job)
     until(lambda: len(lab.attempts(cell)) == 2, "the second start")
     lab.cluster.ask("scontrol", "requeuehold", job)
     until(lambda: lab.states()[cell.name] == "held", "the held job")
@@ -377,7 +381,10 @@ def user_holds_requeues_and_cancels(lab: Lab) -> None:
 def cancelled_and_run_again(lab: Lab) -> None:
     lab.launch(seeds=2)
     cell = lab.training()
-    lab.bench("cancel")
+    with ThreadPoolExecutor(1) as pool:
+        with lab.held_still(cell):
+            cancel = pool.submit(lab.bench, "cancel")
+        cancel.result()
     assert not lab.queue()
     states = lab.states()
     assert states[cell.name] == "cancelled"
