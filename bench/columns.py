@@ -113,17 +113,17 @@ def _judged(data: dict[str, Any], direction: str, factor: str) -> View:
         Column(key="n", title="n", digits=0),
         Column(key="rank", title="rank"),
         Column(key="acc", title="Acc", better="up", unit="%", scale=100),
-        Column(key="acc_published", title="paper Acc", unit="%", scale=100, digits=2, optional=1),
-        Column(key="acc_difference", title="Acc diff.", unit="points", scale=100, optional=1),
+        Column(key="acc_published", title="paper Acc", unit="%", scale=100, digits=2, optional=1, follows=True),
+        Column(key="acc_difference", title="Acc diff.", unit="points", scale=100, optional=1, follows=True),
         Column(key="is", title="IS", better="up", digits=3),
-        Column(key="is_published", title="paper IS", digits=3, optional=3),
-        Column(key="is_difference", title="IS diff.", digits=3, optional=4),
+        Column(key="is_published", title="paper IS", digits=3, optional=3, follows=True),
+        Column(key="is_difference", title="IS diff.", digits=3, optional=4, follows=True),
         Column(key="h_y_given_x", title="H(y|x)", better="down", unit="nats", digits=3),
-        Column(key="h_y_given_x_published", title="paper H(y|x)", unit="nats", digits=3, optional=3),
-        Column(key="h_y_given_x_difference", title="H(y|x) diff.", unit="nats", digits=3, optional=4),
+        Column(key="h_y_given_x_published", title="paper H(y|x)", unit="nats", digits=3, optional=3, follows=True),
+        Column(key="h_y_given_x_difference", title="H(y|x) diff.", unit="nats", digits=3, optional=4, follows=True),
         Column(key="h_y", title="H(y)", better="up", unit="nats", digits=3),
-        Column(key="h_y_published", title="paper H(y)", unit="nats", digits=3, optional=3),
-        Column(key="h_y_difference", title="H(y) diff.", unit="nats", digits=3, optional=4),
+        Column(key="h_y_published", title="paper H(y)", unit="nats", digits=3, optional=3, follows=True),
+        Column(key="h_y_difference", title="H(y) diff.", unit="nats", digits=3, optional=4, follows=True),
     ]
     sources: dict[str, Source] = {
         "acc": _headline(direction, factor),
@@ -201,11 +201,11 @@ def _verified(block: Block) -> View:
         Column(key="n", title="n", digits=0),
         Column(key="rank", title="rank"),
         Column(key="eer_static", title="content EER", better="down", unit="%", scale=100, digits=2),
-        Column(key="eer_static_published", title="paper", unit="%", scale=100, digits=2, optional=1),
-        Column(key="eer_static_difference", title="diff.", unit="points", scale=100, digits=2, optional=3),
+        Column(key="eer_static_published", title="paper", unit="%", scale=100, digits=2, optional=1, follows=True),
+        Column(key="eer_static_difference", title="diff.", unit="points", scale=100, digits=2, optional=3, follows=True),
         Column(key="eer_dynamic", title="motion EER", better="up", unit="%", scale=100, digits=2),
-        Column(key="eer_dynamic_published", title="paper", unit="%", scale=100, digits=2, optional=1),
-        Column(key="eer_dynamic_difference", title="diff.", unit="points", scale=100, digits=2, optional=3),
+        Column(key="eer_dynamic_published", title="paper", unit="%", scale=100, digits=2, optional=1, follows=True),
+        Column(key="eer_dynamic_difference", title="diff.", unit="points", scale=100, digits=2, optional=3, follows=True),
         Column(key="gap", title="gap", better="up", unit="points", scale=100, digits=2),
         Column(key="gap_ci", title="gap 95%-CI", unit="over speakers", optional=2),
         Column(key="eer_static_ci", title="content 95%-CI", unit="over speakers", panel=1, optional=2),
@@ -228,7 +228,11 @@ def _verified(block: Block) -> View:
                 )
             )
             sources[f"probe_{probe}_{code}"] = _read(f"probes/{probe}/{code}")
-        columns.append(Column(key=f"probe_{probe}_chance", title="chance", panel=1, unit="%", scale=100, optional=1))
+        columns.append(
+            Column(
+                key=f"probe_{probe}_chance", title="chance", panel=1, unit="%", scale=100, optional=1, follows=True
+            )
+        )
         sources[f"probe_{probe}_chance"] = _read(f"probes/{probe}/chance")
     others = {name.partition("/")[0] for entry in block.entries for name in entry.names if name.endswith("/eer_static")}
     for other in sorted(others - {level}):

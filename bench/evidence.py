@@ -50,7 +50,7 @@ def _intervals(
     scale, unit, digits = headline.scale, headline.unit, max(headline.digits, 2)
 
     def column(key: str, title: str) -> Column:
-        return Column(key=key, title=title, unit=unit, scale=scale, digits=digits)
+        return Column(key=key, title=title, unit=unit, scale=scale, digits=digits, follows=key.endswith("_high"))
 
     footnotes = footers.Footnotes()
     rows = []
@@ -154,12 +154,19 @@ def _pairs(
         columns=[
             Column(key="difference", title="difference", scale=headline.scale, digits=2, unit=unit),
             Column(key="low", title="95% from", scale=headline.scale, digits=2, unit=unit),
-            Column(key="high", title="to", scale=headline.scale, digits=2, unit=unit),
+            Column(key="high", title="to", scale=headline.scale, digits=2, unit=unit, follows=True),
             Column(key="p", title="p", digits=4),
             Column(key="p_holm", title="p (Holm)", digits=4),
             Column(key="separable", title="separable"),
             *(
-                Column(key=f"identities_{name}", title=title, scale=headline.scale, digits=2, unit=unit)
+                Column(
+                    key=f"identities_{name}",
+                    title=title,
+                    scale=headline.scale,
+                    digits=2,
+                    unit=unit,
+                    follows=name == "high",
+                )
                 for name, title in (("low", f"seeds and {_units(crossed)} 95% from"), ("high", "to"))
             ),
         ],

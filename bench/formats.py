@@ -1,4 +1,4 @@
-"""Tables as terminal text, Markdown and LaTeX (`exports` has the formats for machines). The same table, the same bytes.
+"""Tables as terminal text and Markdown (`latex` and `exports` have the other formats). The same table, the same bytes.
 
 Every string comes from a record or a file that anyone may have written, so each format escapes all of them, drops
 control characters and cuts what is too long.
@@ -115,7 +115,7 @@ def _fitting(table: Table, columns: list[Column], width: int) -> tuple[list[Colu
             max(
                 [
                     *(cell_len(_plain(row.cell(column.key), column, color=False)) for row in table.rows),
-                    *map(cell_len, _heading(column)),
+                    *map(cell_len, heading_lines(column)),
                 ]
             )
             for column in kept
@@ -139,7 +139,7 @@ def _fitting(table: Table, columns: list[Column], width: int) -> tuple[list[Colu
     return kept, gap, [column.title for column in columns if column.key not in keys] + hidden
 
 
-def _heading(column: Column) -> list[str]:
+def heading_lines(column: Column) -> list[str]:
     """A heading's lines: one a word, the arrow beside the last, the unit below."""
     words = column.title.split(" ")
     arrow = column.heading[len(column.title) :]
@@ -158,7 +158,7 @@ def _rich(table: Table, columns: list[Column], gap: int, color: bool) -> Any:
         Text(table.label), overflow="fold", vertical="bottom", min_width=min(max(widths, default=1), _LABEL)
     )
     for column in columns:
-        grid.add_column(Text("\n".join(_heading(column))), justify="right", no_wrap=True, vertical="bottom")
+        grid.add_column(Text("\n".join(heading_lines(column))), justify="right", no_wrap=True, vertical="bottom")
     for position, section in enumerate(table.sections):
         if position:
             grid.add_section()
@@ -225,141 +225,6 @@ def _markdown_row(row: Row, columns: list[Column]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-# LaTeX ----------------------------------------------------------------------------------------------------------
-
-_LATEX = {
-    "[": "{[}",  # else it would be an argument of the row end before it
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "{''}",
-    "`": "{`}",
-    "'": "'",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "–": "--",
-    "—": "---",
-    "…": r"\ldots{}",
-    "†": r"\dag{}",
-    "‡": r"\ddag{}",
-    "°": r"$^{\circ}$",
-    "·": r"$\cdot$",
-    "≤": r"$\le$",
-    "≥": r"$\ge$",
-    "Δ": r"$\Delta$",
-    "−": "$-$",
-    "γ": r"$\gamma$",
-    "α": r"$\alpha$",
-    "β": r"$\beta$",
-    "“": "``",
-    "”": "''",
-    "’": "'",
-    "‘": "`",
-    "§": r"\S{}",
-    "*": r"$\ast$",
-}
-
-
-def escape_latex(text: str) -> str:
-    """Text that LaTeX prints and never runs; what its usual fonts lack is written as a code point."""
-    return "".join(_LATEX.get(char) or (char if " " <= char <= "~" else _accented(char)) for char in text)
-
-
-def _accented(char: str) -> str:
-    return char if "À" <= char <= "ÿ" and char not in "×÷ÐÞðþ" else f"[U+{ord(char):04X}]"
-
-
-def latex(document: Document, *, everything: bool = False) -> str:
-    """One floating table a block, for any document that uses booktabs."""
-    lines = [r"% \usepackage{booktabs}"]
-    for table in document.tables:
-        lines += [
-            r"\begin{table}[t]",
-            r"\centering",
-            r"\footnotesize",
-            r"\setlength{\tabcolsep}{3pt}",
-            rf"\caption{{{escape_latex(clean(table.title, 200))}}}",
-            rf"\label{{tab:{re.sub('[^a-z0-9]+', '-', _identity(table).lower()).strip('-')}}}",
-        ]
-        for panel, title in enumerate(table.panels):
-            columns = shown(table, panel, everything=everything)
-            if columns:
-                lines += _tabular(table, columns, title)
-        foot = [
-            rf"\textsuperscript{{{escape_latex(mark)}}}~{escape_latex(note(text))}"
-            for mark, text in table.footnotes.items()
-        ] + [escape_latex(note(text)) for text in table.notes]
-        if foot:
-            lines += [
-                r"\par\smallskip",
-                r"\begin{minipage}{\linewidth}\scriptsize",
-                "\\par\n".join(foot),
-                r"\end{minipage}",
-            ]
-        lines += [r"\end{table}", ""]
-    lines += [f"% {escape_latex(note(text))}" for text in document.sentences(everything=everything)]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _identity(table: Table) -> str:
-    return "-".join([table.name, *(str(table.about.get(key, "")) for key in ("dataset", "source", "preset", "block"))])
-
-
-def _tabular(table: Table, columns: list[Column], title: str) -> list[str]:
-    lines = [rf"\par\smallskip\textit{{{escape_latex(clean(title, 200))}}}\par\smallskip"] if title else []
-    lines += [rf"\begin{{tabular}}{{l{'r' * len(columns)}}}", r"\toprule"]
-    # Words of a heading stand below each other: side by side they would be wider than the numbers, and the page.
-    heads = [_stacked([escape_latex(line) for line in _heading(column)]) for column in columns]
-    lines += [" & ".join([escape_latex(table.label), *heads]) + r" \\", r"\midrule"]
-    for position, section in enumerate(table.sections):
-        if position:
-            lines.append(r"\midrule")
-        if section.title:
-            lines.append(
-                rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\textit{{{escape_latex(clean(section.title))}}}}} \\"
-            )
-        for row in section.rows:
-            cells = [escape_latex(clean(row.label)) + _raised(row.marks)]
-            for column in columns:
-                cell = row.cell(column.key)
-                text = escape_latex(clean(number(cell, column, plus_minus="±")))
-                cells.append((rf"\textbf{{{text}}}" if cell.bold else text) + _raised(cell.marks))
-            lines.append(" & ".join(cells) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    return [r"{\scriptsize\setlength{\tabcolsep}{2pt}", *lines, "}"] if _is_wide(table, columns) else lines
-
-
-def _is_wide(table: Table, columns: list[Column]) -> bool:
-    """Whether a panel in footnote size would be wider than the text of a one-column paper: 397 pt, 4.25 a character,
-    3 on each side of a column."""
-    labels = max((len(_marked(clean(row.label), row.marks)) for row in table.rows), default=0)
-    widths = [
-        max([len(_plain(row.cell(column.key), column)) for row in table.rows] + [max(map(len, _heading(column)))])
-        for column in columns
-    ]
-    return 4.25 * (labels + sum(widths)) + 6 * (len(columns) + 1) > 397
-
-
-def _stacked(lines: list[str]) -> str:
-    return lines[0] if len(lines) == 1 else r"\shortstack[r]{" + r" \\ ".join(lines) + "}"
-
-
-def _raised(marks: tuple[str, ...]) -> str:
-    return rf"\textsuperscript{{{','.join(map(escape_latex, marks))}}}" if marks else ""
-
-
 def render(document: Document, kind: str, *, width: int = 80, everything: bool = False, color: bool = False) -> bytes:
     """The document in one of FORMATS, as bytes (UTF-8 where it is text).
 
@@ -371,6 +236,8 @@ def render(document: Document, kind: str, *, width: int = 80, everything: bool =
     if kind == "markdown":
         return markdown(document, everything=everything).encode()
     if kind == "latex":
+        from seqdis.bench.latex import latex
+
         return latex(document, everything=everything).encode()
     if kind in ("csv", "json", "parquet"):
         from seqdis.bench import exports
@@ -382,4 +249,4 @@ def render(document: Document, kind: str, *, width: int = 80, everything: bool =
     raise UserError(f"unknown format {kind!r}; it is one of {', '.join(FORMATS)}.")
 
 
-__all__ = ["DASH", "FORMATS", "SUFFIXES", "clean", "escape_latex", "escape_markdown", "render"]
+__all__ = ["DASH", "FORMATS", "SUFFIXES", "clean", "escape_markdown", "heading_lines", "note", "render"]

@@ -22,6 +22,7 @@ class Column:
         panel: columns of one panel are printed side by side, panels below each other.
         optional: printed only where it fits, or where everything is asked for. Higher numbers go first.
         deviation: whether the standard deviation is printed beside the mean.
+        follows: whether it says something of the column before it, and is never parted from it.
     """
 
     key: str
@@ -33,6 +34,7 @@ class Column:
     panel: int = 0
     optional: int = 0
     deviation: bool = True
+    follows: bool = False
 
     @property
     def heading(self) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from seqdis.bench import aggregate, formats, tables
+from seqdis.bench import aggregate, formats, latex, tables
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.layout import Cell, Column, Document, Row, Section, Table
 
@@ -234,7 +234,7 @@ def test_a_label_is_no_argument_of_the_row_before(document):
 
 @pytest.mark.parametrize("char", ["漢", "𝕏", "ß", "é", "\u202e", "\u200b"])
 def test_latex_prints_any_character_or_its_code_point(char):
-    text = formats.escape_latex(formats.clean(char))
+    text = latex.escape_latex(formats.clean(char))
     assert text in ("", char, f"[U+{ord(char):04X}]")
     assert (text == char) == (char in "ßé")
 
@@ -259,15 +259,60 @@ def test_latex_compiles(hostile, tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
-@pytest.mark.parametrize("name", ["comparison", "cost", "seeds", "ranks", "published", "audit"])
-def test_latex_fits_the_column_of_a_paper(tmp_path, make_record, store_record, name):
-    for dataset in ("sprites", "smmnist", "timit"):
-        for method in ("dsvae", "cdsvae", "s3vae", "mocogan"):
+@pytest.mark.parametrize("name", tables.TABLES)
+@pytest.mark.parametrize("everything", [False, True])
+def test_latex_fits_the_column_of_a_paper(tmp_path, make_record, store_record, name, everything):
+    for method, variant, batch in (
+        ("dsvae", "", 0), ("dsvae", "mws", 0), ("s3vae", "", 0), ("mocogan", "", 0), ("cdsvae", "", 0),
+        ("cdsvae", "", 128), ("cdsvae", "no-content-aug", 0), ("cdsvae", "no-motion-aug", 0),
+    ):
+        for dataset in ("sprites", "mug", "smmnist", "timit"):
             for seed in range(3):
-                store_record(tmp_path, make_record(method, dataset, seed))
+                record = make_record(method, dataset, seed, variant=variant, batch=batch)
+                store_record(tmp_path, _widened(record, seed))
     document = tables.build(name, aggregate.load([tmp_path]))
-    log = _compile(formats.render(document, "latex").decode(), tmp_path)
-    assert re.findall(r"Overfull \\hbox.*", log) == []
+    assert document.tables
+    text = formats.render(document, "latex", everything=everything).decode()
+    if name == "comparison":
+        assert text.count("100.0$\\pm$12.3") > 100
+    assert re.findall(r"Overfull \\hbox.*", _compile(text, tmp_path)) == []
+
+
+def test_latex_parts_a_wide_panel_between_columns_that_stand_alone(document):
+    """Every column once, in order; labels in each part; what explains a column stays beside it."""
+    table = document.tables[0]
+    table.panels, table.notes, table.footnotes = ("",), [], {}
+    table.columns = [Column(key=f"c{n}", title=f"c{n}", digits=3, follows=n % 3 > 0) for n in range(18)]
+    for row in table.rows:
+        row.cells = {column.key: Cell(mean=100.0, std=10.0, n=3) for column in table.columns}
+    text = formats.render(document, "latex").decode()
+    parts = [re.findall(r"c\d+", line) for line in text.split("\n") if line.startswith("Method &")]
+    assert len(parts) > 1
+    assert [name for part in parts for name in part] == [column.key for column in table.columns]
+    assert all(len(part) % 3 == 0 for part in parts)
+    assert text.count("MoCoGAN") == len(parts)
+
+
+def _widened(record, seed):
+    """The record with as many columns, as long labels and as wide numbers as real ones have: 100.0±12.3 throughout."""
+    factors = record["data"]["factors"]
+    if record["data"]["name"] == "sprites":
+        factors += [{**factors[-1], "name": name} for name in ("pants", "hair")]
+
+    def widen(value, size=1.0):
+        if isinstance(value, dict):
+            more = {name: value["skin"] for name in ("pants", "hair") if "skin" in value}
+            return {key: widen(entry, size) for key, entry in {**value, **more}.items()}
+        if isinstance(value, list):
+            return [widen(entry, size) for entry in value]
+        return size * (1 + 0.123 * (seed - 1)) if isinstance(value, float) else value
+
+    record["metrics"] = widen(record["metrics"])
+    record["cost"] = {**widen(record["cost"], 12345.0), "gpu_memory_bytes": 79_999 << 20, "energy_joules": 8e6 + 1e6 * seed}
+    record["environment"]["device"] = "NVIDIA H100 80GB HBM3"
+    if record["cell"]["variant"].startswith("no-"):
+        record["title"] = "C-DSVAE (no content augmentation)"
+    return record
 
 
 def _compile(body: str, folder: Path) -> str:

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from seqdis.bench import aggregate, boards, formats, statistics
+from seqdis.bench import aggregate, boards, formats, latex, statistics
 from seqdis.bench.layout import Cell, Column, Document, Row, Section, Table
 from seqdis.bench.render import safe_json
 
@@ -226,9 +226,9 @@ def test_no_format_lets_a_control_character_through(text):
 @CALM
 @given(NASTY)
 def test_latex_runs_no_command_of_a_text(text):
-    escaped = formats.escape_latex(formats.clean(text))
+    escaped = latex.escape_latex(formats.clean(text))
     commands = set(re.findall(r"\\([A-Za-z]+|.)", escaped))
-    known = set(re.findall(r"\\([A-Za-z]+|.)", " ".join(formats._LATEX.values())))
+    known = set(re.findall(r"\\([A-Za-z]+|.)", " ".join(latex._LATEX.values())))
     assert commands <= known
     rest = re.sub(r"\\[A-Za-z]+\{\}|\\.|\$\\?[A-Za-z]+\$|\$\^\{\\circ\}\$|\$-\$|\{\[\}|\{''\}|\{`\}", "", escaped)
     assert not set(rest) & set("\\{}$&#%_^~")
