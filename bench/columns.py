@@ -15,6 +15,7 @@ Source = Callable[[Entry], float | None]
 _OTHER = {"fix_dynamic": "fix_static", "fix_static": "fix_dynamic"}
 _KEPT = {"fix_dynamic": "dynamic", "fix_static": "static"}
 _WORD = {"dynamic": "motion", "static": "static"}
+_NOT_NEGATIVE = (0.0, math.inf)
 
 
 @dataclasses.dataclass
@@ -101,6 +102,16 @@ def _read(name: str) -> Source:
     return lambda entry: entry.get(name)
 
 
+def _share(**options: Any) -> Column:
+    """A column of fractions, printed in per cent."""
+    return Column(unit="%", scale=100, limits=(0.0, 1.0), **options)
+
+
+def _nats(**options: Any) -> Column:
+    """A column of entropies."""
+    return Column(unit="nats", limits=_NOT_NEGATIVE, **options)
+
+
 def _judged(data: dict[str, Any], direction: str, factor: str) -> View:
     factors = {item["name"]: item for item in data["factors"]}
     kept = tuple(name for name, item in factors.items() if item["role"] == _KEPT[direction])
@@ -112,16 +123,16 @@ def _judged(data: dict[str, Any], direction: str, factor: str) -> View:
     columns = [
         Column(key="n", title="n", digits=0),
         Column(key="rank", title="rank"),
-        Column(key="acc", title="Acc", better="up", unit="%", scale=100),
+        _share(key="acc", title="Acc", better="up"),
         Column(key="acc_published", title="paper Acc", unit="%", scale=100, digits=2, optional=1, follows=True),
         Column(key="acc_difference", title="Acc diff.", unit="points", scale=100, optional=1, follows=True),
-        Column(key="is", title="IS", better="up", digits=3),
+        Column(key="is", title="IS", better="up", digits=3, limits=(1.0, classes)),
         Column(key="is_published", title="paper IS", digits=3, optional=3, follows=True),
         Column(key="is_difference", title="IS diff.", digits=3, optional=4, follows=True),
-        Column(key="h_y_given_x", title="H(y|x)", better="down", unit="nats", digits=3),
+        _nats(key="h_y_given_x", title="H(y|x)", better="down", digits=3),
         Column(key="h_y_given_x_published", title="paper H(y|x)", unit="nats", digits=3, optional=3, follows=True),
         Column(key="h_y_given_x_difference", title="H(y|x) diff.", unit="nats", digits=3, optional=4, follows=True),
-        Column(key="h_y", title="H(y)", better="up", unit="nats", digits=3),
+        _nats(key="h_y", title="H(y)", better="up", digits=3),
         Column(key="h_y_published", title="paper H(y)", unit="nats", digits=3, optional=3, follows=True),
         Column(key="h_y_difference", title="H(y) diff.", unit="nats", digits=3, optional=4, follows=True),
     ]
@@ -130,40 +141,28 @@ def _judged(data: dict[str, Any], direction: str, factor: str) -> View:
         **{score: _head_mean(direction, heads, score, is_headline=True) for score in ("is", "h_y_given_x", "h_y")},
     }
     if factor not in factors:
-        columns.append(Column(key="joint_is", title="joint IS", better="up", digits=2, optional=2))
-        columns.append(Column(key="joint_h_y", title="joint H(y)", better="up", unit="nats", digits=3, optional=2))
+        columns.append(Column(key="joint_is", title="joint IS", better="up", digits=2, optional=2, limits=(1.0, math.inf)))
+        columns.append(_nats(key="joint_h_y", title="joint H(y)", better="up", digits=3, optional=2))
         sources["joint_is"] = _read(f"{direction}/{factor}/is")
         sources["joint_h_y"] = _read(f"{direction}/{factor}/h_y")
     # The second panel: what must not survive, what else must, and what the judge can see at all.
     if drawn:
-        columns.append(Column(key="leak", title="leak", better="down", panel=1, unit="%", scale=100))
-        columns.append(Column(key="sampled_entropy", title="entropy", better="up", unit="nats", digits=2, panel=1))
+        columns.append(_share(key="leak", title="leak", better="down", panel=1))
+        columns.append(_nats(key="sampled_entropy", title="entropy", better="up", digits=2, panel=1))
         sources["leak"] = _head_mean(direction, drawn, "acc")
         sources["sampled_entropy"] = _head_mean(direction, drawn, "label_entropy")
         for position, name in enumerate(drawn):
             columns.append(
-                Column(
-                    key=f"other_{name}",
-                    title=name,
-                    better="up",
-                    panel=1,
-                    optional=1 if position < 4 else 2,
-                    unit="%",
-                    scale=100,
-                )
+                _share(key=f"other_{name}", title=name, better="up", panel=1, optional=1 if position < 4 else 2)
             )
             sources[f"other_{name}"] = _read(f"{other}/{name}/acc")
-        columns.append(
-            Column(
-                key="other_leak", title=f"{_WORD[_KEPT[direction]]} leak", better="down", panel=1, unit="%", scale=100
-            )
-        )
+        columns.append(_share(key="other_leak", title=f"{_WORD[_KEPT[direction]]} leak", better="down", panel=1))
         sources["other_leak"] = _head_mean(other, kept, "acc")
     columns += [
-        Column(key="consistency", title="consistency", better="up", panel=1, unit="%", scale=100, optional=2),
-        Column(key="rec_acc", title="rec. Acc", better="up", panel=1, unit="%", scale=100),
-        Column(key="rec_mse", title="rec. MSE", better="down", panel=1, digits=4, optional=1),
-        Column(key="shuffle", title="shuffle", better="down", panel=1, digits=3, optional=2),
+        _share(key="consistency", title="consistency", better="up", panel=1, optional=2),
+        _share(key="rec_acc", title="rec. Acc", better="up", panel=1),
+        Column(key="rec_mse", title="rec. MSE", better="down", panel=1, digits=4, optional=1, limits=_NOT_NEGATIVE),
+        Column(key="shuffle", title="shuffle", better="down", panel=1, digits=3, optional=2, limits=_NOT_NEGATIVE),
     ]
     sources["consistency"] = _read(f"consistency/{direction}/{factor}/acc_consistency")
     sources |= {"rec_acc": _read(f"rec/{factor}/acc"), "rec_mse": _read("rec/mse"), "shuffle": _read("shuffle")}
@@ -200,13 +199,13 @@ def _verified(block: Block) -> View:
     columns = [
         Column(key="n", title="n", digits=0),
         Column(key="rank", title="rank"),
-        Column(key="eer_static", title="content EER", better="down", unit="%", scale=100, digits=2),
+        _share(key="eer_static", title="content EER", better="down", digits=2),
         Column(key="eer_static_published", title="paper", unit="%", scale=100, digits=2, optional=1, follows=True),
         Column(key="eer_static_difference", title="diff.", unit="points", scale=100, digits=2, optional=3, follows=True),
-        Column(key="eer_dynamic", title="motion EER", better="up", unit="%", scale=100, digits=2),
+        _share(key="eer_dynamic", title="motion EER", better="up", digits=2),
         Column(key="eer_dynamic_published", title="paper", unit="%", scale=100, digits=2, optional=1, follows=True),
         Column(key="eer_dynamic_difference", title="diff.", unit="points", scale=100, digits=2, optional=3, follows=True),
-        Column(key="gap", title="gap", better="up", unit="points", scale=100, digits=2),
+        Column(key="gap", title="gap", better="up", unit="points", scale=100, digits=2, limits=(-1.0, 1.0)),
         Column(key="gap_ci", title="gap 95%-CI", unit="over speakers", optional=2),
         Column(key="eer_static_ci", title="content 95%-CI", unit="over speakers", panel=1, optional=2),
         Column(key="eer_dynamic_ci", title="motion 95%-CI", unit="over speakers", panel=1, optional=2),
@@ -218,32 +217,24 @@ def _verified(block: Block) -> View:
     for probe in probes:
         for code, word in (("dynamic", "motion"), ("static", "content")):
             columns.append(
-                Column(
+                _share(
                     key=f"probe_{probe}_{code}",
                     title=f"{probe} from {word}",
                     panel=1,
-                    unit="%",
-                    scale=100,
                     better="up" if code == "dynamic" else "down",
                 )
             )
             sources[f"probe_{probe}_{code}"] = _read(f"probes/{probe}/{code}")
-        columns.append(
-            Column(
-                key=f"probe_{probe}_chance", title="chance", panel=1, unit="%", scale=100, optional=1, follows=True
-            )
-        )
+        columns.append(_share(key=f"probe_{probe}_chance", title="chance", panel=1, optional=1, follows=True))
         sources[f"probe_{probe}_chance"] = _read(f"probes/{probe}/chance")
     others = {name.partition("/")[0] for entry in block.entries for name in entry.names if name.endswith("/eer_static")}
     for other in sorted(others - {level}):
         for key, word in (("eer_static", "content"), ("eer_dynamic", "motion")):
             columns.append(
-                Column(
+                _share(
                     key=f"{other}_{key}",
                     title=f"{other} {word} EER",
                     panel=1,
-                    unit="%",
-                    scale=100,
                     digits=2,
                     better="down" if key == "eer_static" else "up",
                     optional=2 if other == "segment" else 3,
@@ -251,8 +242,8 @@ def _verified(block: Block) -> View:
             )
             sources[f"{other}_{key}"] = _read(f"{other}/{key}")
     columns += [
-        Column(key="rec_mse", title="rec. MSE", better="down", panel=1, digits=4, optional=1),
-        Column(key="shuffle", title="shuffle", better="down", panel=1, digits=3, optional=2),
+        Column(key="rec_mse", title="rec. MSE", better="down", panel=1, digits=4, optional=1, limits=_NOT_NEGATIVE),
+        Column(key="shuffle", title="shuffle", better="down", panel=1, digits=3, optional=2, limits=_NOT_NEGATIVE),
     ]
     sources |= {"rec_mse": _read("rec/mse"), "shuffle": _read("shuffle")}
     panels = (

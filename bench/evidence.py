@@ -64,7 +64,7 @@ def _intervals(
             "largest": Cell(mean=max(numbers), n=1),
         }
         for name, interval in (
-            ("t", statistics.t_interval(numbers)),
+            ("t", statistics.t_interval(numbers, limits=headline.limits)),
             ("bootstrap", statistics.bootstrap_interval(numbers)),
             ("identities", crossed.rows.get(_label(group)) if crossed else None),
         ):
@@ -95,7 +95,7 @@ def _intervals(
         footnotes=footnotes.ordered,
         notes=[
             "t and bootstrap: over training seeds. The bootstrap is too narrow with few seeds (three have ten distinct "
-            "resamples): go by the t interval.",
+            "resamples): go by the t interval, which is cut at the limits of the metric (the cut costs no coverage).",
             *_about_identities(block, crossed),
         ],
         about={"block": number, **block.setting._asdict()},
@@ -144,7 +144,7 @@ def _pairs(
                 **drawn(pair),
             },
         )
-        for pair in statistics.compare(rows)
+        for pair in statistics.compare(rows, limits=headline.limits)
     ]
     unit = "points" if headline.unit == "%" else headline.unit
     return Table(
@@ -172,7 +172,8 @@ def _pairs(
         ],
         sections=[Section(rows=lines)],
         notes=[
-            "Welch's tests over seeds; Holm's correction over the pairs of this table. Intervals are not corrected.",
+            "Welch's tests over seeds; Holm's correction over the pairs of this table. Intervals are not corrected, "
+            "and cut at what a difference of the metric can be.",
             *_about_identities(block, crossed),
         ],
         about={"block": number, **block.setting._asdict()},

@@ -16,6 +16,10 @@ _SUPERVISION = {
     "privileged signal": "trained with a signal that only the data's generator knows",
     "motion labels": "trained with motion labels; not an unsupervised row",
 }
+_SPREAD = (
+    "± is one standard deviation over seeds; 95 % intervals (on the page, in JSON and parquet) are Student's, cut at the "
+    "metric's limits."
+)
 _NAMES = {
     "comparison": "Comparison",
     "augmentation": "Augmentation ablation",
@@ -158,15 +162,11 @@ def _seeds(block: Block, view: View, is_ranked: bool) -> str:
     if is_ranked:
         return (
             "Ranks: intervals from Welch tests over seeds on the headline metric, Holm-corrected over all pairs, at "
-            "5 %; rows that share a letter are not separable. Bold or *: best mean of ranked rows. ± is one standard "
-            "deviation over seeds."
+            f"5 %; rows that share a letter are not separable. Bold or *: best mean of ranked rows. {_SPREAD}"
         )
     if max(counts) == 1:
         return "One seed ranks nothing: no row is ranked or bold. Run again with --seeds 3 or more."
-    return (
-        f"No row is ranked or bold: a ranking takes at least two rows of {statistics.MIN_SEEDS} seeds. "
-        "± is one standard deviation over seeds."
-    )
+    return f"No row is ranked or bold: a ranking takes at least two rows of {statistics.MIN_SEEDS} seeds. {_SPREAD}"
 
 
 def _data(block: Block) -> str:

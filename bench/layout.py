@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 DASH = "–"
@@ -22,6 +23,7 @@ class Column:
         panel: columns of one panel are printed side by side, panels below each other.
         optional: printed only where it fits, or where everything is asked for. Higher numbers go first.
         deviation: whether the standard deviation is printed beside the mean.
+        limits: the least and the largest value that the quantity can have, in the record's unit.
         follows: whether it says something of the column before it, and is never parted from it.
     """
 
@@ -34,6 +36,7 @@ class Column:
     panel: int = 0
     optional: int = 0
     deviation: bool = True
+    limits: tuple[float, float] = (-math.inf, math.inf)
     follows: bool = False
 
     @property
@@ -46,7 +49,7 @@ class Column:
 class Cell:
     """One cell: a number over seeds (`mean`, `std`, `n`, `values`), or `text`. Neither is a dash.
 
-    `interval` is the 95 % one of the mean, or whatever interval the column says.
+    `interval` is the 95 % one of the mean within the column's limits, or whatever interval the column says.
     """
 
     mean: float | None = None

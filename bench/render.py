@@ -9,7 +9,8 @@ from importlib.resources import files
 from typing import Any
 
 CAPTION = (
-    "Mean ± standard deviation over seeds, below it the 95 % interval of the mean (two seeds or more). Headings sort."
+    "Mean ± standard deviation over seeds, below it the 95 % interval of the mean (two seeds or more; cut at the limits of "
+    "the metric). Headings sort."
 )
 TIPS = {
     "Acc": "Share of clips that the judge gives the true class of the kept factor",

@@ -16,6 +16,8 @@ MIN_DATASETS = 6
 """A critical difference over fewer data sets separates nothing: it is not computed."""
 LEVEL = 0.05
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+ANYWHERE = (-math.inf, math.inf)
+"""The limits of a quantity that may have any value."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,15 +47,26 @@ def summarise(values: Sequence[float]) -> Summary:
     return Summary(len(values), mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)))
 
 
-def t_interval(values: Sequence[float], level: float = 1 - LEVEL) -> tuple[float, float] | None:
-    """Student's interval of the mean; None for fewer than two values."""
+def within(interval: tuple[float, float], limits: tuple[float, float]) -> tuple[float, float]:
+    """The part of an interval that the quantity can reach at all.
+
+    The true value always lies within the limits, so that the cut interval holds it exactly as often as the whole one.
+    """
+    low, high = (min(max(end, limits[0]), limits[1]) for end in interval)
+    return low, high
+
+
+def t_interval(
+    values: Sequence[float], level: float = 1 - LEVEL, *, limits: tuple[float, float] = ANYWHERE
+) -> tuple[float, float] | None:
+    """Student's interval of the mean, cut at the limits of what it can be; None for fewer than two values."""
     summary = summarise(values)
     if summary.std is None:
         return None
     from scipy import special
 
     half = float(special.stdtrit(summary.n - 1, (1 + level) / 2)) * summary.std / math.sqrt(summary.n)
-    return summary.mean - half, summary.mean + half
+    return within((summary.mean - half, summary.mean + half), limits)
 
 
 def bootstrap_interval(
@@ -123,10 +136,11 @@ class Pair:
         return self.corrected < LEVEL
 
 
-def compare(rows: Mapping[str, Sequence[float]]) -> list[Pair]:
+def compare(rows: Mapping[str, Sequence[float]], *, limits: tuple[float, float] = ANYWHERE) -> list[Pair]:
     """Every pair of rows, in the order given. Each row has at least two values.
 
-    Two rows without any spread cannot be tested: p is 1.
+    Two rows without any spread cannot be tested: p is 1. Intervals are cut at what a difference can be of quantities
+    that lie within the limits.
     """
     names = list(rows)
     pairs = [(a, b) for index, a in enumerate(names) for b in names[index + 1 :]]
@@ -153,8 +167,9 @@ def compare(rows: Mapping[str, Sequence[float]]) -> list[Pair]:
     p_values = np.where(testable & np.isfinite(tested), tested, 1.0)
     corrected = holm([float(p) for p in p_values])
     half = np.where(testable, half, 0.0)
+    reach = (limits[0] - limits[1], limits[1] - limits[0])
     return [
-        Pair(a, b, float(d), (float(d - h), float(d + h)), float(p), c)
+        Pair(a, b, float(d), within((float(d - h), float(d + h)), reach), float(p), c)
         for (a, b), d, h, p, c in zip(pairs, differences, half, p_values, corrected, strict=True)
     ]
 

@@ -184,7 +184,7 @@ def _row(
 ) -> Row:
     label = group.title + (f" [{group.config[:6]}]" if group.has_twin else "")
     cells = {
-        column.key: measure(group, view.sources[column.key], with_interval=column.key in view.headlines)
+        column.key: measure(group, view.sources[column.key], column if column.key in view.headlines else None)
         for column in view.columns
         if column.key in view.sources
     }
@@ -217,14 +217,17 @@ def _row(
     )
 
 
-def measure(group: Group, source: Callable[..., float | None], *, with_interval: bool = False) -> Cell:
-    """Mean and deviation over seeds of what `source` reads from an entry; empty unless every seed has it."""
+def measure(group: Group, source: Callable[..., float | None], headline: Column | None = None) -> Cell:
+    """Mean and deviation over seeds of what `source` reads from an entry; empty unless every seed has it.
+
+    A headline also has an interval, within its column's limits.
+    """
     found = [source(entry) for entry in group.entries]
     values = tuple(value for value in found if value is not None)
     if not values or len(values) < len(found):
         return Cell()
     summary = statistics.summarise(values)
-    interval = statistics.t_interval(values) if with_interval else None
+    interval = statistics.t_interval(values, limits=headline.limits) if headline else None
     return Cell(mean=summary.mean, std=summary.std, n=summary.n, values=values, interval=interval)
 
 

@@ -36,6 +36,31 @@ def test_t_interval_is_scipys():
     assert statistics.t_interval(values) == pytest.approx(expected)
 
 
+def test_an_interval_ends_where_the_quantity_does():
+    values = (0.2, 0.99)
+    low, high = statistics.t_interval(values)
+    assert low < -1
+    assert high > 2
+    assert statistics.t_interval(values, limits=(0.0, 1.0)) == (0.0, 1.0)
+    assert statistics.t_interval(values, limits=(0.0, math.inf)) == (0.0, high)
+    assert statistics.t_interval((0.5, 0.52), limits=(0.0, 1.0)) == pytest.approx(statistics.t_interval((0.5, 0.52)))
+    (pair,) = statistics.compare({"a": values, "b": (0.1, 0.9)}, limits=(0.0, 1.0))
+    (whole,) = statistics.compare({"a": values, "b": (0.1, 0.9)})
+    assert pair.interval == (-1.0, 1.0)
+    assert whole.interval[0] < -1 < 1 < whole.interval[1]
+    assert pair.p_value == whole.p_value
+
+
+def test_a_cut_interval_covers_as_often_as_the_whole_one():
+    rng = np.random.default_rng(0)
+    for p in (0.02, 0.5, 0.97):
+        for values in rng.binomial(30, p, size=(200, 3)) / 30:
+            low, high = statistics.t_interval(list(values))
+            cut_low, cut_high = statistics.t_interval(list(values), limits=(0.0, 1.0))
+            assert 0 <= cut_low <= cut_high <= 1
+            assert (low <= p <= high) == (cut_low <= p <= cut_high)
+
+
 def test_t_interval_covers_the_mean_as_often_as_it_says():
     rng = np.random.default_rng(0)
     intervals = [statistics.t_interval(list(rng.normal(size=3))) for _ in range(1000)]
