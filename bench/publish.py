@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seqdis.bench import aggregate, boards, cell_page, figures, formats, media, tables
+from seqdis.bench import aggregate, boards, cell_page, figures, formats, licences, media, tables
 from seqdis.bench.aggregate import Collection, Entry
 from seqdis.bench.boards import Board, Link
 from seqdis.bench.clips import load_clips
@@ -186,7 +186,7 @@ class Site:
 
         self.page("methods.html", "methods", methods=method_docs.all_methods())
         self.page("metrics.html", "metrics")
-        self.page("licences.html", "licences", data=self.data())
+        self.page("licences.html", "licences", data=licences.data_sets(self.collection))
         self.write_leaderboard()
         (self.root / MARKER).write_text(
             f"written by seqdis-bench {version()}; 'bench publish' may replace this folder\n"
@@ -262,7 +262,7 @@ class Site:
                     clips = load_clips(page.folder)
                     if clips:
                         titled.append((row.label, clips))
-                        attribution = attribution or credit(found)
+                        attribution = attribution or licences.credit(found)
         if len(titled) < 2:
             return [], ""
         try:
@@ -332,7 +332,7 @@ class Site:
         pictures, why = self.pictures(page, record)
         for picture in pictures:
             content |= picture.files
-        attribution = credit(record) if record is not None and pictures else ""
+        attribution = licences.credit(record) if record is not None and pictures else ""
         if attribution:
             content["ATTRIBUTION.txt"] = (
                 f"{attribution}\nLicence texts, where they apply: ../../licences/CC-BY-SA-3.0.txt and "
@@ -410,38 +410,6 @@ class Site:
         found = list(dict.fromkeys(found))
         return found[:50] + ([f"And {len(found) - 50} more."] if len(found) > 50 else [])
 
-    def data(self) -> list[dict[str, Any]]:
-        """The data sets behind the numbers."""
-        found: dict[tuple[str, ...], dict[str, Any]] = {}
-        for setting, about in self.collection.about.items():
-            data = about.get("data") or {}
-            key = (setting.dataset, setting.source, setting.revision)
-            if not data or key in found:
-                continue
-            shows = data.get("may_show") is True and not (
-                setting.source == "real" and setting.dataset.startswith(figures.NEVER_SHOWN)
-            )
-            factors = ", ".join(
-                cell_page.text(each.get("name"))
-                for each in cell_page.listed(data.get("factors"))
-                if isinstance(each, dict)
-            )
-            found[key] = {
-                "title": cell_page.text(data.get("title")) or setting.dataset,
-                "source": setting.source,
-                "facts": cell_page.pairs(
-                    ("Licence", data.get("licence")),
-                    ("Revision", setting.revision),
-                    ("Split", data.get("split_rule")),
-                    ("Factors", factors),
-                    ("Attribution", data.get("attribution")),
-                ),
-                "showing": "Clips of this data set are shown on the pages of its cells."
-                if shows
-                else "Its licence does not allow frames or audio to be shown, decoded or not; none is on this site.",
-            }
-        return [found[key] for key in sorted(found)]
-
 
 # What a page is made from
 
@@ -469,15 +437,6 @@ def headline(entry: Entry, data: Mapping[str, Any]) -> tuple[str, float | None]:
     return "", None
 
 
-def credit(record: Record) -> str:
-    """Whose pictures these are, if their licence asks for it to be said."""
-    cell, data = record["cell"], record["data"]
-    stated = cell_page.text(data.get("attribution"), 600)
-    if cell["source"] == "real" and str(cell["dataset"]).startswith("sprites"):
-        return stated or SPRITES_CREDIT
-    return stated
-
-
 def blank(entry: Entry) -> Record:
     """A record's outline for a cell that failed before it had one."""
     setting = entry.setting
@@ -494,10 +453,3 @@ def blank(entry: Entry) -> Record:
         },
         "error": {"reason": entry.reason},
     }
-
-
-SPRITES_CREDIT = (
-    "Sprites by the artists of the Liberated Pixel Cup (lpc.opengameart.org) and of Universal-LPC-spritesheet "
-    "(jrconway3), collected by YingzhenLi/Sprites; CC BY-SA 3.0 and GPL 3.0. Frames composed from them, and frames "
-    "decoded by models trained on them, are shown under the same terms."
-)
