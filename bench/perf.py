@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from seqdis.bench import catalog, presets
@@ -88,6 +89,23 @@ def random_split(frame: tuple[int, ...], n_frames: int, n_clips: int, signal_dim
     return split, spec
 
 
+class ReadBacks(TorchDispatchMode):
+    """Notes each operation that copies a value to the host (`item`, a branch on a value, `nonzero`).
+
+    A GPU is waited for there, and can be given no further work meanwhile.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        aten = torch.ops.aten
+        if func in (aten._local_scalar_dense.default, aten.is_nonzero.default, aten.nonzero.default):
+            self.operations.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
 class Bed:
     """A trainer on random clips, ready to step."""
 
@@ -130,6 +148,12 @@ class Bed:
         with FlopCounterMode(display=False) as counter:
             self.step()
         return counter.get_total_flops() / (len(self.index) * self.n_frames)
+
+    def values_read_back(self) -> int:
+        """How often a step copies a value to the host."""
+        with ReadBacks() as seen:
+            self.step()
+        return len(seen.operations)
 
     def parts(self, rounds: int) -> dict[str, float]:
         """Median seconds of a step's parts, each timed alone: batch with its views, forward, backward, update."""
@@ -228,10 +252,12 @@ def measure(ref: MethodRef, rounds: int, limits: Ceilings, **settings: Any) -> d
     times = [_seconds(one_round, device) / steps for _ in range(rounds)]
     seconds = statistics.median(times)
     flops = counted_flops_per_frame(ref, bed, settings) * settings["batch_size"] * bed.n_frames
+    is_eager = not (settings.get("compile") or settings.get("cuda_graph"))  # nothing is seen of compiled code
     return {
         "method": str(ref), "step_seconds": seconds, "sequences_per_second": settings["batch_size"] / seconds,
         "parts": bed.parts(rounds), "flops_per_frame": flops / (settings["batch_size"] * bed.n_frames),
-        "share_of_matmul": flops / seconds / limits.flops, "disturbed": max(times) / min(times) > SPREAD,
+        "share_of_matmul": flops / seconds / limits.flops,
+        "values_read_back": bed.values_read_back() if is_eager else None, "disturbed": max(times) / min(times) > SPREAD,
         "peak_memory_bytes": (torch.cuda.max_memory_allocated() if device.type == "cuda"
                               else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024),
         "parameters": sum(p.numel() for p in bed.trainer.method.parameters()),
@@ -302,4 +328,6 @@ def rows(found: list[dict[str, Any]]) -> Iterator[str]:
         parts = ", ".join(f"{name} {seconds / sum(one['parts'].values()):.0%}" for name, seconds in one["parts"].items())
         yield (f"{one['method']:24s} {one['sequences_per_second']:8.1f} seq/s  {one['step_seconds'] * 1e3:8.1f} ms/step  "
                f"{one['flops_per_frame'] / 1e6:8.1f} MF/frame  {one['share_of_matmul']:5.0%} of the matrix-product rate  "
-               f"{one['peak_memory_bytes'] / 2**20:6.0f} MiB  ({parts})" + ("  disturbed" if one["disturbed"] else ""))
+               f"{one['peak_memory_bytes'] / 2**20:6.0f} MiB  ({parts})"
+               + (f"  reads {one['values_read_back']} values back" if one["values_read_back"] else "")
+               + ("  disturbed" if one["disturbed"] else ""))

@@ -56,6 +56,7 @@ def test_command_reports_ratios_as_json() -> None:
     report = json.loads(done.stdout)
     assert report["methods"][0]["sequences_per_second"] > 0
     assert 0 < report["methods"][0]["share_of_matmul"] < 1.5
+    assert report["methods"][0]["values_read_back"] == 0
     assert report["reference"]["plain"]["flops_per_frame"] > report["reference"]["ours"]["flops_per_frame"]
     assert report["information"]["batch_size"] == 128
     assert report["information"]["ratio"] > 0

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from seqdis.bench import perf
 from seqdis.methods.base import Method, Shape, SignalShape
 
 SHAPE = Shape(frame=(3, 64, 64), n_frames=8, n_train=18000, n_sequences=9000, n_motions=9,
@@ -128,19 +129,10 @@ def test_losses_read_no_value_back(kit: Any, each_row: str, precision: str) -> N
     """No host synchronisation: no operation that copies a value (`item`, a branch on it, `nonzero`) to the host."""
     shape = kit.shapes["video32"]
     method = kit.build(each_row, shape)
-    synced = []
-
-    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default,
-                        torch.ops.aten.nonzero.default):
-                synced.append(str(func))
-            return func(*args, **(kwargs or {}))
-
     batch, ctx = kit.batch(shape), kit.context(shape)
-    with Watch(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+    with perf.ReadBacks() as seen, torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
         terms = [method.loss(batch, player, ctx) for player in method.players]
-    assert synced == []
+    assert seen.operations == []
     for player, losses in zip(method.players, terms, strict=True):
         assert torch.isfinite(losses["total"])
         losses["total"].backward(inputs=method.player_parameters(player))
