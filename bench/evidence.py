@@ -15,22 +15,18 @@ def tables(block: Block, number: int) -> list[Table]:
     (headline,) = [column for column in view.columns if column.key == key]
     values = {id(group): _values(group, view) for group in block.groups}
     groups = [group for group in block.groups if values[id(group)]]
-    judged = {_label(group): group.entries for group in groups if group.protocol == "encoder"}
+    judged = {group.label: group.entries for group in groups if group.protocol == "encoder"}
     crossed = identities.crossed(judged, f"{view.direction}/{view.factor}/{key}")
     found = [_intervals(block, number, headline, groups, values, crossed)]
     for protocol in sorted({group.protocol for group in groups}):
         rows = {
-            _label(group): values[id(group)]
+            group.label: values[id(group)]
             for group in groups
             if group.is_ranked and group.protocol == protocol and len(values[id(group)]) >= statistics.MIN_SEEDS
         }
         if len(rows) > 1:
             found.append(_pairs(block, number, headline, rows, protocol, crossed))
     return found
-
-
-def _label(group: Group) -> str:
-    return f"{group.title} [{group.config[:6]}]" if group.has_twin else group.title
 
 
 def _values(group: Group, view: columns.View) -> tuple[float, ...]:
@@ -66,14 +62,14 @@ def _intervals(
         for name, interval in (
             ("t", statistics.t_interval(numbers, limits=headline.limits)),
             ("bootstrap", statistics.bootstrap_interval(numbers)),
-            ("identities", crossed.rows.get(_label(group)) if crossed else None),
+            ("identities", crossed.rows.get(group.label) if crossed else None),
         ):
             if interval is not None:
                 cells[f"{name}_low"], cells[f"{name}_high"] = (Cell(mean=end, n=1) for end in interval)
         if "identities_low" in cells and summary.n == 1:
             mark = footnotes.number("one seed: this interval is over test identities only")
             cells["identities_low"].marks = (mark,)
-        rows.append(Row(label=_label(group), cells=cells, about={"method": group.method, "variant": group.variant}))
+        rows.append(Row(label=group.label, cells=cells, about={"method": group.method, "variant": group.variant}))
     return Table(
         name="seeds",
         title=footers.title("seeds", block),

@@ -77,10 +77,13 @@ class Cell:
 
 
 def showable(record: Record) -> bool:
-    """Whether frames or audio of this cell may be published: the data's licence allows it."""
-    cell, data = record["cell"], record["data"]
-    licensed = cell["source"] == "real" and str(cell["dataset"]).startswith(NEVER_SHOWN)
-    return data.get("may_show") is True and not licensed
+    """Whether frames or audio of this cell may be published."""
+    return is_showable(str(record["cell"]["dataset"]), record["cell"]["source"], record["data"])
+
+
+def is_showable(dataset: str, source: str, data: Mapping[str, Any]) -> bool:
+    """Whether frames or audio may be published: by what was recorded of the data, and by the licences that we know."""
+    return data.get("may_show") is True and not (source == "real" and dataset.startswith(NEVER_SHOWN))
 
 
 # Sheets of clips

@@ -41,6 +41,11 @@ class Group:
     has_twin: bool = False
 
     @property
+    def label(self) -> str:
+        """The title, with the first digits of the config where another row has the same title."""
+        return f"{self.title} [{self.config[:6]}]" if self.has_twin else self.title
+
+    @property
     def is_control(self) -> bool:
         return self.method in CONTROLS
 

@@ -23,9 +23,7 @@ def data_sets(collection: Collection) -> list[dict[str, Any]]:
         key = (setting.dataset, setting.source, setting.revision)
         if not data or key in found:
             continue
-        shows = data.get("may_show") is True and not (
-            setting.source == "real" and setting.dataset.startswith(figures.NEVER_SHOWN)
-        )
+        shows = figures.is_showable(setting.dataset, setting.source, data)
         factors = ", ".join(
             cell_page.text(each.get("name"))
             for each in cell_page.listed(data.get("factors"))

@@ -39,7 +39,6 @@ from seqdis.bench.replace import MARKER, check_target, put_in_place
 HEADING = "Sequential disentanglement"
 ROW_LIMIT = 40
 CLIP_CELLS = 200
-CLIPS = ("auto", "all", "first", "none")
 MORE = ("ranks", "seeds", "augmentation", "estimators", "batch-size", "cost", "published", "audit")
 DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)
 

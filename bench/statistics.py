@@ -28,10 +28,6 @@ class Summary:
     mean: float
     std: float | None
 
-    @property
-    def is_provisional(self) -> bool:
-        return self.n < MIN_SEEDS
-
 
 def summarise(values: Sequence[float]) -> Summary:
     """Mean and standard deviation of at least one value.

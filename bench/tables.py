@@ -182,7 +182,6 @@ def _row(
     ranks: dict[int, statistics.Rank],
     footnotes: footers.Footnotes,
 ) -> Row:
-    label = group.title + (f" [{group.config[:6]}]" if group.has_twin else "")
     cells = {
         column.key: measure(group, view.sources[column.key], column if column.key in view.headlines else None)
         for column in view.columns
@@ -201,7 +200,7 @@ def _row(
     if name == "batch-size" and group.batch_size:
         cells["batch_size"] = Cell(mean=float(group.batch_size), n=1)
     return Row(
-        label=label,
+        label=group.label,
         cells=cells,
         marks=marks,
         about={
@@ -302,7 +301,6 @@ def _cost_table(block: Block) -> Table:
     for group in block.groups:
         if group.method == "oracle":
             continue
-        label = group.title + (f" [{group.config[:6]}]" if group.has_twin else "")
         cells = {
             column.key: measure(group, columns.COST_SOURCES[column.key])
             for column in columns.COST
@@ -312,7 +310,7 @@ def _cost_table(block: Block) -> Table:
         cells["n"] = Cell(mean=float(len(group.entries)), n=1) if group.entries else Cell()
         rows.append(
             Row(
-                label=label,
+                label=group.label,
                 cells=cells,
                 marks=(*footnotes.for_group(group, None), *footnotes.shared_device(group)),
                 about={

@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from seqdis.bench import catalog, plan
+from seqdis.bench import plan
 from seqdis.bench.catalog import MethodRef
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import read_json, write_json
@@ -106,16 +106,3 @@ def _run(job: tuple[str, dict[str, Any], str, str]) -> None:
     best = max(trained.state.validation, key=lambda scores: scores["score"])
     write_json(folder / "trial.json", {"score": best["score"], "scores": best})
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
-
-
-def spaces_are_valid() -> None:
-    """Every setting of every space exists and takes every value of it (used by a test).
-
-    Raises:
-        UserError: one does not.
-    """
-    for name, space in SPACES.items():
-        for key, values in space.items():
-            for value in values:
-                plan.plan(plan.grid(catalog.parse_methods(name), ["sprites"], source="synthetic", preset="quick",
-                                    seeds=[0], overrides={key: value}))

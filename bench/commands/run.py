@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -294,7 +293,3 @@ def _dry_run(args: argparse.Namespace, planned: list[Planned], store: Store, lau
         for request in slurm.render(store, missing, args, args.data_dir):
             print(request)
     return 0
-
-
-def _interactive() -> bool:
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"

@@ -14,12 +14,11 @@ def test_summary_of_known_values():
     assert summary.n == 3
     assert summary.mean == pytest.approx(7 / 3)
     assert summary.std == pytest.approx(math.sqrt(7 / 3))
-    assert not summary.is_provisional
 
 
 def test_summary_of_one_value_has_no_spread():
     summary = statistics.summarise([0.5])
-    assert (summary.mean, summary.std, summary.is_provisional) == (0.5, None, True)
+    assert (summary.n, summary.mean, summary.std) == (1, 0.5, None)
     assert statistics.t_interval([0.5]) is None
     assert statistics.bootstrap_interval([0.5]) is None
 

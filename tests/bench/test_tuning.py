@@ -20,8 +20,12 @@ TINY = ("training.steps=6", "training.batch_size=4", "training.validations=2", "
         "method.width=4", "method.hidden_dim=8", "selection_clips=18")
 
 
-def test_every_setting_of_every_space_is_valid() -> None:
-    tuning.spaces_are_valid()
+@pytest.mark.parametrize("method", tuning.SPACES)
+def test_every_setting_of_every_space_is_valid(method: str) -> None:
+    for key, values in tuning.SPACES[method].items():
+        for value in values:
+            plan.plan(plan.grid(catalog.parse_methods(method), ["sprites"], source="synthetic", preset="quick", seeds=[0],
+                                overrides={key: value}))
 
 
 @pytest.mark.parametrize("method", catalog.ALL_METHODS)
