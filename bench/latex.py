@@ -156,7 +156,8 @@ def _arranged(columns: list[Column], widths: list[float], label: float) -> tuple
 
 def _balanced(widths: list[float], room: float) -> list[list[int]]:
     """Indices in as few parts as the room allows, whose widest is as narrow as it can be."""
-    parts, closer = [], _filled(widths, room)
+    parts: list[list[int]] = []
+    closer = _filled(widths, room)
     while parts != closer and (not parts or len(closer) == len(parts)):
         parts = closer
         closer = _filled(widths, max(sum(widths[index] for index in part) for part in parts) - 0.01)
