@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -116,7 +115,7 @@ def _take_clips(source: Path, target: Path) -> bool:
         return False
     with contextlib.suppress(UserError):
         if clips.load_clips(source):
-            shutil.copyfile(source / clips.NAME, target / clips.NAME)
+            write_bytes(target / clips.NAME, (source / clips.NAME).read_bytes())
             return True
     return False
 
