@@ -4,7 +4,8 @@
 
 Copies of the finished records under `--runs` get other seeds and slightly other numbers, in a temporary folder laid out
 like any other; they are deleted at the end, since they are no results. The command is run twice, as a user runs it:
-first with the files as they were left, then with them in the page cache. Memory is the largest process's.
+first from the disk (where the system lets go of files when asked to: Linux), then with the files in the page cache.
+Processor time is that of all processes, which says more than the clock on a busy machine; memory is the largest one's.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from typing import Any
 MEASURE = """
 import resource, subprocess, sys
 code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_maxrss >> 10, used.ru_utime + used.ru_stime)
 sys.exit(code)
 """
 
@@ -50,8 +52,18 @@ def write_copies(templates: list[dict[str, Any]], count: int, out: Path) -> None
         (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
+def forget(folder: Path) -> None:
+    """Asks the system to drop the files from its page cache."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    os.sync()  # what is not written yet cannot be dropped
+    for path in folder.rglob("record.json"):
+        with open(path, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def main() -> None:
-    """Prints seconds, records a second and MiB of both runs."""
+    """Prints seconds, records a second, processor seconds and MiB of both runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="what 'bench run' wrote, or records")
     parser.add_argument("--count", type=int, default=100_000)
@@ -63,12 +75,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_copies(templates, args.count, Path(folder))
         command = [sys.executable, "-P", "-m", "seqdis.bench.cli", "table", "comparison", "--out", folder]
-        for what in ("first run", "files in the page cache"):
+        forget(Path(folder))
+        for what in ("from the disk", "from the page cache"):
             start = time.perf_counter()
             done = subprocess.run([sys.executable, "-c", MEASURE, *command], capture_output=True, text=True,
                                   env={**os.environ, "COLUMNS": "100"}, check=True)
             took = time.perf_counter() - start
-            print(f"{what}: {took:.1f} s, {args.count / took:,.0f} records/s, {int(done.stdout)} MiB")
+            memory, processor = map(float, done.stdout.split())
+            print(f"{what}: {took:.1f} s, {args.count / took:,.0f} records/s, {processor:.1f} s of processor time, "
+                  f"{memory:.0f} MiB")
 
 
 if __name__ == "__main__":

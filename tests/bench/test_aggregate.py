@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
@@ -171,6 +173,17 @@ def test_several_processes_read_what_one_reads(tmp_path, make_record, store_reco
     assert (together.about, together.configs, together.problems) == (alone.about, alone.configs, alone.problems)
     assert len({id(entry.setting) for entry in together.entries}) == 1
     assert len({id(entry.names) for entry in together.entries}) == 2
+
+
+def test_the_benchmark_of_tables_prints_what_its_documentation_has(tmp_path, make_record, store_record):
+    for seed in range(3):
+        store_record(tmp_path, make_record(seed=seed))
+    script = Path(__file__).resolve().parents[2] / "examples" / "table_benchmark.py"
+    done = subprocess.run(
+        [sys.executable, "-P", script, "--runs", tmp_path, "--count", "30"], capture_output=True, text=True, check=True
+    )
+    figures = r"[\d.]+ s, [\d,]+ records/s, [\d.]+ s of processor time, \d+ MiB"
+    assert re.fullmatch(f"from the disk: {figures}\nfrom the page cache: {figures}\n", done.stdout)
 
 
 def test_tables_need_nothing_heavy():
