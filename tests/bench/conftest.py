@@ -10,13 +10,14 @@ import copy
 import json
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from seqdis.bench import plan
+from seqdis.bench import aggregate, plan, tables
+from seqdis.bench.layout import Document
 
 Record = dict[str, Any]
 
@@ -326,3 +327,15 @@ def _make_record() -> Callable[..., Record]:
 @pytest.fixture(name="store_record")
 def _store_record() -> Callable[[Path, Record], Path]:
     return store_record
+
+
+@pytest.fixture(name="build")
+def _build(tmp_path: Path) -> Callable[..., Document]:
+    """Builds a table from records: build(name, records, **options)."""
+
+    def build(name: str, records: Iterable[Record], **options: Any) -> Document:
+        for record in records:
+            store_record(tmp_path, record)
+        return tables.build(name, aggregate.load([tmp_path]), **options)
+
+    return build
