@@ -7,10 +7,14 @@ the sum of their rates is what the device does in all, and its ratio to one proc
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from typing import IO, Any
 
 from seqdis.bench.core.errors import UserError
@@ -19,6 +23,8 @@ from seqdis.bench.launch.environment import worker_environment
 WARM_UP = 5
 SYNCHRONISED = 10
 """Steps between two looks at the clock."""
+TAIL = 4096
+"""Bytes of what a failed process wrote last in which the reason is looked for."""
 
 
 def measure(method: str, count: int, seconds: float, threads: int, settings: dict[str, Any]) -> dict[str, Any]:
@@ -39,32 +45,34 @@ def measure(method: str, count: int, seconds: float, threads: int, settings: dic
         UserError: a process ended early; its last line.
     """
     request = json.dumps({"method": method, "seconds": seconds, **settings, "device": str(settings["device"])})
-    processes = [_start(threads) for _ in range(count)]
-    try:
-        for process in processes:
-            _pipe(process.stdin).write(request + "\n")
-            _pipe(process.stdin).flush()
-        for process in processes:
-            _line(process, "ready")
-        for process in processes:
-            _pipe(process.stdin).write("go\n")
-            _pipe(process.stdin).flush()
+    with contextlib.ExitStack() as stack:
+        workers = [stack.enter_context(_started(threads)) for _ in range(count)]
+        for worker in workers:
+            worker.say(request)
+        for worker in workers:
+            worker.line("ready")
+        for worker in workers:
+            worker.say("go")
         busy = _busy(seconds) if str(settings["device"]).startswith("cuda") else None
-        found = [json.loads(_line(process)) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout, process.stderr):
-                _pipe(pipe).close()
+        found = [json.loads(worker.line()) for worker in workers]
     each = [one["steps"] * settings["batch_size"] / one["seconds"] for one in found]
     return {"method": method, "processes": count, "sequences_per_second": sum(each), "each": each,
             "peak_memory_bytes": max(one["peak_memory_bytes"] for one in found), "gpu_busy": busy}
 
 
-def _start(threads: int) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-P", "-m", "seqdis.bench.together"], stdin=subprocess.PIPE,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=worker_environment(threads))
+@contextlib.contextmanager
+def _started(threads: int) -> Iterator[_Worker]:
+    """A process that waits for its request; it is ended with the block."""
+    # A file takes all the warnings there are; a pipe that nobody reads stops its writer after 64 kB.
+    with (tempfile.TemporaryFile() as errors, subprocess.Popen(
+            [sys.executable, "-P", "-m", "seqdis.bench.together"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=errors, text=True, env=worker_environment(threads)) as process):
+        try:
+            yield _Worker(process, errors)
+        finally:
+            process.kill()
+            with contextlib.suppress(BrokenPipeError):  # what it no longer read
+                _pipe(process.stdin).close()
 
 
 def _pipe(pipe: IO[str] | None) -> IO[str]:
@@ -72,13 +80,32 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
     return pipe
 
 
-def _line(process: subprocess.Popen[str], expected: str = "") -> str:
-    line = _pipe(process.stdout).readline().strip()
-    if not line or (expected and line != expected):
-        process.kill()
-        last = _pipe(process.stderr).read().strip().splitlines()[-1:] or ["nothing was said"]
-        raise UserError(f"a process of the measurement ended early: {last[0][:300]}")
-    return line
+@dataclasses.dataclass
+class _Worker:
+    """A measured process, and the file that its stderr goes to."""
+
+    process: subprocess.Popen[str]
+    errors: IO[bytes]
+
+    def say(self, line: str) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it ended: `line` tells why
+            _pipe(self.process.stdin).write(line + "\n")
+            _pipe(self.process.stdin).flush()
+
+    def line(self, expected: str = "") -> str:
+        """The next line of its stdout.
+
+        Raises:
+            UserError: there is none, or another than expected.
+        """
+        line = _pipe(self.process.stdout).readline().strip()
+        if not line or (expected and line != expected):
+            self.process.kill()
+            self.process.wait()
+            self.errors.seek(max(0, self.errors.seek(0, os.SEEK_END) - TAIL))
+            last = self.errors.read().decode(errors="replace").strip().splitlines()[-1:] or ["nothing was said"]
+            raise UserError(f"a process of the measurement ended early: {last[0][:300]}")
+        return line
 
 
 def _busy(seconds: float) -> float | None:
@@ -101,7 +128,6 @@ def _busy(seconds: float) -> float | None:
 
 def main() -> int:
     """One process: request on stdin, "ready" on stdout, "go" on stdin, the counts on stdout."""
-    import os
     import resource
 
     import torch

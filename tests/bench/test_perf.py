@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -72,6 +73,30 @@ def test_processes_side_by_side_are_each_counted_over_the_same_seconds() -> None
     assert found["gpu_busy"] is None
     with pytest.raises(UserError, match="ended early"):
         together.measure("dsvae", 1, 0.5, 1, settings | {"preset": "no such preset"})
+
+
+MEASURE = """
+import json, os, sys, torch
+from seqdis.bench import together
+os.environ["PYTHONPATH"] = os.pathsep.join([sys.argv[1], os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+print(json.dumps(together.measure("dsvae", 2, 0.3, 1, {
+    "preset": "quick", "dataset": "sprites", "batch_size": 2, "device": torch.device("cpu"), "precision": "float32",
+    "compile": False, "channels_last": True})))
+"""
+
+
+@pytest.mark.parametrize("ending", ["", "sys.stderr.write('no room left'); sys.stderr.flush(); os._exit(1)"])
+def test_processes_that_warn_far_more_than_a_pipe_holds_neither_hang_nor_lose_their_reason(tmp_path: Path,
+                                                                                           ending: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import os, sys\nsys.stderr.write(2000 * ('w' * 99 + chr(10)))\nsys.stderr.flush()\n{ending}\n")
+    done = subprocess.run([sys.executable, "-P", "-c", MEASURE, str(tmp_path)], capture_output=True, text=True,
+                          timeout=300)
+    if ending:
+        assert "UserError: a process of the measurement ended early: no room left" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+        assert min(json.loads(done.stdout)["each"]) > 0
 
 
 @pytest.mark.parametrize("text", ["0", "1,x", "65", "-1"])
