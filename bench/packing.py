@@ -31,12 +31,43 @@ FILES = 8
 STATE_BYTES = 48 << 20
 """Most bytes of checkpoints in one pack."""
 LOG_BYTES = 64 << 10
+LEVEL = 6
 MEMBER_BYTES = 256
 """More than what a zip file adds to a member of these names."""
 KINDS = ("records", "clips", "state")
 PART = re.compile(r"checkpoint\.safetensors\.(?P<sha256>[0-9a-f]{64})\.(?P<part>\d{1,3})of(?P<parts>\d{1,3})")
 
-Members = list[tuple[str, bytes]]
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A file as it lies in a pack: deflated, or as it is where that would gain nothing."""
+
+    name: str
+    data: bytes
+    size: int
+    crc: int
+    is_deflated: bool
+
+
+Members = list[Member]
+
+
+class Press:
+    """Deflates files for packs; one that serves several packs deflates anew only what has changed in between."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[str, Member]] = {}
+
+    def __call__(self, name: str, data: bytes) -> Member:
+        if name.endswith(".npz") or CHECKPOINT in name:
+            return Member(name, data, len(data), zlib.crc32(data), is_deflated=False)
+        content = digest(data)
+        kept, member = self._kept.get(name, ("", None))
+        if member is None or kept != content:
+            deflate = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)  # negative: bare, as zip files have it
+            deflated = deflate.compress(data) + deflate.flush()
+            member = Member(name, deflated, len(data), zlib.crc32(data), is_deflated=True)
+            self._kept[name] = (content, member)
+        return member
 
 
 @dataclasses.dataclass
@@ -57,19 +88,22 @@ class Packed:
         return "\n".join([line, *(f"left out: {text}" for text in self.left_out)])
 
 
-def pack(store: Store, folder: Path, *, name: str = "results", limit: int = LIMIT, files: int = FILES) -> Packed:
+def pack(store: Store, folder: Path, *, name: str = "results", limit: int = LIMIT, files: int = FILES,
+         press: Press | None = None) -> Packed:
     """Packs what a store holds. Files of an earlier pack of this name are replaced.
 
     Args:
         folder: where the files go; made if it is not there.
         limit: most bytes of one file.
         files: most files. Records come first, then state, then clips, seed 0 of every row before seed 1.
+        press: of an earlier pack of this store, so that what has not changed since is not deflated again.
 
     Raises:
         UserError: nothing can be written there.
     """
     from seqdis.bench import clips  # brings numpy, which records need not
 
+    press = press or Press()
     cells = sorted(_cells(store), key=lambda one: (one[0], one[1]))
     packed = Packed()
     groups: dict[str, list[Members]] = {"records": [], "clips": [], "state": []}
@@ -78,11 +112,11 @@ def pack(store: Store, folder: Path, *, name: str = "results", limit: int = LIMI
         source = store.folder(cell_id)
         records = [*_small(source)]
         if records:
-            groups["records"].append([(f"cells/{cell_id}/{file}", data) for file, data in records])
+            groups["records"].append([press(f"cells/{cell_id}/{file}", data) for file, data in records])
             packed.records += any(file == RECORD for file, _ in records)
         if store.is_done(cell_id):
             with contextlib.suppress(OSError):
-                groups["clips"].append([(f"cells/{cell_id}/{clips.NAME}", (source / clips.NAME).read_bytes())])
+                groups["clips"].append([press(f"cells/{cell_id}/{clips.NAME}", (source / clips.NAME).read_bytes())])
             continue
         with contextlib.suppress(OSError):
             size = (source / CHECKPOINT).stat().st_size
@@ -92,7 +126,9 @@ def pack(store: Store, folder: Path, *, name: str = "results", limit: int = LIMI
                 continue
             state = (source / CHECKPOINT).read_bytes()
             state_bytes += len(state)
-            groups["state"] += _parts(cell_id, (source / CONFIG).read_bytes(), state, limit)
+            config = press(f"cells/{cell_id}/{CONFIG}", (source / CONFIG).read_bytes())
+            parts = _parts(state, limit - config.size - 8 * MEMBER_BYTES)
+            groups["state"] += [[config, press(f"cells/{cell_id}/{part}", data)] for part, data in parts]
             packed.states += 1
     free = files
     for kind in ("records", "state", "clips"):
@@ -135,13 +171,12 @@ def _small(folder: Path) -> Iterator[tuple[str, bytes]]:
         yield LOG, log.read(LOG_BYTES)
 
 
-def _parts(cell_id: str, config: bytes, state: bytes, limit: int) -> Iterator[Members]:
-    """A checkpoint in parts that fit one file each; every part names the digest of the whole."""
-    room = limit - len(config) - 8 * MEMBER_BYTES
+def _parts(state: bytes, room: int) -> Iterator[tuple[str, bytes]]:
+    """A checkpoint in parts of at most `room` bytes; the name of each has the digest of the whole."""
+    sha256 = digest(state)
     pieces = [state[start: start + room] for start in range(0, len(state), room)]
-    for number, piece in enumerate(pieces):
-        member = f"cells/{cell_id}/{CHECKPOINT}.{digest(state)}.{number + 1}of{len(pieces)}"
-        yield [(f"cells/{cell_id}/{CONFIG}", config), (member, piece)]
+    for number, piece in enumerate(pieces, start=1):
+        yield f"{CHECKPOINT}.{sha256}.{number}of{len(pieces)}", piece
 
 
 def joined(folder: Path) -> bytes | None:
@@ -164,9 +199,9 @@ def _shards(groups: Iterable[Members], limit: int, packed: Packed) -> list[list[
     shards: list[list[Members]] = []
     used = limit
     for members in groups:
-        size = sum(len(_compressed(name, data)) + MEMBER_BYTES + 2 * len(name) for name, data in members)
+        size = sum(len(member.data) + MEMBER_BYTES + 2 * len(member.name) for member in members)
         if size > limit - MEMBER_BYTES:
-            packed.left_out.append(f"{members[0][0]}: more than {limit / 2**20:.0f} MiB")
+            packed.left_out.append(f"{members[0].name}: more than {limit / 2**20:.0f} MiB")
             continue
         if used + size > limit - MEMBER_BYTES:
             shards.append([])
@@ -176,29 +211,33 @@ def _shards(groups: Iterable[Members], limit: int, packed: Packed) -> list[list[
     return shards
 
 
-def _compressed(name: str, data: bytes) -> bytes:
-    return data if _is_dense(name) else zlib.compress(data, 6)
-
-
-def _is_dense(name: str) -> bool:
-    return name.endswith(".npz") or CHECKPOINT in name
-
-
 def _write(shards: list[list[Members]], folder: Path, stem: str, packed: Packed) -> int:
     """Writes the files, takes away those of an earlier pack that are left over, and gives their number."""
     for number, shard in enumerate(shards, start=1):
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as archive:
-            for name, data in dict(member for members in shard for member in members).items():
-                # A fixed date: the same results give the same bytes.
-                info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-                info.compress_type = zipfile.ZIP_STORED if _is_dense(name) else zipfile.ZIP_DEFLATED
-                archive.writestr(info, data)
+        members = {member.name: member for group in shard for member in group}
         path = folder / f"{stem}-{number}.zip"
-        write_bytes(path, buffer.getvalue())
+        write_bytes(path, _zip(members.values()))
         packed.files.append(path)
     number = len(shards) + 1
     while (left := folder / f"{stem}-{number}.zip").exists():
         left.unlink()
         number += 1
     return len(shards)
+
+
+def _zip(members: Iterable[Member]) -> bytes:
+    """A zip file of members that are deflated already, which zipfile has no call for."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for member in members:
+            # A fixed date: the same results give the same bytes.
+            info = zipfile.ZipInfo(member.name, date_time=(1980, 1, 1, 0, 0, 0))
+            info.compress_type = zipfile.ZIP_DEFLATED if member.is_deflated else zipfile.ZIP_STORED
+            info.CRC, info.file_size, info.compress_size = member.crc, member.size, len(member.data)
+            info.external_attr = 0o600 << 16
+            info.header_offset = buffer.tell()
+            buffer.write(info.FileHeader())
+            buffer.write(member.data)
+            archive.filelist.append(info)
+        archive.start_dir = buffer.tell()
+    return buffer.getvalue()

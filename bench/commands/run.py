@@ -12,6 +12,7 @@ from seqdis.bench.core.errors import MissingDataError, UserError
 
 if TYPE_CHECKING:
     from seqdis.bench.launch.local import Pool, Run
+    from seqdis.bench.packing import Press
     from seqdis.bench.plan import Planned
     from seqdis.bench.store import Store
 
@@ -207,6 +208,7 @@ def _run_local(args: argparse.Namespace, store: Store, missing: list[Planned], r
     """Makes prerequisites, runs the pool, shows it. Returns how many cells failed, and how many are not finished."""
     from seqdis.bench.display import show
     from seqdis.bench.launch import local
+    from seqdis.bench.packing import Press
     from seqdis.bench.prerequisites import make
 
     make([cell.config for cell in missing], root, args.device)
@@ -216,11 +218,12 @@ def _run_local(args: argparse.Namespace, store: Store, missing: list[Planned], r
         from seqdis.bench.launch.timebox import give_box
 
         give_box(pool, {cell.id: cell.config for cell in missing}, root, args.device, budget, started)
+    press = Press()
     if args.pack_to is not None:
-        _pack_as_they_come(pool, args, store)
+        _pack_as_they_come(pool, args, store, press)
     _end_softly()
     show(pool)
-    _pack(args, store)
+    _pack(args, store, press)
     failed = [run for run in pool.runs if run.state == "failed"]
     waiting = [run for run in pool.runs if run.state not in ("done", "failed")]
     for run in failed:
@@ -230,7 +233,7 @@ def _run_local(args: argparse.Namespace, store: Store, missing: list[Planned], r
     return len(failed), len(waiting)
 
 
-def _pack_as_they_come(pool: Pool, args: argparse.Namespace, store: Store) -> None:
+def _pack_as_they_come(pool: Pool, args: argparse.Namespace, store: Store, press: Press) -> None:
     """Packs after a cell is done, at most every half minute: what a kill leaves is then half a minute old."""
     import time
 
@@ -238,17 +241,17 @@ def _pack_as_they_come(pool: Pool, args: argparse.Namespace, store: Store) -> No
 
     def pack(run: Run) -> None:
         if time.monotonic() - last[0] > PACK_SECONDS:
-            _pack(args, store, quiet=True)
+            _pack(args, store, press, quiet=True)
             last[0] = time.monotonic()
 
     pool.on_done.append(pack)
 
 
-def _pack(args: argparse.Namespace, store: Store, *, quiet: bool = False) -> None:
+def _pack(args: argparse.Namespace, store: Store, press: Press | None = None, *, quiet: bool = False) -> None:
     from seqdis.bench.packing import pack
 
     if args.pack_to is not None:
-        packed = pack(store, args.pack_to, files=PACK_FILES)
+        packed = pack(store, args.pack_to, files=PACK_FILES, press=press)
         if not quiet:
             print(packed.summary())
 

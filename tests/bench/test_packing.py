@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from seqdis.bench.catalog import MethodRef
 from seqdis.bench.clips import save_clips
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.importing import import_packed
-from seqdis.bench.packing import pack, packs
+from seqdis.bench.packing import Press, pack, packs
 from seqdis.bench.plan import Planned, grid, plan
 from seqdis.bench.store import CHECKPOINT, Store
 
@@ -124,6 +126,41 @@ def test_packing_again_leaves_nothing_of_the_earlier_pack(store: Store, cells: l
     assert {path.name for path in (tmp_path / "packed").iterdir()} == {"results-records-1.zip", "results-clips-1.zip"}
     before = {path: path.read_bytes() for path in packed.files}
     assert {path: path.read_bytes() for path in pack(store, tmp_path / "packed").files} == before
+
+
+def test_file_is_deflated_once_and_again_only_when_it_changes(store: Store, cells: list[Planned], tmp_path: Path,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    deflated = []
+    really = zlib.compressobj
+
+    def counted(*arguments: Any) -> Any:
+        deflated.append(arguments)
+        return really(*arguments)
+
+    monkeypatch.setattr(packing.zlib, "compressobj", counted)
+    press = Press()
+    packed = pack(store, tmp_path / "packed", press=press)
+    names = [member.filename for path in packed.files for member in zipfile.ZipFile(path).infolist()
+             if member.compress_type == zipfile.ZIP_DEFLATED]
+    assert len(deflated) == len(set(names)) > 4
+    deflated.clear()
+    (store.folder(cells[2].id) / "error.json").write_text('{"reason": "something else"}')
+    packed = pack(store, tmp_path / "packed", press=press)
+    assert len(deflated) == 1
+    assert {path.name: path.read_bytes() for path in packed.files} == {
+        path.name: path.read_bytes() for path in pack(store, tmp_path / "anew").files}
+
+
+def test_packs_are_what_zipfile_writes(store: Store, tmp_path: Path) -> None:
+    for path in pack(store, tmp_path / "packed", limit=LIMIT).files:
+        copy = io.BytesIO()
+        with zipfile.ZipFile(path) as archive, zipfile.ZipFile(copy, "w") as written:
+            assert archive.testzip() is None
+            for member in archive.infolist():
+                info = zipfile.ZipInfo(member.filename, date_time=(1980, 1, 1, 0, 0, 0))
+                info.compress_type = member.compress_type
+                written.writestr(info, archive.read(member))
+        assert path.read_bytes() == copy.getvalue()
 
 
 def test_record_that_is_not_valid_is_refused_with_its_clips(store: Store, cells: list[Planned], tmp_path: Path) -> None:
