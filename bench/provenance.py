@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parent.parent
 COMMIT_VARIABLE = "SEQDIS_COMMIT"
 """The commit of a copy without its .git folder, for machines that get one. It is what the user says: `dirty` is null."""
 
@@ -18,22 +19,22 @@ COMMIT_VARIABLE = "SEQDIS_COMMIT"
 @functools.cache
 def code_version() -> dict[str, Any]:
     """The version, and the commit of the checkout it runs from (null outside of one, unless the environment says it)."""
-    root = Path(__file__).resolve().parent.parent
-    commit = _git(root, "rev-parse", "HEAD") if (root / ".git").exists() else None
-    dirty = None if commit is None else bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
+    commit = _git(ROOT, "rev-parse", "HEAD") if (ROOT / ".git").exists() else None
+    dirty = None if commit is None else bool(_git(ROOT, "status", "--porcelain", "--untracked-files=no"))
     if commit is None and re.fullmatch("[0-9a-f]{40}", os.environ.get(COMMIT_VARIABLE, "")):
         commit = os.environ[COMMIT_VARIABLE]
-    return {"version": _version(root), "commit": commit, "dirty": dirty}
+    return {"version": suite_version(), "commit": commit, "dirty": dirty}
 
 
-def _version(root: Path) -> str:
+@functools.cache
+def suite_version() -> str:
     """The installed version, else that of the checkout."""
     try:
         return version("seqdis-bench")
     except PackageNotFoundError:
         pass
     try:
-        return str(tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"])
+        return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
     except (OSError, KeyError, ValueError):
         return "unknown"
 

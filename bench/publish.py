@@ -32,8 +32,9 @@ from seqdis.bench.boards import Board, Link
 from seqdis.bench.clips import load_clips
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import read_json
+from seqdis.bench.provenance import suite_version
 from seqdis.bench.records import Record, read_record
-from seqdis.bench.render import CAPTION, TIPS, environment, json_text, package, safe_json, version
+from seqdis.bench.render import CAPTION, TIPS, environment, json_text, package, safe_json
 from seqdis.bench.replace import MARKER, check_target, put_in_place
 
 HEADING = "Sequential disentanglement"
@@ -120,7 +121,7 @@ class Site:
         self.environment = environment()
         self.shared = {
             "heading": formats.clean(heading, 80),
-            "version": version(),
+            "version": suite_version(),
             "n_cells": len(collection.entries),
             "tips": TIPS,
             "row_limit": ROW_LIMIT,
@@ -188,7 +189,7 @@ class Site:
         self.page("licences.html", "licences", data=licences.data_sets(self.collection))
         self.write_leaderboard()
         (self.root / MARKER).write_text(
-            f"written by seqdis-bench {version()}; 'bench publish' may replace this folder\n"
+            f"written by seqdis-bench {suite_version()}; 'bench publish' may replace this folder\n"
         )
         (self.root / ".nojekyll").write_text("")
 
@@ -217,7 +218,7 @@ class Site:
         """The tables for other leaderboards."""
         content = {
             "generator": "seqdis-bench",
-            "version": version(),
+            "version": suite_version(),
             "tables": {name: json.loads(formats.render(document, "json")) for name, document in self.documents.items()},
         }
         (self.root / "leaderboard.json").write_text(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed
 from importlib.resources import files
 from typing import Any
 
@@ -24,14 +22,6 @@ TIPS = {
     "leak": "Accuracy on what was drawn anew: chance is best",
     "seeds": "Trained models behind the row",
 }
-
-
-def version() -> str:
-    """The installed version."""
-    try:
-        return installed("seqdis-bench")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def package() -> Any:

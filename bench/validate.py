@@ -18,6 +18,7 @@ from seqdis.bench import schema
 from seqdis.bench.aggregate import describe_config, find, read_bytes
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import digest
+from seqdis.bench.provenance import suite_version
 from seqdis.bench.records import NAME, Record
 from seqdis.bench.schema import Problem
 
@@ -146,22 +147,13 @@ def _cell(record: Record) -> Iterator[Problem]:
         if name in data and data[name] != cell[key]:
             yield f"data.{name}", f"is {schema.shown(data[name])}, but cell.{key} is {cell[key]}"
     identity = rebuilt_config(record)
-    if identity is not None and record["code"]["version"] == _our_version():
+    # How ids are made may differ in another version.
+    if identity is not None and record["code"]["version"] == suite_version():
         from seqdis.bench.plan import cell_id
 
         expected = cell_id(identity)
         if expected != cell["id"]:
             yield "cell.id", f"is {cell['id']}, but this config's id is {expected}: config or cell was changed"
-
-
-def _our_version() -> str:
-    """The installed version: how ids are made may differ in another."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("seqdis-bench")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def rebuilt_config(record: Record) -> dict[str, Any] | None:
@@ -344,7 +336,7 @@ def _judge(record: Record) -> Iterator[Problem]:
             yield "judge", f"is null, but protocol {record['protocol']['name']} has one"
         return
     card = shipped_cards().get(judge["name"])
-    if card is None or record["code"]["version"] != _our_version():
+    if card is None or record["code"]["version"] != suite_version():
         return
     if card["sha256"] != judge["sha256"]:
         yield (

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,6 +71,15 @@ def test_version_and_doctor_answer_where_nothing_is_installed(machine: Path) -> 
     found = {check["check"]: check["state"] for check in json.loads(bench(machine, "doctor", "--json").stdout)}
     assert (found["submitit"], found["pooch"], found["soundfile"]) == ("missing", "missing", "missing")
     assert "wrong" not in found.values()
+
+
+def test_changed_records_are_found_out_where_nothing_is_installed(machine: Path, make_record: Any) -> None:
+    record = make_record()
+    for name, seed in (("whole", record["cell"]["seed"]), ("changed", record["cell"]["seed"] + 1)):
+        changed = {**record, "cell": {**record["cell"], "seed": seed}}
+        (machine / f"{name}.json").write_text(json.dumps(changed))
+    assert "config or cell was changed" not in bench(machine, "validate", "whole.json").stdout
+    assert "config or cell was changed" in bench(machine, "validate", "changed.json").stdout
 
 
 @pytest.mark.slow
