@@ -129,9 +129,6 @@ class Collection:
     configs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
 
-# Finding --------------------------------------------------------------------------------------------------------
-
-
 def find(folder: Path) -> Iterator[str]:
     """Paths of the records below `folder`, sorted: a store (`<folder>/cells/*/record.json`), or a folder of records.
 
@@ -185,9 +182,6 @@ def read_bytes(path: str) -> bytes | None:
         if about.st_size > MAX_BYTES:
             raise UserError(f"{path} is larger than {MAX_BYTES >> 20} MiB: not a record.")
         return file.readall()
-
-
-# Reading --------------------------------------------------------------------------------------------------------
 
 
 def load(folders: Iterable[Path], *, workers: int = 1) -> Collection:

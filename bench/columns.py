@@ -267,8 +267,6 @@ def _verified(block: Block) -> View:
     )
 
 
-# Costs ----------------------------------------------------------------------------------------------------------
-
 COST = (
     Column(key="n", title="n", digits=0),
     Column(key="device", title="device"),

@@ -45,9 +45,6 @@ def note(text: str) -> str:
     return clean(text, LONGEST * 10)
 
 
-# Terminal -------------------------------------------------------------------------------------------------------
-
-
 def terminal(document: Document, *, width: int = 80, everything: bool = False, color: bool = False) -> str:
     """Plain or coloured text. Columns that do not fit are left out by priority and named, unless all are asked for."""
     from rich.console import Console
@@ -173,9 +170,6 @@ def _rich(table: Table, columns: list[Column], gap: int, color: bool) -> Any:
                 ),
             )
     return grid
-
-
-# Markdown -------------------------------------------------------------------------------------------------------
 
 
 def escape_markdown(text: str) -> str:

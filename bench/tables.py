@@ -138,9 +138,6 @@ def _document_notes(name: str, arranged: Arranged, collection: Collection) -> li
     return notes
 
 
-# Comparison and ablations ---------------------------------------------------------------------------------------
-
-
 def _table(name: str, block: Block, collection: Collection, number: int) -> Table:
     view = columns.view(block)
     footnotes = footers.Footnotes()
@@ -292,9 +289,6 @@ def _mark_best(groups: Sequence[Group], rows: dict[int, Row], view: columns.View
                     cell.bold = value == best
 
 
-# Cost -----------------------------------------------------------------------------------------------------------
-
-
 def _cost_table(block: Block) -> Table:
     footnotes = footers.Footnotes()
     rows = []
@@ -336,9 +330,6 @@ def _cost_table(block: Block) -> Table:
         notes=notes,
         about=dict(block.setting._asdict()),
     )
-
-
-# Ranks across data sets -----------------------------------------------------------------------------------------
 
 
 def average_ranks(

@@ -105,8 +105,6 @@ class Trainer:
         return torch.optim.Adam(self.parameters[player], lr=settings.lr, betas=settings.betas,
                                 weight_decay=settings.weight_decay, fused=True)
 
-    # The loop ----------------------------------------------------------------------------------------------------
-
     def fit(self) -> State:
         """Trains to the end of the schedule and puts the best weights into the method.
 
@@ -201,8 +199,6 @@ class Trainer:
         return Context(n_train=len(self.split), step=self.state.step, epoch=self.state.epoch, n_steps=self.n_steps,
                        generator=self.generator, segments=self._segments)
 
-    # Epochs ------------------------------------------------------------------------------------------------------
-
     def _order(self) -> Tensor:
         generator = torch.Generator().manual_seed(derive(self.seed, "order", self.state.epoch))
         if self.epoch_sequences is None:
@@ -224,8 +220,6 @@ class Trainer:
         for index in chosen.split(max(self.batch_size, 64)):
             yield Batch(x=self.split.clips(index, self.generator), index=index, sequence=self.split.sequence[index],
                         n_segments=self.split.n_segments[index])
-
-    # Rate, precision, logging ------------------------------------------------------------------------------------
 
     def _rate_factor(self) -> float:
         if self.config.schedule == "constant":
@@ -254,8 +248,6 @@ class Trainer:
                 "sequences_per_second": self.state.step * self.batch_size / max(self.state.seconds, 1e-9),
                 "seconds_left": self.state.seconds / self.state.step * (self.n_steps - self.state.step),
             })
-
-    # Validation and checkpoints ----------------------------------------------------------------------------------
 
     def _validates_now(self) -> bool:
         if self.validate is None or self.config.validations <= 0:

@@ -136,9 +136,6 @@ def check(record: Record) -> Iterator[Problem]:
         yield from _local_data(record)
 
 
-# The cell and its schedule --------------------------------------------------------------------------------------
-
-
 def _cell(record: Record) -> Iterator[Problem]:
     cell, data = record["cell"], record["data"]
     if record["status"] != "done" and not (record.get("error") or {}).get("reason"):
@@ -194,9 +191,6 @@ def _training(record: Record) -> Iterator[Problem]:
             yield f"training.{name}", "has a line without a whole number as its step"
         elif any(later < earlier for earlier, later in itertools.pairwise(steps)):
             yield f"training.{name}", "has steps that go backwards"
-
-
-# Scores ---------------------------------------------------------------------------------------------------------
 
 
 def _metrics(record: Record) -> Iterator[Problem]:
@@ -314,9 +308,6 @@ def _identities(record: Record) -> Iterator[Problem]:
         yield "identities.right", f"add up to {sum(right)}, but the accuracies of the draws to {expected:.6g} right clips"
 
 
-# Digests --------------------------------------------------------------------------------------------------------
-
-
 def shipped_cards() -> dict[str, dict[str, Any]]:
     """Cards of the judges that come with the suite, by name."""
     from importlib.resources import files
@@ -373,9 +364,6 @@ def _local_data(record: Record) -> Iterator[Problem]:
                 f"{str(meta.get('digest'))[:12]}...: the data differ"
             ),
         )
-
-
-# Against other records ------------------------------------------------------------------------------------------
 
 
 class _Seen:

@@ -40,9 +40,6 @@ SPHERE_HEADER = 1024
 SPHERE_TYPES = {"01": "<i2", "10": ">i2"}
 
 
-# Reading ----------------------------------------------------------------------------------------------------------
-
-
 @dataclasses.dataclass(frozen=True)
 class Header:
     """What a file says of itself. `offset` is where SPHERE samples begin, 0 for files that libsndfile reads."""
@@ -140,9 +137,6 @@ def _sphere_samples(path: Path, header: Header) -> Waveform:
     values = np.fromfile(path, dtype=header.dtype, offset=header.offset, count=count)
     samples: Waveform = values.astype(np.float32) * np.float32(1 / 32768)
     return samples.reshape(-1, header.n_channels) if header.n_channels > 1 else samples
-
-
-# Features ---------------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,8 +237,6 @@ def loud_frames(energy: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = np.quantile(energy, LOUD_RANGE)
     return (energy > (low + high) / 2).astype(np.uint8)
 
-
-# Pictures ---------------------------------------------------------------------------------------------------------
 
 _COLOURS = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], np.float64)
 

@@ -92,9 +92,6 @@ def is_riff(path: Path) -> bool:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from error
 
 
-# TIMIT ------------------------------------------------------------------------------------------------------------
-
-
 def scan_timit(root: Path, *, with_sa: bool = False) -> Found:
     """TIMIT as it comes from the LDC: 462 training, 50 development and 24 core-test speakers.
 
@@ -195,9 +192,6 @@ def read_phones(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     if not ends:
         raise UserError(f"{path} is empty: a transcript has a line for each phone.")
     return np.asarray(ends), np.asarray(phones)
-
-
-# Folders of speakers ----------------------------------------------------------------------------------------------
 
 
 def scan_speakers(root: Path) -> Found:

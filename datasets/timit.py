@@ -70,8 +70,6 @@ class Speech(DataSet):
         self.spec = spec
         self.train, self.validation, self.test = (_split(cache, name, augment) for name in SPLITS)
 
-    # What it is ------------------------------------------------------------------------------------------------------
-
     @classmethod
     def tags(cls, features: FeatureName = "mel80", sa: bool = False, **options: Any) -> tuple[str, ...]:
         """Parts of the folder's name, for options that change what is stored."""
@@ -114,8 +112,6 @@ class Speech(DataSet):
             signal=Signal(dim=1, kind="multilabel",
                           how="loud or not: log energy of the frame above the middle of its utterance's 5-95 % range"),
         )
-
-    # Preparing and opening -------------------------------------------------------------------------------------------
 
     @classmethod
     def prepare(cls, root: Path, source: Source, size: int = 0, *, from_dir: Path | None = None,

@@ -182,8 +182,6 @@ class Method(nn.Module):
         self.config = config
         self.shape = shape
 
-    # What it asks for and can do: from the config, before it is built -------------------------------------------
-
     @classmethod
     def needs(cls, config: Any) -> Needs:
         """What the loss reads under this config."""
@@ -198,8 +196,6 @@ class Method(nn.Module):
     def variant_title(cls, variant: str) -> str:
         """The row's name in tables; a subclass may say it better than 'C-DSVAE (no-content-aug)'."""
         return f"{cls.title} ({variant})" if variant else cls.title
-
-    # Training ---------------------------------------------------------------------------------------------------
 
     def player_parameters(self, player: str) -> list[nn.Parameter]:
         """The parameters that `player`'s step updates. All of them for a method with one player."""
@@ -224,8 +220,6 @@ class Method(nn.Module):
     def on_epoch(self, ctx: Context) -> Tensor | None:
         """Called before each epoch. May return the sequences (M,) that the epoch's batches are drawn from."""
         return None
-
-    # Codes ------------------------------------------------------------------------------------------------------
 
     def encode(self, x: Tensor, generator: torch.Generator | None = None) -> Latents:
         """Codes of clips `x`: posterior means, or draws if a generator is given."""

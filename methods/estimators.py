@@ -29,9 +29,6 @@ def no_autocast(x: Tensor) -> torch.autocast:
     return torch.autocast(x.device.type, enabled=False)
 
 
-# Reconstruction and divergences ---------------------------------------------------------------------
-
-
 def squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:
     """Sum of squares over all but the first dimension, mean over the batch: a scalar.
 
@@ -54,9 +51,6 @@ def kl_diagonal(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_p: Tens
     """KL(q || p) of diagonal Gaussians summed over the last dimension: (...,)."""
     ratio = torch.exp(logvar_q - logvar_p) + (mean_q - mean_p).square() * torch.exp(-logvar_p)
     return 0.5 * (logvar_p - logvar_q + ratio - 1).sum(-1)
-
-
-# Minibatch-weighted sampling ---------------------------------------------------------------------
 
 
 def pairwise_log_density(sample: Tensor, mean: Tensor, logvar: Tensor) -> Tensor:
@@ -130,9 +124,6 @@ def mws_cross_information(static_pairs: Tensor, dynamic_pairs: Tensor, n_data: i
     return per_frame.sum() if reduction == "sum" else per_frame.mean()
 
 
-# Contrast ---------------------------------------------------------------------
-
-
 def infonce(anchors: Tensor, positives: Tensor, temperature: float = 0.5) -> Tensor:
     """Symmetric InfoNCE over 2B rows with cosine similarity: a scalar.
 
@@ -156,9 +147,6 @@ def infonce(anchors: Tensor, positives: Tensor, temperature: float = 0.5) -> Ten
 def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0) -> Tensor:
     """mean max(|a - p| - |a - n| + margin, 0) of Euclidean distances between (B, D) codes: a scalar."""
     return F.triplet_margin_loss(anchor, positive, negative, margin=margin)
-
-
-# Matching of clouds ---------------------------------------------------------------------
 
 
 def squared_distances(u: Tensor, v: Tensor) -> Tensor:

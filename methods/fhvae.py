@@ -190,8 +190,6 @@ class FHVAE(Method):
     def variant_title(cls, variant: str) -> str:
         return f"{cls.title} ({'alpha = 0' if variant == 'alpha0' else variant})" if variant else cls.title
 
-    # Training -------------------------------------------------------------------------------------------------
-
     def optimisation(self, player: str) -> Optimisation:
         return Optimisation(lr=self.config.lr, betas=(self.config.beta1, self.config.beta2))
 
@@ -269,8 +267,6 @@ class FHVAE(Method):
     def _map_estimate(self, total: Tensor, n: Tensor | int) -> Tensor:
         """MAP of mu2 from the sum of n posterior means of z2."""
         return total / (n + self.config.segment_variance / self.config.sequence_variance)
-
-    # Codes ----------------------------------------------------------------------------------------------------
 
     def _features(self, x: Tensor) -> Tensor:
         """Frame embeddings (B, T, g), or the feature frames themselves."""

@@ -181,8 +181,6 @@ class MoCoGAN(Method):
         names = {"labels": "motion labels", "no-categories": "no categories", "paper": "unstabilised"}
         return f"{cls.title} ({names.get(variant, variant)})" if variant else cls.title
 
-    # Training ----------------------------------------------------------------------------------------------
-
     def player_parameters(self, player: str) -> list[nn.Parameter]:
         return list(self.get_submodule(player).parameters())
 
@@ -255,8 +253,6 @@ class MoCoGAN(Method):
     def _noisy(self, x: Tensor, ctx: Context) -> Tensor:
         sigma = self.config.noise * max(1 - ctx.step / max(ctx.n_steps, 1), 0.0)
         return x + sigma * randn(x.shape, ctx.generator, x.device) if sigma else x
-
-    # Codes -------------------------------------------------------------------------------------------------
 
     def _frame_codes(self, n: int, n_frames: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Frame codes (n, T, D) in the order content, category, motion, and the categories (n,)."""

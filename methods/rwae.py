@@ -150,8 +150,6 @@ class RWAE(SequentialModel):
         titles = {"": "R-WAE (MMD)", "gan": "R-WAE (GAN)", "weak": "R-WAE (MMD, weakly supervised)"}
         return titles.get(variant) or super().variant_title(variant)
 
-    # Players --------------------------------------------------------------------------------------------
-
     def player_parameters(self, player: str) -> list[nn.Parameter]:
         critics = {name for name, _ in self.named_parameters() if name.split(".")[0].endswith("_critic")}
         return [value for name, value in self.named_parameters() if (name in critics) == (player == "critic")]
@@ -206,8 +204,6 @@ class RWAE(SequentialModel):
         return with_total({"critic_static": static.mean(), "critic_dynamic": dynamic.mean(1).sum()},
                           {"critic_static": 1.0, "critic_dynamic": 1.0})
 
-    # Clouds and actions ---------------------------------------------------------------------------------
-
     def clouds(self, q: Inference, generator: torch.Generator) -> Clouds:
         """Samples of the posteriors and of the priors that they are matched to."""
         states = self.prior.states(q.z)
@@ -238,8 +234,6 @@ class RWAE(SequentialModel):
     def with_action(z: Tensor, action: Tensor) -> Tensor:
         """The dynamic code with its action, (B, T, Dd + A)."""
         return torch.cat([z, action.unsqueeze(1).expand(-1, z.shape[1], -1)], dim=-1)
-
-    # Codes ----------------------------------------------------------------------------------------------
 
     def frame_codes(self, s: Tensor, z: Tensor) -> Tensor:
         codes = super().frame_codes(s, z)

@@ -171,8 +171,6 @@ class SequentialModel(Method):
         """Size of what one frame is decoded from."""
         return self.config.static_dim + self.config.dynamic_dim
 
-    # Inference and generation ---------------------------------------------------------------------
-
     def embed(self, x: Tensor, *, update_statistics: bool = True) -> Tensor:
         """Frame embeddings (B, T, g), normalised by the statistics of x; see `nets.BatchNorm`."""
         features: Tensor = self.frame_encoder(x, update_statistics)

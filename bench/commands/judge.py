@@ -76,9 +76,6 @@ def run(args: argparse.Namespace) -> int:
     return _verify(args) if args.action == "verify" else _show(args)
 
 
-# Training ---------------------------------------------------------------------------------------------------------
-
-
 def _train(args: argparse.Namespace) -> int:
     from seqdis.judges.judge import load_judge, train_judge
 
@@ -156,9 +153,6 @@ class Lines:
             print(f"  step {done} of {total}: {text}", file=sys.stderr, flush=True)
 
 
-# Verifying --------------------------------------------------------------------------------------------------------
-
-
 def _verify(args: argparse.Namespace) -> int:
     from seqdis.judges.judge import load_card
 
@@ -207,9 +201,6 @@ def _compare(judge: Any, path: Path, card: dict[str, Any], dataset: DataSet) -> 
                 f"{card['name']} is right on {value:.2%} of {factor} and its card says "
                 f"{card['accuracy'].get(factor, 0):.2%}. {remedy(path.parent, _command(card))}"
             )
-
-
-# Showing ----------------------------------------------------------------------------------------------------------
 
 
 def _show(args: argparse.Namespace) -> int:
@@ -276,9 +267,6 @@ def _print(cards: list[dict[str, Any]], as_json: bool) -> int:
     width = None if sys.stdout.isatty() else 140
     Console(width=width).print(table)
     return 0
-
-
-# Helpers ----------------------------------------------------------------------------------------------------------
 
 
 def _open(name: str, source: str, size: int, root: Path | None, **options: Any) -> DataSet:

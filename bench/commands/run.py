@@ -136,9 +136,6 @@ def parse_duration(text: str) -> float:
     return hours * 3600.0 + minutes * 60.0 + seconds
 
 
-# Before anything starts ------------------------------------------------------------------------------------------
-
-
 def _require_data(args: argparse.Namespace, datasets: list[str], preset: Any, root: Path) -> None:
     """Every real data set must be there before anything is started or submitted.
 
@@ -198,9 +195,6 @@ def _require_gpu(args: argparse.Namespace) -> None:
         f"the {args.preset} preset needs a GPU or a SLURM cluster, and this machine has neither ({cells}). "
         f"Type: bench run --methods {args.methods or 'all'} --datasets {args.datasets} --preset quick; "
         "or insist with --device cpu.")
-
-
-# Running here ----------------------------------------------------------------------------------------------------
 
 
 def _run_local(args: argparse.Namespace, store: Store, missing: list[Planned], root: Path, budget: float | None,

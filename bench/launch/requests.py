@@ -110,9 +110,6 @@ def _throttle(arrays: list[Request], max_jobs: int) -> None:
             request.after_any = (*request.after_any, arrays[index - lanes].title)
 
 
-# Text ------------------------------------------------------------------------------------------------------------
-
-
 def parameters(request: Request, folder: Path, options: Options, dependency: str) -> dict[str, Any]:
     """A request in the words of submitit's SLURM executor."""
     needs = request.needs

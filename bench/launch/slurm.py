@@ -147,9 +147,6 @@ def describe(request: Request) -> str:
     return f"{n_cells} cells in {len(request.tasks)} tasks, at most {request.parallelism} at once"
 
 
-# What is there already --------------------------------------------------------------------------------------------
-
-
 def adopt(known: Sequence[Submission], jobs: Sequence[Job]) -> None:
     """Settles submissions whose launcher died around sbatch: in the queue by name, or given up.
 
@@ -240,9 +237,6 @@ def cell_arguments(args: argparse.Namespace, root: Path) -> list[str]:
 def table_command(out: Path, table: str) -> list[str]:
     """The command that writes the table when all cells have ended."""
     return ["-m", "seqdis.bench.launch.tables", str(out.absolute()), table]
-
-
-# sbatch -----------------------------------------------------------------------------------------------------------
 
 
 def _submit_all(store: Store, built: Sequence[Request], options: Options, job_ids: dict[str, str],
