@@ -18,8 +18,6 @@ function say(text) {
   requestAnimationFrame(() => { live.textContent = text; });
 }
 
-// Theme ---------------------------------------------------------------------------------------------------------
-
 function setUpTheme() {
   const button = $("#theme");
   const system = matchMedia("(prefers-color-scheme: dark)");
@@ -35,8 +33,6 @@ function setUpTheme() {
   system.addEventListener("change", show);
   show();
 }
-
-// Tables --------------------------------------------------------------------------------------------------------
 
 // Numbers before texts, blanks last in both directions.
 function compare(a, b, sign) {
@@ -120,8 +116,6 @@ class StaticTable {
   }
 }
 
-// The tables of a page and the filters above them ---------------------------------------------------------------
-
 function fillSelect(select, values) {
   for (const value of [...new Set(values)].sort()) select.append(element("option", { value }, value));
   select.closest("label").hidden = select.options.length < 3;
@@ -156,8 +150,6 @@ function setUpTables() {
   bar.hidden = false;
   apply();
 }
-
-// Charts --------------------------------------------------------------------------------------------------------
 
 function setUpChart(chart) {
   const data = JSON.parse($(`#${CSS.escape(chart.dataset.json)}`).textContent);
@@ -196,8 +188,6 @@ function setUpChart(chart) {
   select.closest("label").hidden = false;
 }
 
-// Copying -------------------------------------------------------------------------------------------------------
-
 async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
@@ -228,8 +218,6 @@ function setUpCopy() {
   }
 }
 
-// Clips ---------------------------------------------------------------------------------------------------------
-
 function setUpClips() {
   const button = $("#motion");
   if (!button) return;
@@ -247,8 +235,7 @@ function setUpClips() {
   show();
 }
 
-// All cells: thousands of rows from cells.js, one page of them in the document ------------------------------------
-
+// Thousands of rows from cells.js, one page of them in the document.
 function setUpCells() {
   const table = $("#cells");
   if (!table || !window.seqdisCells) return;
