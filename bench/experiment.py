@@ -277,7 +277,7 @@ class Experiment:
     def _note_scale(self) -> None:
         """Says that the preset does not train this row, where it is known and the settings are the preset's."""
         preset = presets.get(self.cell["preset"])
-        note = presets.not_trained_note(preset, self.cell["method"], self.cell["variant"])
+        note = presets.not_trained_note(preset, self.cell["method"], self.cell["variant"], self.cell["dataset"])
         if note and not self.cell["overrides"]:
             self.notes.append(note)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -110,6 +111,37 @@ def test_preset_settings_reach_only_methods_that_have_them() -> None:
     assert (paper["mocogan"], paper["fhvae"]) == (2e-4, 1e-3)
     with pytest.raises(UserError, match="did you mean 'quick'"):
         presets.get("quik")
+
+
+def test_settings_by_data_set_reach_that_family_there_and_give_way_to_the_method_s_own() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Family:
+        BACKBONE: ClassVar[bool] = True
+        lr: float = 1e-3
+        dynamic_dim: int = 32
+
+    @dataclasses.dataclass(frozen=True)
+    class Stranger:
+        dynamic_dim: int = 32
+
+    preset = dataclasses.replace(presets.QUICK, objective={"lr": 5e-3, "dynamic_dim": 4},
+                                 by_dataset={"smmnist": {"dynamic_dim": 16, "kl": 1.0}},
+                                 by_method={"own": {"dynamic_dim": 3}}, by_method_and_dataset={})
+    settings = presets.method_settings
+    assert settings(preset, "x", "smmnist", Family) == {"lr": 5e-3, "dynamic_dim": 16}
+    assert settings(preset, "x", "sprites", Family) == {"lr": 5e-3, "dynamic_dim": 4}
+    assert settings(preset, "own", "smmnist", Family) == {"lr": 5e-3, "dynamic_dim": 3}
+    assert settings(preset, "x", "smmnist", Stranger) == {}
+
+
+def test_a_preset_s_settings_by_data_set_name_data_sets_and_settings_that_exist() -> None:
+    for preset in presets.PRESETS.values():
+        assert {*preset.by_dataset, *preset.training_by_dataset} <= set(catalog.dataset_names())
+        for dataset, settings in preset.by_dataset.items():
+            source = catalog.load_dataset(dataset).sources[0]
+            for cell in plan.plan(plan.grid(catalog.parse_methods("dsvae"), [dataset], source=source, preset=preset.name,
+                                            seeds=range(1))):
+                assert settings.items() <= cell.config["method"].items()
 
 
 def test_store_refuses_an_edited_config(tmp_path: Path) -> None:

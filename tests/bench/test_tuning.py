@@ -53,18 +53,30 @@ def test_a_method_without_a_space_is_one_sentence() -> None:
 
 def test_rows_named_as_not_trained_exist_and_have_a_reason() -> None:
     for preset in presets.PRESETS.values():
-        for row in preset.not_trained:
-            catalog.parse_methods(row)
-        assert all(why and not why.endswith(".") for why in preset.not_trained.values())
+        assert set(preset.not_trained_on) <= set(catalog.dataset_names())
+        for rows in (preset.not_trained, *preset.not_trained_on.values()):
+            for row in rows:
+                catalog.parse_methods(row)
+            assert all(why and not why.endswith(".") for why in rows.values())
 
 
 def test_a_variant_shares_the_fate_of_its_method_unless_it_is_named_itself() -> None:
     preset = dataclasses.replace(presets.QUICK, not_trained={"mocogan": "few steps", "rwae:gan": "weak critics"})
     note = presets.not_trained_note
-    assert note(preset, "mocogan", "") == "not trained at the quick scale: few steps"
-    assert note(preset, "mocogan", "labels") == "not trained at the quick scale: few steps"
-    assert note(preset, "rwae", "gan") == "not trained at the quick scale: weak critics"
-    assert note(preset, "rwae", "") == note(preset, "dsvae", "") == ""
+    assert note(preset, "mocogan", "", "mug") == "not trained at the quick scale: few steps"
+    assert note(preset, "mocogan", "labels", "mug") == "not trained at the quick scale: few steps"
+    assert note(preset, "rwae", "gan", "mug") == "not trained at the quick scale: weak critics"
+    assert note(preset, "rwae", "", "mug") == note(preset, "dsvae", "", "mug") == ""
+
+
+def test_what_is_said_for_one_data_set_goes_before_what_is_said_for_all_and_is_said_there_only() -> None:
+    preset = dataclasses.replace(presets.QUICK, not_trained={"mocogan": "few steps"},
+                                 not_trained_on={"smmnist": {"mocogan": "faint digits", "dsvae": "blurred digits"}})
+    note = presets.not_trained_note
+    assert note(preset, "mocogan", "", "smmnist") == "not trained at the quick scale: faint digits"
+    assert note(preset, "dsvae", "mws", "smmnist") == "not trained at the quick scale: blurred digits"
+    assert note(preset, "mocogan", "", "sprites") == "not trained at the quick scale: few steps"
+    assert note(preset, "dsvae", "", "sprites") == note(preset, "cdsvae", "", "smmnist") == ""
 
 
 @pytest.fixture(scope="module")
