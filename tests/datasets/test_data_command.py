@@ -3,6 +3,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import subprocess
+import sys
 import tarfile
 import wave
 import zipfile
@@ -39,6 +42,14 @@ def test_prepare_verify_and_preview_of_a_stand_in(root: Path, capsys: pytest.Cap
         colours = sheet.convert("RGB").getcolors(1 << 20)
         assert colours is not None
         assert len(colours) > 20
+
+
+@pytest.mark.slow
+def test_benchmark_of_preparing_compares_the_same_digits() -> None:
+    script = Path(__file__).resolve().parents[2] / "examples" / "prepare_benchmark.py"
+    done = subprocess.run([sys.executable, "-P", str(script), "--digits", "2000"], capture_output=True, text=True,
+                          check=True)
+    assert re.match(r"digits, 2000 and 10000 to test, 8 MiB: .* peak \d+ MiB, of which \d+ MiB are imports", done.stdout)
 
 
 def test_verify_of_damaged_data_fails_with_the_command(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from seqdis.bench.cli import main
 from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.datasets import lpc
 from seqdis.datasets.frames import halve
@@ -35,7 +38,8 @@ def sheets() -> Path:
 def prepared(sheets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real clips at 32 x 32; composing them checks the digest of all 1296 characters."""
     root = tmp_path_factory.mktemp("data")
-    Sprites.prepare(root, "real", 32, from_dir=sheets)
+    with open(root / "said", "w") as said, contextlib.redirect_stderr(said):
+        assert main(["data", "prepare", "sprites", "--size", "32", "--from", str(sheets), "--data-dir", str(root)]) == 0
     return root
 
 
@@ -113,6 +117,11 @@ def test_every_clip_lies_where_its_labels_say(prepared: Path, sheets: Path) -> N
             expected = with_pillow(sheets, int(split.identity[index]))[int(split.labels["motion"][index])]
             blocks = expected.reshape(8, 32, 2, 32, 2, 3).astype(float).mean(axis=(2, 4))
             assert (split.x[index].permute(0, 2, 3, 1).numpy() == np.floor(blocks + 0.5)).all()
+
+
+def test_preparing_says_how_far_it_is_when_it_is_not_on_a_terminal(prepared: Path) -> None:
+    counts = re.findall(r"^Sprites 32x32: composing clips \((\d+)/11664\)$", (prepared / "said").read_text(), re.M)
+    assert [int(count) for count in counts] == [9, 2916, 5832, 8748, 11664]
 
 
 def test_splits_share_no_character_and_hold_every_motion_equally(prepared: Path) -> None:
