@@ -3,8 +3,8 @@
     python examples/prepare_benchmark.py --hours 1 5 --lpc DIR --digits 60000
 
 Each is prepared in a fresh process, which says what it held at most and what it held once everything was imported.
-Processor time is compared, without imports: wall time depends on what else the machine does. What the loops write
-is compared with what was prepared.
+Processor time is compared, without imports: wall time depends on what else the machine does. The clips and test digits
+that the loops write are compared with what was prepared.
 
 Speech: WAV files of noise bursts (the time does not depend on what is said). The loop reads a file, makes its log-mel
 spectrogram with torchaudio, keeps it, and saves all at the end; it is compared without the copies in other voices,
