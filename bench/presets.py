@@ -117,7 +117,7 @@ _SPEECH_FHVAE = {"nmu2": 0, "dynamic_dim": 8, "kl_static_weight": 5.0, "kl_dynam
 # s3vae 0.79, 0.59; mocogan 0.24, 0.10: the draw is used.
 QUICK = Preset(
     name="quick",
-    text="32x32 frames, narrow nets, a minute or two a cell on one CPU core; generated stand-ins unless --source real",
+    text="32x32 frames, narrow nets, one to four minutes a cell on one CPU core; generated stand-ins unless --source real",
     source="synthetic", seeds=1, size=32,
     training={"steps": 1500, "batch_size": 16, "schedule": "cosine", "validations": 5, "log_every": 25},
     method=_SMALL_NETS, objective=_SMALL_OBJECTIVE,
