@@ -202,8 +202,6 @@ class Experiment:
             record["signal"] = dataset.spec.signal.how
         return record
 
-    # Parts -------------------------------------------------------------------------------------------------------
-
     def open_data(self) -> DataSet:
         return open_dataset(self.cell, self.root, self.config["data"])
 

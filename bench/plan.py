@@ -184,9 +184,6 @@ def _asdict(config: Any) -> dict[str, Any]:
     return plain
 
 
-# Overrides ------------------------------------------------------------------------------------------------------
-
-
 def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
     """`key=value` texts as a mapping; values are JSON where they parse as JSON, else text.
 

@@ -185,9 +185,6 @@ def test_an_unknown_format_is_an_error(document):
         formats.render(document, "docx")
 
 
-# Hostile strings ------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(name="hostile")
 def _hostile(document):
     table = document.tables[0]

@@ -36,9 +36,6 @@ NASTY = st.text(
 )
 
 
-# Reading --------------------------------------------------------------------------------------------------------
-
-
 def _read(path: Any, *, plainly: bool) -> Any:
     loader = aggregate.Loader()
     if plainly:
@@ -72,8 +69,6 @@ def test_the_fast_reader_agrees_with_the_plain_one_on_damaged_records(
     fast, plain = _read(path, plainly=False), _read(path, plainly=True)
     assert fast == plain
 
-
-# Statistics -----------------------------------------------------------------------------------------------------
 
 VALUES = st.lists(st.floats(0.0, 1.0, allow_nan=False).map(lambda value: round(value, 4)), min_size=2, max_size=8)
 
@@ -188,9 +183,6 @@ def test_across_data_sets_is_scipys_friedman_and_nemenyis_distance(table):
     assert found.p_value == pytest.approx(expected, nan_ok=True)
     # q(0.05) of four methods is 2.569 in Demsar's Table 5.
     assert found.critical_difference == pytest.approx(2.569 * math.sqrt(4 * 5 / (6 * len(table))), rel=1e-3)
-
-
-# Hostile texts --------------------------------------------------------------------------------------------------
 
 
 def _document(text: str) -> Document:

@@ -143,9 +143,6 @@ def test_scheduler_that_is_not_there_is_unknown() -> None:
         scheduler.queue("bench-")
 
 
-# The commands --------------------------------------------------------------------------------------------------------
-
-
 def test_status_exits_zero_only_when_all_is_done(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["status", "--out", str(store.out)]) == 1
     printed = capsys.readouterr().out
@@ -182,9 +179,6 @@ def test_retry_keeps_the_evidence_and_the_state(store: Store) -> None:
     assert (folder / "checkpoint.safetensors").exists()
     clear(folder, from_scratch=True)
     assert not (folder / "checkpoint.safetensors").exists()
-
-
-# The worker's books ---------------------------------------------------------------------------------------------------
 
 
 def run_worker(folder: Path) -> int:

@@ -243,9 +243,6 @@ def test_data_are_compared_with_what_is_prepared_here(problems, tmp_path, monkey
     assert problems({}) == ()
 
 
-# Commands -------------------------------------------------------------------------------------------------------
-
-
 def test_the_command_says_what_is_wrong_and_fails(tmp_path, make_record, store_record, capsys):
     store_record(tmp_path, make_record(seed=0))
     assert cli.main(["validate", str(tmp_path)]) == 0

@@ -175,9 +175,6 @@ def test_loudness_splits_speech_from_silence() -> None:
     assert shifted.tolist() == loud_frames(energy).tolist()
 
 
-# Voices -----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("factor", [Fraction(5, 4), Fraction(4, 5), Fraction(12, 11), Fraction(3, 4)])
 def test_a_shifted_tone_changes_pitch_and_keeps_length_and_level(factor: Fraction) -> None:
     time = np.arange(RATE) / RATE
@@ -234,9 +231,6 @@ def test_factors_go_both_ways_and_avoid_one() -> None:
     assert 0.4 < (drawn > 1).mean() < 0.6
     assert np.abs(np.log(drawn)).min() > np.log(1.08)
     assert np.abs(np.log(drawn)).max() < np.log(1.36)
-
-
-# Segments ---------------------------------------------------------------------------------------------------------
 
 
 def make_split(*, is_random: bool, shifted: bool = False) -> SegmentSplit:
@@ -308,9 +302,6 @@ def test_subset_numbers_utterances_anew() -> None:
     assert part.subset(torch.tensor([2])).clips(torch.tensor([0]))[0, 0, 0] == 75
 
 
-# Generated speech -------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def spoken() -> tuple[list[synthetic.Spoken], list[np.ndarray]]:
     script = [u for u in synthetic.script() if u.split == "test"]
@@ -348,9 +339,6 @@ def test_speakers_are_told_apart_on_voices_never_heard(
     every = trials.all_pairs(np.array([utterance.speaker for utterance in script]))
     eer = equal_error_rate(trials.cosine_scores(mean - mean.mean(0), every), every.target)
     assert eer < 0.25  # plain averages of the features, no learning
-
-
-# Pictures ---------------------------------------------------------------------------------------------------------
 
 
 def test_spectrogram_puts_low_frequencies_at_the_bottom() -> None:

@@ -102,9 +102,6 @@ def test_spectrogram_sheet_puts_low_frequencies_below_and_time_to_the_right() ->
     assert pixels[120, 90] > pixels[120, 30] + 100
 
 
-# Archives ---------------------------------------------------------------------------------------------------------
-
-
 def real_files(name: str, tmp_path: Path) -> Path:
     """A folder of files that a data set is made from: real ones where they are at hand, generated ones else."""
     if name in ("mug", "speech"):

@@ -194,9 +194,6 @@ def test_wrong_transcripts_are_named(tmp_path: Path, text: str, message: str) ->
     assert "SX1.PHN" in str(caught.value)
 
 
-# Any corpus -------------------------------------------------------------------------------------------------------
-
-
 def make_corpus(root: Path, speakers: dict[str, int], n_samples: int = 8000) -> Path:
     for number, (speaker, n) in enumerate(speakers.items()):
         for k in range(n):
@@ -284,9 +281,6 @@ def test_unreadable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             corpora.walk(corpus)
     finally:
         locked.chmod(0o755)
-
-
-# The stand-in and the real corpora --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

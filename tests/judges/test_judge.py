@@ -37,9 +37,6 @@ def _weights(root: Path) -> Path:
     return path
 
 
-# Training ---------------------------------------------------------------------------------------------------------
-
-
 def test_trained_judge_tells_every_factor_of_clips_it_never_saw(judge: Judge, toy: DataSet) -> None:
     assert min(judge.card["accuracy"].values()) >= 0.99
     assert min(judge.card["accuracy_blurred"].values()) >= 0.97
@@ -108,9 +105,6 @@ def test_audio_judge_learns_who_speaks(other_spec: Callable[..., Spec]) -> None:
     assert trained.card["accuracy"]["speaker"] >= 0.95
 
 
-# Degrading --------------------------------------------------------------------------------------------------------
-
-
 def test_blur_is_the_mean_of_the_box_and_keeps_plain_areas() -> None:
     x = torch.rand((2, 3, 1, 32, 32), generator=torch.Generator().manual_seed(0))
     assert blurred(x, 3)[1, 2, 0, 10, 7] == pytest.approx(float(x[1, 2, 0, 9:12, 6:9].mean()), abs=1e-6)
@@ -149,9 +143,6 @@ def test_shift_moves_each_clip_as_a_whole() -> None:
     assert sum(torch.equal(moved[2:-2, 2:-2], place) for place in places) == 1
 
 
-# Networks ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["default", "second", "official"])
 @pytest.mark.parametrize(("side", "channels", "frames"), [(32, 3, 2), (64, 1, 5)])
 def test_video_networks_have_a_head_a_factor_and_gradients_everywhere(
@@ -176,9 +167,6 @@ def test_networks_refuse_frames_that_they_cannot_take() -> None:
     for frame, arch in (((3, 48, 48), "default"), ((3, 32, 32), "audio"), ((80,), "default")):
         with pytest.raises(UserError):
             build(frame, FACTORS, ARCHITECTURES[arch])
-
-
-# Judging ----------------------------------------------------------------------------------------------------------
 
 
 def test_judgement_does_not_depend_on_the_batch(judge: Judge, toy: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,9 +194,6 @@ def test_a_judge_refuses_training_mode_and_other_shapes(judge: Judge) -> None:
     unfrozen = Judge(judge.frame, judge.factors, judge.architecture)
     with pytest.raises(ValueError, match="evaluation mode"):
         unfrozen.classify(torch.rand(1, 6, 3, 16, 16))
-
-
-# Files ------------------------------------------------------------------------------------------------------------
 
 
 def test_saved_judge_loads_frozen_and_judges_alike(root: Path, judge: Judge, toy: DataSet) -> None:
@@ -301,9 +286,6 @@ def test_unwritable_folder_is_a_clear_error(tmp_path: Path, toy: DataSet) -> Non
     (tmp_path / "judges").write_text("a file where the folder should be")
     with pytest.raises(UserError, match="--data-dir"):
         train_judge(toy, root=tmp_path)
-
-
-# What is shipped --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)

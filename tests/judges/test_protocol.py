@@ -47,9 +47,6 @@ def accuracy(found: dict[str, Any], direction: str) -> dict[str, float]:
     return {factor: scores["acc"] for factor, scores in mean.items()}
 
 
-# The controls -----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["oracle", "perfect"])
 def test_true_factors_reach_the_ceiling_and_leak_at_chance(
     name: str, subject_named: Callable[[str], Any], toy: DataSet, judge: Judge
@@ -113,9 +110,6 @@ def test_selection_without_labels_of_one_role_still_refuses_both_autoencoders(
     assert max(found["all-in-z"], found["all-in-s"]) < 0.2
 
 
-# What must not change the numbers ---------------------------------------------------------------------------------
-
-
 def test_numbers_do_not_depend_on_the_batch_size_or_the_call(
     exact: Callable[[str], Any], toy: DataSet, judge: Judge
 ) -> None:
@@ -164,9 +158,6 @@ def test_part_of_the_clips_is_the_same_part_for_every_method(toy: DataSet) -> No
     assert len(set(parts[0].identity.tolist())) == 50
     assert examined_clips(toy.test, 0) is toy.test
     assert examined_clips(toy.test, 10_000) is toy.test
-
-
-# What is written --------------------------------------------------------------------------------------------------
 
 
 def test_scores_can_be_computed_again_from_the_saved_outputs(
@@ -239,9 +230,6 @@ def test_step_means_are_asked_for_by_the_option(exact: Callable[[str], Any], toy
     for option in ("draw", "means"):
         evaluate(method, toy, judge, EvaluationConfig(draws=1, sample=option))  # type: ignore[arg-type]
     assert asked == [False, True]
-
-
-# Shuffle, joints, parts of the selection score --------------------------------------------------------------------
 
 
 def test_shuffle_number_is_zero_for_an_invariant_code_and_large_for_an_ordered_one(
@@ -385,9 +373,6 @@ def test_factors_whose_test_classes_are_new_are_not_judged(toy: DataSet, recipe:
     assert "score" in selection_score(
         Oracle(strangers.validation, strangers.spec), strangers.validation, strangers.spec, found, CONFIG
     )
-
-
-# Test identities --------------------------------------------------------------------------------------------------
 
 
 def test_counts_by_identity_add_up_to_the_headline(

@@ -67,9 +67,6 @@ def state(method: Method) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in method.state_dict().items()}
 
 
-# What it says of itself -----------------------------------------------------------------------------------
-
-
 def test_what_it_cannot_do_it_refuses_in_words(kit: Any, refusal: tuple[str, str, str]) -> None:
     row, data, reason = refusal
     with pytest.raises(ValueError, match=reason):
@@ -114,9 +111,6 @@ def test_its_file_imports_no_other_room(kit: Any, each_row: str) -> None:
             for name in imported(node):
                 assert name.split(".")[1] == "methods", f"{path.name} imports {name}"
                 todo += [file for file in files_of(name) if file not in seen]
-
-
-# Training -------------------------------------------------------------------------------------------------
 
 
 def test_losses_are_finite_scalars(kit: Any, built: tuple[Method, Shape]) -> None:
@@ -217,9 +211,6 @@ def test_it_draws_from_the_given_generator_only(kit: Any, built: tuple[Method, S
     method.sample_static(2, generator)
     method.sample_dynamic(2, shape.n_frames, generator)
     assert torch.equal(torch.get_rng_state(), before)
-
-
-# Codes ----------------------------------------------------------------------------------------------------
 
 
 def test_shapes_of_odd_batches_and_lengths(kit: Any, built: tuple[Method, Shape]) -> None:

@@ -43,9 +43,6 @@ def log_sum_exp(values: list[float]) -> float:
     return top + math.log(sum(math.exp(value - top) for value in values))
 
 
-# Divergences and densities ----------------------------------------------------------------------------
-
-
 def test_divergences_match_torch_distributions() -> None:
     mean_q, logvar_q, mean_p, logvar_p = (draw(4, 6, 3, seed=seed) for seed in range(4))
     q, p = normal(mean_q, logvar_q), normal(mean_p, logvar_p)
@@ -85,9 +82,6 @@ def test_sharp_posteriors_lose_no_nats_to_the_matrix_product(spread: float, logv
     difference = est.pairwise_log_density(sample, mean, logvars) - exact
     assert difference.logsumexp(1).sub(math.log(64)).abs().max() < 1e-5
     assert (difference.abs() / exact.abs().clamp_min(1)).max() < 1e-9
-
-
-# Minibatch-weighted sampling ----------------------------------------------------------------------------
 
 
 def test_mws_matches_the_slow_formula() -> None:
@@ -176,9 +170,6 @@ class TestLinearGaussian:
         assert left == pytest.approx(information + aggregate.item(), abs=0.08)
 
 
-# Contrast ---------------------------------------------------------------------------------------------------
-
-
 def slow_infonce(u: Tensor, v: Tensor, temperature: float) -> float:
     """Row by row; the self-similarity is subtracted from the sum, as the released code does."""
     rows = [*u, *v]
@@ -222,9 +213,6 @@ def test_triplet_matches_the_slow_formula() -> None:
     assert est.triplet(anchor, positive, negative).item() == pytest.approx(slow, rel=1e-4)
 
 
-# Matching of clouds -------------------------------------------------------------------------------------
-
-
 def slow_mmd(u: Tensor, v: Tensor) -> float:
     def kernel(a: Tensor, b: Tensor) -> float:
         constants = [2 * u.shape[1] * scale for scale in est.IMQ_SCALES]
@@ -248,9 +236,6 @@ def test_mmd_is_unbiased_and_not_clamped() -> None:
     assert (same < 0).any()
     assert same.mean().abs() < 3 * same.std() / math.sqrt(2000)
     assert est.mmd_unbiased(draw(64, 3), 2 + draw(64, 3, seed=1)) > 0.5
-
-
-# Gradients and precision ------------------------------------------------------------------------------------
 
 
 def _cross(s: Tensor, m: Tensor, v: Tensor) -> Tensor:

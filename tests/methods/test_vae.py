@@ -23,9 +23,6 @@ def buffers(method: Method) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in method.named_buffers()}
 
 
-# The shared model -----------------------------------------------------------------------------------------
-
-
 def test_terms_of_the_bound_match_a_slow_computation(kit: Any) -> None:
     shape = kit.shapes["video32"]
     method = kit.build("dsvae", shape).eval()
@@ -103,9 +100,6 @@ def test_every_option_trains(kit: Any, row: str, option: dict[str, Any]) -> None
     assert all(math.isfinite(step["model"]) for step in history)
 
 
-# Mutual information -----------------------------------------------------------------------------------------
-
-
 def scattered(shape: Any) -> Inference:
     """Posteriors that differ between clips, and samples of them."""
     static, dynamic = (Gaussian(*(torch.randn(*size, generator=torch.Generator().manual_seed(seed))
@@ -154,9 +148,6 @@ def test_all_mws_maximises_information_of_codes_and_minimises_it_between_them(ki
     expected = (terms["recon"] + terms["kl_static"] + terms["kl_dynamic"] - terms["mi_static"]
                 - terms["mi_dynamic"] + terms["mi_cross"])
     torch.testing.assert_close(terms["total"], expected)
-
-
-# C-DSVAE ------------------------------------------------------------------------------------------------------
 
 
 def test_total_is_the_weighted_sum(kit: Any) -> None:
@@ -244,9 +235,6 @@ def test_a_missing_view_is_an_error(kit: Any) -> None:
         kit.build("cdsvae", shape).loss(batch, "model", kit.context(shape))
 
 
-# S3VAE ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("data", ["video32", "video64"])
 def test_prediction_reads_one_frame_and_sums(kit: Any, data: str) -> None:
     shape = kit.shapes[data]
@@ -302,9 +290,6 @@ def test_a_signal_that_is_not_there_is_refused(kit: Any) -> None:
     assert not type(without).needs(without.config).signal
     assert type(without).capabilities(without.config).note == ""
     assert "prediction" not in without.loss(kit.batch(shape), "model", kit.context(shape))
-
-
-# R-WAE ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("row", ["rwae", "rwae:gan", "rwae:weak"])
@@ -389,9 +374,6 @@ def test_actions_are_one_hot_constant_and_differentiable(kit: Any) -> None:
     assert "number of actions" in capabilities.note
     with pytest.raises(ValueError, match="number of actions"):
         kit.build("rwae:weak", kit.shapes["audio"])
-
-
-# Controls -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("row", "read"), [("autoencoder:all-in-z", "dynamic"), ("autoencoder:all-in-s", "static")])

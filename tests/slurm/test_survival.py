@@ -52,9 +52,6 @@ def wrap_sbatch(lab: Lab, script: str) -> None:
     lab.path = f"{folder}:{os.environ['PATH']}"
 
 
-# Processes ---------------------------------------------------------------------------------------------------------
-
-
 def cell_killed_as_if_out_of_memory(lab: Lab) -> None:
     """SIGKILL of the cell's process stands in for the out-of-memory killer."""
     lab.launch()
@@ -117,9 +114,6 @@ def damaged_checkpoint_and_leftovers(lab: Lab) -> None:
     lab.launch()
     lab.finish()
     assert "set aside" in (cell / "log.txt").read_text()
-
-
-# Signals, limits, preemption ---------------------------------------------------------------------------------------
 
 
 def signalled_twice_and_requeued(lab: Lab) -> None:
@@ -198,9 +192,6 @@ def time_limit_of_a_packed_job(lab: Lab) -> None:
     assert len({line["job"] for line in starts}) == 1, "one job did it all"
 
 
-# Nodes -------------------------------------------------------------------------------------------------------------
-
-
 def node_crashes(lab: Lab) -> None:
     with own_cluster(lab) as cluster:
         lab.launch()
@@ -232,9 +223,6 @@ def network_splits_and_two_copies_run(lab: Lab) -> None:
         lab.finish()
         cluster.control("node-start", node)
         assert lab.attempts(cell)[1]["restarts"] == "1"
-
-
-# The controller ----------------------------------------------------------------------------------------------------
 
 
 def controller_is_down_for_a_while(lab: Lab) -> None:
@@ -293,9 +281,6 @@ def job_ids_start_again(lab: Lab) -> None:
         lab.launch()
         lab.finish()
         assert [line["job"] for line in lab.attempts(cell)] == [first, first]
-
-
-# The launcher ------------------------------------------------------------------------------------------------------
 
 
 def launcher_dies_before_sbatch(lab: Lab) -> None:
@@ -357,9 +342,6 @@ def prerequisite_fails(lab: Lab) -> None:
     shutil.copytree(good / "judges", lab.data / "judges")
     lab.launch()
     lab.finish()
-
-
-# The user and the disk -----------------------------------------------------------------------------------------------
 
 
 def user_holds_requeues_and_cancels(lab: Lab) -> None:
