@@ -153,8 +153,6 @@ def _table(name: str, block: Block, collection: Collection, number: int) -> Tabl
         sections.append(Section(rows=apart, title="not ranked"))
         footnotes.texts["below the rule:"] = "controls of the protocol, and rows that were trained with labels"
     shown = [column for column in view.columns if column.key != "rank" or ranks]
-    if name == "batch-size":
-        shown.insert(0, Column(key="batch_size", title="batch", digits=0))
     return Table(
         name=name,
         title=footers.title(name, block),
@@ -194,10 +192,9 @@ def _row(
         cells["n"] = Cell(mean=float(len(group.entries)), n=1, marks=("°",) if footnotes.provisional(group) else ())
     if id(group) in ranks:
         cells["rank"] = Cell(text=str(ranks[id(group)]))
-    if name == "batch-size" and group.batch_size:
-        cells["batch_size"] = Cell(mean=float(group.batch_size), n=1)
+    has_batch = name == "batch-size" and group.batch_size
     return Row(
-        label=group.label,
+        label=f"{group.label}, batch {group.batch_size}" if has_batch else group.label,
         cells=cells,
         marks=marks,
         about={

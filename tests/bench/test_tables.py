@@ -335,7 +335,9 @@ def test_an_ablation_without_its_rows_is_left_out_and_says_how_to_get_them(build
 
 def test_batch_sizes_are_rows_of_their_own_table_only(build, make_record):
     records = [make_record(), make_record(batch=8), make_record(batch=32)]
-    assert [row.cell("batch_size").mean for row in _only(build("batch-size", records)).rows] == [8, 16, 32]
+    rows = _only(build("batch-size", records)).rows
+    assert [row.label for row in rows] == [f"C-DSVAE, batch {n}" for n in (8, 16, 32)]
+    assert [row.about["batch"] for row in rows] == [8, 16, 32]
     assert [row.about["batch"] for row in _only(build("comparison", [])).rows] == [16]
 
 
