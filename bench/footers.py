@@ -119,7 +119,7 @@ def _recorded_notes(group: Group) -> list[str]:
     seeds: dict[str, list[int]] = {}
     for entry in group.entries:
         for note in dict.fromkeys(entry.notes):
-            if note != entry.supervision:
+            if note not in _SUPERVISION:
                 seeds.setdefault(note, []).append(entry.seed)
     return [
         note

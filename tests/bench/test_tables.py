@@ -124,6 +124,14 @@ def test_recorded_notes_are_footnotes_and_name_their_seeds(build, make_record):
     assert not _row(table, "DSVAE").marks
 
 
+def test_a_signal_has_one_footnote(build, make_record):
+    """The method's own note says "external signal"; that the data's generator gave it is known to the record only."""
+    record = make_record("s3vae", changes={"supervision": "privileged signal", "notes": ["external signal"]})
+    table = _only(build("comparison", [record]))
+    (mark,) = _row(table, "S3VAE").marks
+    assert "only the data's generator knows" in table.footnotes[mark]
+
+
 def test_marks_of_methods_come_before_those_of_numbers(build, make_record):
     table = _only(build("comparison", [make_record(method) for method in ("mocogan", "rwae", "s3vae", "cdsvae")]))
     numbers = [int(mark) for row in table.rows for mark in row.marks]
