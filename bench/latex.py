@@ -62,8 +62,6 @@ def _accented(char: str) -> str:
     return char if "À" <= char <= "ÿ" and char not in "×÷ÐÞðþ" else f"[U+{ord(char):04X}]"
 
 
-
-
 class Size(NamedTuple):
     """Points of a digit, points on each side of a column, and what sets both."""
 
