@@ -80,7 +80,10 @@ def default_recipe(spec: Spec, architecture: Architecture) -> Recipe:
         # Few training clips, and faces are never boxed to the pixel: without shifts the judge learns them by heart.
         return Recipe(shift=2)
     if architecture.kind in ("cnn-windows", "cnn-windows-deep"):
-        return Recipe(windows=4000, steps=250, lr=5e-4, frames=5, check_every=125, look_clips=400)
+        short = Recipe(windows=4000, steps=250, lr=5e-4, frames=5, check_every=125, look_clips=400)
+        # The papers' size deserves the longer training: with the short one, .4 points of pairs less were right.
+        long = dataclasses.replace(short, windows=8000, steps=800, check_every=100, look_clips=1000)
+        return long if side(spec) >= 64 else short
     return Recipe()
 
 

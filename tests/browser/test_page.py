@@ -18,6 +18,12 @@ def board(page, dataset="sprites", source="synthetic"):
     return page.locator(f'.board[data-dataset="{dataset}"][data-source="{source}"]')
 
 
+def follow(page, link):
+    """Opens a link and waits for the page behind it: a click alone does not."""
+    with page.expect_navigation():
+        link.click()
+
+
 def column(table, title):
     """Shown values of a column, top to bottom."""
     return table.evaluate(
@@ -149,12 +155,17 @@ def test_copy_gives_the_table_as_latex_and_csv(site, open_page):
     page = open_page(site / "index.html", permissions=["clipboard-read", "clipboard-write"])
     section = board(page)
     section.get_by_role("button", name="Copy as LaTeX").click()
+    page.wait_for_function("document.getElementById('live').textContent === 'Copied'")
     latex = page.evaluate("navigator.clipboard.readText()")
     assert latex.count(r"\toprule") >= 1
     assert "C-DSVAE" in latex
     name = section.get_attribute("id")
     assert latex == (site / "tables" / f"{name}.tex").read_text()
     section.get_by_role("button", name="Copy as CSV").click()
+    for _ in range(50):  # it is written a moment after the click
+        if page.evaluate("navigator.clipboard.readText()") != latex:
+            break
+        page.wait_for_timeout(100)
     assert page.evaluate("navigator.clipboard.readText()") == (site / "tables" / f"{name}.csv").read_text()
     page.wait_for_function("document.getElementById('live').textContent === 'Copied'")
 
@@ -177,8 +188,7 @@ def test_synthetic_is_said_on_every_page_that_shows_its_numbers(site, open_page)
         "[...document.querySelectorAll('.board[data-dataset]')].map((b) => [b.dataset.source, b.dataset.preset].join())"
     )
     assert set(sources) == {"synthetic,quick", "real,paper"}
-    link = board(page).locator(".links a").first
-    link.click()
+    follow(page, board(page).locator(".links a").first)
     assert page.get_by_text("SYNTHETIC stand-in").is_visible()
 
 
@@ -187,7 +197,7 @@ def test_synthetic_is_said_on_every_page_that_shows_its_numbers(site, open_page)
 
 def test_a_row_opens_its_cell_with_record_config_and_moving_clips(site, open_page):
     page = open_page(site / "index.html")
-    board(page).locator("tr", has_text="C-DSVAE").get_by_role("link", name="seed 0").click()
+    follow(page, board(page).locator("tr", has_text="C-DSVAE").get_by_role("link", name="seed 0"))
     assert page.locator("h1").inner_text() == "C-DSVAE"
     images = page.locator(".clips img")
     assert images.count() == 6
@@ -239,7 +249,7 @@ def test_list_of_cells_sorts_filters_and_opens(site, open_page):
     page.get_by_label("Data set").select_option("timit")
     page.get_by_label("Any text").fill("c-dsvae synthetic")
     assert page.locator("#cells tbody tr").count() == 3
-    page.locator("#cells tbody a").first.click()
+    follow(page, page.locator("#cells tbody a").first)
     assert page.locator("h1").inner_text() == "C-DSVAE"
 
 
@@ -281,7 +291,7 @@ def test_theme_button_changes_and_keeps_the_theme(site, open_page):
     page = open_page(site / "index.html", color_scheme="light")
     page.get_by_role("button", name="Dark theme").click()
     assert brightness(page, "body", "backgroundColor") < 0.2
-    page.get_by_role("link", name="Methods").click()
+    follow(page, page.get_by_role("link", name="Methods"))
     assert brightness(page, "body", "backgroundColor") < 0.2
     page.get_by_role("button", name="Light theme").click()
     assert brightness(page, "body", "backgroundColor") > 0.7
