@@ -160,11 +160,12 @@ def fit_judge(
     factors = judged_factors(dataset)
     if not factors:
         raise UserError(f"{spec.name} has no labelled factor for a judge to learn.")
-    with torch.random.fork_rng(devices=[]):
+    device = torch.device(device)
+    # Initial weights and dropout draw from the global generators, which are left as they were found.
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(derive(seed, "judge", stem(spec, name), "initialise"))
-        judge = Judge(spec.frame, factors, architecture)
-    judge = judge.to(device)
-    steps = _fit(judge, dataset, recipe, derive(seed, "judge", stem(spec, name)), torch.device(device), progress)
+        judge = Judge(spec.frame, factors, architecture).to(device)
+        steps = _fit(judge, dataset, recipe, derive(seed, "judge", stem(spec, name)), device, progress)
     judge.eval().requires_grad_(False)
     test = dataset.test.to(device)
     if progress is not None:

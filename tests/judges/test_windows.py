@@ -123,6 +123,18 @@ def test_a_short_training_already_tells_most_pairs(digits: SmMnist) -> None:
     assert any(text.startswith("single windows") for text in shown)
 
 
+def test_the_same_seed_trains_the_same_weights_in_spite_of_dropout(digits: SmMnist) -> None:
+    recipe = Recipe(windows=3, window_batch=12, steps=2, frames=2, batch_size=4, check_every=2, look_clips=10)
+    trained = []
+    for state in (1, 2):
+        torch.manual_seed(state)
+        before = torch.get_rng_state()
+        judge = fit_judge(digits, recipe=recipe)
+        assert torch.equal(torch.get_rng_state(), before), "the global generator is left as it was"
+        trained.append(judge.state_dict())
+    assert all(torch.equal(trained[0][name], trained[1][name]) for name in trained[0])
+
+
 def test_windows_need_a_pair_and_known_frames(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="sorted pair"):
         build((1, 32, 32), {"digit": (10, "static")}, ARCHITECTURES["windows"])
