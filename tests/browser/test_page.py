@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,14 @@ def follow(page, link):
     """Opens a link and waits for the page behind it: a click alone does not."""
     with page.expect_navigation():
         link.click()
+
+
+def wait_until(page, expression, argument=None):
+    """Waits until JavaScript gives something true. (Playwright's own way polls by `eval`, which the pages forbid.)"""
+    deadline = time.monotonic() + 30
+    while not page.evaluate(expression, argument):
+        assert time.monotonic() < deadline, f"waited 30 s for {expression}"
+        page.wait_for_timeout(50)
 
 
 def column(table, title):
@@ -57,7 +66,7 @@ def test_sorting_by_mouse_turns_the_column_around_and_says_so(site, open_page):
     assert header.get_attribute("aria-sort") == "ascending"
     assert numbers(column(table, "Acc")) == sorted(values)
     assert table.locator("th[aria-sort]").count() == 1
-    page.wait_for_function("document.getElementById('live').textContent.includes('Sorted by')")
+    wait_until(page, "document.getElementById('live').textContent.includes('Sorted by')")
 
 
 def test_sorting_keeps_each_row_whole_and_blanks_last(site, open_page):
@@ -155,19 +164,16 @@ def test_copy_gives_the_table_as_latex_and_csv(site, open_page):
     page = open_page(site / "index.html", permissions=["clipboard-read", "clipboard-write"])
     section = board(page)
     section.get_by_role("button", name="Copy as LaTeX").click()
-    page.wait_for_function("document.getElementById('live').textContent === 'Copied'")
+    wait_until(page, "document.getElementById('live').textContent === 'Copied'")
     latex = page.evaluate("navigator.clipboard.readText()")
     assert latex.count(r"\toprule") >= 1
     assert "C-DSVAE" in latex
     name = section.get_attribute("id")
     assert latex == (site / "tables" / f"{name}.tex").read_text()
     section.get_by_role("button", name="Copy as CSV").click()
-    for _ in range(50):  # it is written a moment after the click
-        if page.evaluate("navigator.clipboard.readText()") != latex:
-            break
-        page.wait_for_timeout(100)
+    wait_until(page, "async (before) => await navigator.clipboard.readText() !== before", latex)
     assert page.evaluate("navigator.clipboard.readText()") == (site / "tables" / f"{name}.csv").read_text()
-    page.wait_for_function("document.getElementById('live').textContent === 'Copied'")
+    wait_until(page, "document.getElementById('live').textContent === 'Copied'")
 
 
 def test_copy_works_without_the_clipboard_api(site, open_page):
@@ -176,7 +182,7 @@ def test_copy_works_without_the_clipboard_api(site, open_page):
         document.addEventListener('copy', () => { window.copied = getSelection().toString()
           || document.activeElement.value; }); }""")
     board(page).get_by_role("button", name="Copy as CSV").click()
-    page.wait_for_function("document.getElementById('live').textContent === 'Copied'")
+    wait_until(page, "document.getElementById('live').textContent === 'Copied'")
     assert "C-DSVAE" in page.evaluate("window.copied")
 
 
@@ -203,9 +209,7 @@ def test_a_row_opens_its_cell_with_record_config_and_moving_clips(site, open_pag
     assert images.count() == 6
     for index in range(6):
         images.nth(index).scroll_into_view_if_needed()
-    page.wait_for_function(
-        "[...document.querySelectorAll('.clips img')].every((i) => i.complete && i.naturalWidth > 0)"
-    )
+    wait_until(page, "[...document.querySelectorAll('.clips img')].every((i) => i.complete && i.naturalWidth > 0)")
     assert all(
         "still" not in source
         for source in page.evaluate("[...document.querySelectorAll('.clips img')].map((i) => i.getAttribute('src'))")
@@ -428,7 +432,7 @@ def test_five_thousand_cells_stay_usable(tmp_path, specimens, open_page):
     assert page.locator("#count").inner_text() == "5040 of 5040 cells"
     page.get_by_label("Any text").fill("cdsvae")
     page.locator("#cells th", has_text="Value").locator("button").click()
-    page.wait_for_function("document.querySelectorAll('#cells tbody tr').length === 50")
+    wait_until(page, "document.querySelectorAll('#cells tbody tr').length === 50")
 
 
 def test_sheets_of_all_methods_name_their_rows(site, open_page):
