@@ -186,6 +186,7 @@ class Lab:
         pid = self.holder(cell)["pid"]
         os.kill(pid, signal.SIGSTOP)
         try:
+            until(lambda: _status(pid).get("State", "Z")[0] in "TZ", "the stop (or the end, if it was quicker)")
             yield
             until(lambda: _told(pid), f"a signal for {cell.name}")
         finally:
@@ -252,14 +253,21 @@ def _end(path: Path) -> str:
     return f"{path}:\n{path.read_text(errors='replace')[-3000:]}"
 
 
+def _status(pid: int) -> dict[str, str]:
+    """What the kernel says of a process; nothing if it has ended."""
+    try:
+        return dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    except OSError:
+        return {}
+
+
 def _told(pid: int) -> bool:
     """Whether SIGUSR2 or SIGTERM waits for a stopped process, or it is not stopped any more."""
-    try:
-        lines = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    except OSError:
+    status = _status(pid)
+    if not status.get("State", "").startswith("T"):
         return True
-    pending = int(lines["ShdPnd"], 16) | int(lines["SigPnd"], 16)
-    return not lines["State"].startswith("T") or any(pending >> number - 1 & 1 for number in (signal.SIGUSR2, signal.SIGTERM))
+    pending = int(status["ShdPnd"], 16) | int(status["SigPnd"], 16)
+    return any(pending >> number - 1 & 1 for number in (signal.SIGUSR2, signal.SIGTERM))
 
 
 def numbers(record: Record) -> Record:
