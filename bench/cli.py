@@ -49,8 +49,9 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
             subparsers.add_parser(name, help=text, add_help=False)
             continue
         module = importlib.import_module(f"seqdis.bench.commands.{MODULES.get(name, name)}")
-        sub = subparsers.add_parser(name, help=text, description=module.HELP,
-                                    formatter_class=argparse.RawDescriptionHelpFormatter)
+        sub = subparsers.add_parser(
+            name, help=text, description=module.HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
         module.add_arguments(sub)
         sub.set_defaults(run=module.run)
     return parser

@@ -141,7 +141,9 @@ def _judged(data: dict[str, Any], direction: str, factor: str) -> View:
         **{score: _head_mean(direction, heads, score, is_headline=True) for score in ("is", "h_y_given_x", "h_y")},
     }
     if factor not in factors:
-        columns.append(Column(key="joint_is", title="joint IS", better="up", digits=2, optional=2, limits=(1.0, math.inf)))
+        columns.append(
+            Column(key="joint_is", title="joint IS", better="up", digits=2, optional=2, limits=(1.0, math.inf))
+        )
         columns.append(_nats(key="joint_h_y", title="joint H(y)", better="up", digits=3, optional=2))
         sources["joint_is"] = _read(f"{direction}/{factor}/is")
         sources["joint_h_y"] = _read(f"{direction}/{factor}/h_y")
@@ -201,10 +203,14 @@ def _verified(block: Block) -> View:
         Column(key="rank", title="rank"),
         _share(key="eer_static", title="content EER", better="down", digits=2),
         Column(key="eer_static_published", title="paper", unit="%", scale=100, digits=2, optional=1, follows=True),
-        Column(key="eer_static_difference", title="diff.", unit="points", scale=100, digits=2, optional=3, follows=True),
+        Column(
+            key="eer_static_difference", title="diff.", unit="points", scale=100, digits=2, optional=3, follows=True
+        ),
         _share(key="eer_dynamic", title="motion EER", better="up", digits=2),
         Column(key="eer_dynamic_published", title="paper", unit="%", scale=100, digits=2, optional=1, follows=True),
-        Column(key="eer_dynamic_difference", title="diff.", unit="points", scale=100, digits=2, optional=3, follows=True),
+        Column(
+            key="eer_dynamic_difference", title="diff.", unit="points", scale=100, digits=2, optional=3, follows=True
+        ),
         Column(key="gap", title="gap", better="up", unit="points", scale=100, digits=2, limits=(-1.0, 1.0)),
         Column(key="gap_ci", title="gap 95%-CI", unit="over speakers", optional=2),
         Column(key="eer_static_ci", title="content 95%-CI", unit="over speakers", panel=1, optional=2),

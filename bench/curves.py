@@ -185,7 +185,9 @@ def draw_panels(
             )
             if len(curves) > 1:
                 axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-        highest = max((value for curves in panel.values() for points in curves for _, value in points), default=math.inf)
+        highest = max(
+            (value for curves in panel.values() for points in curves for _, value in points), default=math.inf
+        )
         if bound is not None and highest <= bound + 1e-3:
             axis.axhline(bound, color="0.45", linewidth=0.9, linestyle=(0, (1, 2)), zorder=0)
             is_bounded = True

@@ -63,7 +63,12 @@ def critical_difference(across: AcrossDatasets, context: str) -> Any:
         edge, value = 0.8 if is_left else len(names) + 0.2, across.average[name]
         axis.plot([value, value, edge], [line, y, y], color="0.35", linewidth=0.9, clip_on=False)
         text = axis.text(
-            edge, y, f" {clean(name, LONGEST)} ({value:.2f}) ", ha="right" if is_left else "left", va="center", fontsize=8
+            edge,
+            y,
+            f" {clean(name, LONGEST)} ({value:.2f}) ",
+            ha="right" if is_left else "left",
+            va="center",
+            fontsize=8,
         )
         text.set_parse_math(False)
     title = f"Average ranks over {across.n_datasets} data sets: {context}; Friedman p = {across.p_value:.3g}"

@@ -61,8 +61,13 @@ def _columns(run: Run, pool: Pool) -> tuple[str, str, str, str, str]:
     at = run.progress(pool.store)
     if at.get("phase") != "train":
         return str(at.get("phase", "starting")), "", "", "", ""
-    return (f"train, epoch {at['epoch'] + 1}", f"{at['step']}/{at['steps']}", _number(at.get("loss")),
-            f"{at['sequences_per_second']:.0f}", clock(at["seconds_left"]))
+    return (
+        f"train, epoch {at['epoch'] + 1}",
+        f"{at['step']}/{at['steps']}",
+        _number(at.get("loss")),
+        f"{at['sequences_per_second']:.0f}",
+        clock(at["seconds_left"]),
+    )
 
 
 def _plain(pool: Pool) -> None:

@@ -23,8 +23,9 @@ class EnergyMeter:
         self._before = self._read()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         after = self._read()
         # A counter that wrapped around would give a negative difference: then nothing is known.
         if self._before is not None and after is not None and after >= self._before:

@@ -81,9 +81,13 @@ class Estimator:
     def _take(self, record: dict[str, Any]) -> None:
         if record["status"] != "done" or (self.device and record["environment"]["device"] != self.device):
             return
-        config = {"cell": record["cell"], "training": record["config"]["training"],
-                  "method": record["config"]["method"], "data": record["config"].get("data", {}),
-                  "plugin": record["config"].get("plugin", "")}
+        config = {
+            "cell": record["cell"],
+            "training": record["config"]["training"],
+            "method": record["config"]["method"],
+            "data": record["config"].get("data", {}),
+            "plugin": record["config"].get("plugin", ""),
+        }
         row, cost = _row(config), record["cost"]
         self._rows[row] = Speed(record["training"]["steps"], cost["train_seconds"], cost["evaluation_seconds"])
         self._configs[row] = config
@@ -125,8 +129,7 @@ class Estimator:
 
     def _evaluation(self, config: Config) -> float:
         """Evaluation seconds of cells of the same data and preset, else a small cell's."""
-        same = [speed.evaluation for row, speed in self._rows.items()
-                if _scale(self._configs[row]) == _scale(config)]
+        same = [speed.evaluation for row, speed in self._rows.items() if _scale(self._configs[row]) == _scale(config)]
         return statistics.median(same) if same else EVALUATION_SECONDS
 
     def _rate(self, precision: str) -> float:
@@ -160,8 +163,14 @@ def _row(config: Config) -> str:
     cell = config["cell"]
     # Batch and steps come from the training settings, which overrides may change.
     training = config["training"]
-    return "|".join([*(str(cell[key]) for key in ("dataset", "source", "method", "variant", "preset", "size")),
-                     str(training["batch_size"]), str(training.get("precision")), str(config["method"])])
+    return "|".join(
+        [
+            *(str(cell[key]) for key in ("dataset", "source", "method", "variant", "preset", "size")),
+            str(training["batch_size"]),
+            str(training.get("precision")),
+            str(config["method"]),
+        ]
+    )
 
 
 def _scale(config: Config) -> tuple[Any, ...]:
@@ -206,8 +215,14 @@ def _operations(config: Config, n_clips: int) -> tuple[float, int]:
         return 0.0, 0
     ref = MethodRef(cell["method"], cell["variant"], config.get("plugin", ""))
     try:
-        bed = perf.Bed(ref, preset=cell["preset"], dataset=cell["dataset"], batch_size=COUNTED,
-                       device=torch.device("cpu"), overrides=config["method"])
+        bed = perf.Bed(
+            ref,
+            preset=cell["preset"],
+            dataset=cell["dataset"],
+            batch_size=COUNTED,
+            device=torch.device("cpu"),
+            overrides=config["method"],
+        )
     except NotForTheseData:
         return 0.0, 0
     # A method that trains on windows sees each clip once a window.

@@ -124,7 +124,9 @@ def _pairs(
 ) -> Table:
     def drawn(pair: statistics.Pair) -> dict[str, Cell]:
         ends = crossed.difference(pair.first, pair.second) if crossed else None
-        return {f"identities_{name}": Cell(mean=end, n=1) for name, end in zip(("low", "high"), ends or (), strict=False)}
+        return {
+            f"identities_{name}": Cell(mean=end, n=1) for name, end in zip(("low", "high"), ends or (), strict=False)
+        }
 
     lines = [
         Row(

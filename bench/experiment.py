@@ -74,8 +74,9 @@ class ProgressFile:
         write_json(self.path, {**update, "updated": time.time(), "pid": os.getpid(), "host": platform.node()})
 
 
-def run_cell(folder: Path, *, device: str = "auto", data_dir: Path | None = None,
-             progress: Progress | None = None) -> int:
+def run_cell(
+    folder: Path, *, device: str = "auto", data_dir: Path | None = None, progress: Progress | None = None
+) -> int:
     """Runs the cell whose config lies in `folder` and publishes its record. May be called any number of times.
 
     Returns:
@@ -97,12 +98,20 @@ def run_cell(folder: Path, *, device: str = "auto", data_dir: Path | None = None
         return DONE
 
 
-def _attempt(folder: Path, config: dict[str, Any], lease: Lease, stop: StopFlag, report: Progress,
-             device: torch.device, root: Path) -> int:
+def _attempt(
+    folder: Path,
+    config: dict[str, Any],
+    lease: Lease,
+    stop: StopFlag,
+    report: Progress,
+    device: torch.device,
+    root: Path,
+) -> int:
     code_version()  # asked now and kept: it is this code that runs, whatever is checked out when the record is written
     try:
-        record = Experiment(config, folder=folder, device=device, root=root, report=report,
-                            should_stop=lambda: stop() or lease.lost).record()
+        record = Experiment(
+            config, folder=folder, device=device, root=root, report=report, should_stop=lambda: stop() or lease.lost
+        ).record()
     except Interrupted as interrupted:
         print(interrupted, flush=True)
         return INTERRUPTED
@@ -116,8 +125,15 @@ def _attempt(folder: Path, config: dict[str, Any], lease: Lease, stop: StopFlag,
         if isinstance(error, torch.cuda.OutOfMemoryError):
             reason = f"the GPU's memory is full: fewer cells side by side (--per-device) or a larger GPU. {reason}"
         print(traceback.format_exc(), flush=True)
-        write_json(folder / ERROR, {"reason": reason[:2000], "traceback": traceback.format_exc()[-8000:],
-                                    "when": _now(), "attempt": lease.attempt})
+        write_json(
+            folder / ERROR,
+            {
+                "reason": reason[:2000],
+                "traceback": traceback.format_exc()[-8000:],
+                "when": _now(),
+                "attempt": lease.attempt,
+            },
+        )
         report({"phase": "failed", "reason": reason[:500]})
         return FAILED
     record["attempts"] = lease.attempt
@@ -148,8 +164,16 @@ class Trained:
 class Experiment:
     """The cell of a resolved config."""
 
-    def __init__(self, config: dict[str, Any], *, folder: Path, device: torch.device, root: Path, report: Progress,
-                 should_stop: Any = lambda: False) -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        *,
+        folder: Path,
+        device: torch.device,
+        root: Path,
+        report: Progress,
+        should_stop: Any = lambda: False,
+    ) -> None:
         self.config, self.folder, self.device, self.root = config, folder, device, root
         self.report, self.should_stop = report, should_stop
         self.cell = config["cell"]
@@ -184,12 +208,15 @@ class Experiment:
         self._save_clips(trained.method, dataset)
         record = self._frame(dataset, judge, metrics)
         record |= {
-            "title": method_class.variant_title(self.cell["variant"]), "paper": method_class.paper,
-            "supervision": _supervision(needs, dataset), "ranked": capabilities.ranked,
+            "title": method_class.variant_title(self.cell["variant"]),
+            "paper": method_class.paper,
+            "supervision": _supervision(needs, dataset),
+            "ranked": capabilities.ranked,
             "notes": [*([capabilities.note] if capabilities.note else []), *self.notes],
             "training": self._training(trained),
             "cost": {
-                "train_seconds": trained.state.seconds, "evaluation_seconds": evaluation_seconds,
+                "train_seconds": trained.state.seconds,
+                "evaluation_seconds": evaluation_seconds,
                 "sequences_per_second": trained.state.step * trained.batch_size / max(trained.state.seconds, 1e-9),
                 "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
                 "gpu_memory_bytes": gpu_memory,
@@ -214,7 +241,9 @@ class Experiment:
         """The method's class and its config."""
         ref = MethodRef(self.cell["method"], self.cell["variant"], self.config["plugin"])
         if ref.plugin and ref.digest != self.config["plugin_digest"]:
-            raise UserError(f"{ref.plugin} has changed since this cell was planned; type the line that planned it again.")
+            raise UserError(
+                f"{ref.plugin} has changed since this cell was planned; type the line that planned it again."
+            )
         found = catalog.load_method(ref)
         return found, found.Config(**untupled(found.Config, self.config["method"]))
 
@@ -223,10 +252,17 @@ class Experiment:
         spec = dataset.spec
         signal = None if spec.signal is None else SignalShape(dim=spec.signal.dim, kind=spec.signal.kind)
         motions = [factor.n_classes for factor in spec.by_role("dynamic")]
-        n_frames = split.clips(torch.zeros(1, dtype=torch.long, device=split.device),
-                               torch.Generator(split.device)).shape[1]
-        shape = Shape(frame=spec.frame, n_frames=n_frames, n_train=len(split), n_sequences=split.n_sequences,
-                      n_motions=motions[0] if motions else 0, signal=signal)
+        n_frames = split.clips(
+            torch.zeros(1, dtype=torch.long, device=split.device), torch.Generator(split.device)
+        ).shape[1]
+        shape = Shape(
+            frame=spec.frame,
+            n_frames=n_frames,
+            n_train=len(split),
+            n_sequences=split.n_sequences,
+            n_motions=motions[0] if motions else 0,
+            signal=signal,
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(self.cell["seed"], "initialise"))
             try:
@@ -236,8 +272,9 @@ class Experiment:
         method = method.to(self.device)
         return to_channels_last(method) if spec.modality == "video" else method
 
-    def train(self, method_class: type[Method], method_config: Any, dataset: DataSet, split: Split,
-              judge: Judge | None) -> Trained:
+    def train(
+        self, method_class: type[Method], method_config: Any, dataset: DataSet, split: Split, judge: Judge | None
+    ) -> Trained:
         training = TrainingConfig(**self.config["training"])
         set_precision(training.precision)
         set_repeatable(os.environ.get("SEQDIS_DETERMINISTIC") == "1")
@@ -245,10 +282,18 @@ class Experiment:
         method = self.build(method_class, method_config, dataset, split)
         dynamic = dataset.spec.by_role("dynamic")
         trainer = Trainer(
-            method, split, dataset.spec, training, seed=self.cell["seed"], device=self.device,
+            method,
+            split,
+            dataset.spec,
+            training,
+            seed=self.cell["seed"],
+            device=self.device,
             validate=lambda candidate: self._validate(candidate, dataset, judge, training.precision),
             motion_labels=split.labels[dynamic[0].name] if dynamic and needs.motion_labels else None,
-            checkpoint=self.folder / CHECKPOINT, progress=self.report, should_stop=self.should_stop)
+            checkpoint=self.folder / CHECKPOINT,
+            progress=self.report,
+            should_stop=self.should_stop,
+        )
         if trainer.batch_size < training.batch_size:
             self.notes.append(f"batch of {trainer.batch_size}: the split has no {training.batch_size} clips")
         state = trainer.fit()
@@ -262,7 +307,9 @@ class Experiment:
     def _validate(self, method: Method, dataset: DataSet, judge: Judge | None, precision: str) -> dict[str, float]:
         set_precision("float32")
         try:
-            return protocol.selection_score(method, dataset.validation, dataset.spec, judge, self.evaluation, self.device)
+            return protocol.selection_score(
+                method, dataset.validation, dataset.spec, judge, self.evaluation, self.device
+            )
         finally:
             set_precision(precision)
 
@@ -291,18 +338,26 @@ class Experiment:
         metrics = protocol.evaluate(Oracle(dataset.test, dataset.spec), dataset, judge, self.evaluation, self.device)
         record = self._frame(dataset, judge, metrics)
         return record | {
-            "title": Oracle.title, "paper": "control: renders the true factors", "supervision": "none", "ranked": False,
-            "training": _no_training(), "cost": _no_cost(),
+            "title": Oracle.title,
+            "paper": "control: renders the true factors",
+            "supervision": "none",
+            "ranked": False,
+            "training": _no_training(),
+            "cost": _no_cost(),
         }
 
     def _training(self, trained: Trained) -> dict[str, Any]:
         state = trained.state
         return {
-            "steps": state.step, "planned_steps": trained.n_steps,
+            "steps": state.step,
+            "planned_steps": trained.n_steps,
             "complete": state.step >= trained.n_steps or (state.stale > 0 and state.finished),
-            "epochs": state.epoch + 1, "selected_step": state.best_step if state.best_step >= 0 else state.step,
+            "epochs": state.epoch + 1,
+            "selected_step": state.best_step if state.best_step >= 0 else state.step,
             "selection": "validation score" if state.validation else "last step",
-            "validation": state.validation, "losses": state.losses, "batch_size": trained.batch_size,
+            "validation": state.validation,
+            "losses": state.losses,
+            "batch_size": trained.batch_size,
         }
 
     def _frame(self, dataset: DataSet, judge: Judge | None, metrics: dict[str, Any]) -> records.Record:
@@ -310,19 +365,30 @@ class Experiment:
         spec = dataset.spec
         record = _blank_record(self.config, "done", None)
         record["data"] = {
-            "name": spec.name, "title": spec.title, "source": spec.source, "revision": spec.revision,
-            "digest": getattr(dataset, "digest", ""), "frame": list(spec.frame), "n_frames": spec.n_frames,
-            "split_rule": spec.split_rule, "licence": spec.licence, "attribution": spec.attribution,
+            "name": spec.name,
+            "title": spec.title,
+            "source": spec.source,
+            "revision": spec.revision,
+            "digest": getattr(dataset, "digest", ""),
+            "frame": list(spec.frame),
+            "n_frames": spec.n_frames,
+            "split_rule": spec.split_rule,
+            "licence": spec.licence,
+            "attribution": spec.attribution,
             "splits": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
             "factors": [{"name": f.name, "role": f.role, "classes": list(f.classes)} for f in spec.factors],
-            "headline": list(spec.headline), "modality": spec.modality, "may_show": spec.may_show,
+            "headline": list(spec.headline),
+            "modality": spec.modality,
+            "may_show": spec.may_show,
             "augment": dataclasses.asdict(spec.augment),
         }
         if judge is not None:
             record["judge"] = {key: judge.card[key] for key in ("name", "sha256", "accuracy")}
         record["protocol"] = {
-            "name": metrics.pop("protocol", "encoder"), "version": protocol.PROTOCOL_VERSION,
-            "draws": self.evaluation.draws, "sample": self.evaluation.sample,
+            "name": metrics.pop("protocol", "encoder"),
+            "version": protocol.PROTOCOL_VERSION,
+            "draws": self.evaluation.draws,
+            "sample": self.evaluation.sample,
         }
         if "identities" in metrics:
             record["identities"] = metrics.pop("identities")
@@ -420,30 +486,64 @@ def _now() -> str:
 
 
 def _no_training() -> dict[str, Any]:
-    return {"steps": 0, "planned_steps": 0, "complete": True, "epochs": 0, "selected_step": 0, "selection": "none",
-            "validation": [], "losses": [], "batch_size": 0}
+    return {
+        "steps": 0,
+        "planned_steps": 0,
+        "complete": True,
+        "epochs": 0,
+        "selected_step": 0,
+        "selection": "none",
+        "validation": [],
+        "losses": [],
+        "batch_size": 0,
+    }
 
 
 def _no_cost() -> dict[str, Any]:
-    return {"train_seconds": 0.0, "evaluation_seconds": 0.0, "sequences_per_second": 0.0, "peak_memory_bytes": 0,
-            "gpu_memory_bytes": 0, "parameters": 0, "energy_joules": None}
+    return {
+        "train_seconds": 0.0,
+        "evaluation_seconds": 0.0,
+        "sequences_per_second": 0.0,
+        "peak_memory_bytes": 0,
+        "gpu_memory_bytes": 0,
+        "parameters": 0,
+        "energy_joules": None,
+    }
 
 
 def _blank_record(config: dict[str, Any], status: str, error: dict[str, Any] | None) -> records.Record:
     """A record with all that is known before anything ran."""
     cell = config["cell"]
     record: records.Record = {
-        "schema": records.SCHEMA, "status": status, "cell": {"id": cell_id(config), **cell},
-        "title": str(MethodRef(cell["method"], cell["variant"])), "paper": "", "supervision": "none", "ranked": False,
+        "schema": records.SCHEMA,
+        "status": status,
+        "cell": {"id": cell_id(config), **cell},
+        "title": str(MethodRef(cell["method"], cell["variant"])),
+        "paper": "",
+        "supervision": "none",
+        "ranked": False,
         "notes": [],
-        "config": {key: config[key] for key in ("method", "training", "evaluation", "data", "versions", "plugin_digest")},
-        "data": {"name": cell["dataset"], "source": cell["source"]}, "judge": None,
+        "config": {
+            key: config[key] for key in ("method", "training", "evaluation", "data", "versions", "plugin_digest")
+        },
+        "data": {"name": cell["dataset"], "source": cell["source"]},
+        "judge": None,
         "protocol": {"name": "none", "version": protocol.PROTOCOL_VERSION, "draws": 0, "sample": ""},
-        "metrics": {}, "training": _no_training(), "cost": _no_cost(),
-        "environment": {"python": platform.python_version(), "torch": torch.__version__, "platform": sys.platform,
-                        "machine": platform.machine(), "device": "", "threads": torch.get_num_threads(),
-                        "precision": ""},
-        "code": code_version(), "attempts": 1, "finished": _now(),
+        "metrics": {},
+        "training": _no_training(),
+        "cost": _no_cost(),
+        "environment": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "platform": sys.platform,
+            "machine": platform.machine(),
+            "device": "",
+            "threads": torch.get_num_threads(),
+            "precision": "",
+        },
+        "code": code_version(),
+        "attempts": 1,
+        "finished": _now(),
     }
     if error is not None:
         record["error"] = error

@@ -154,9 +154,7 @@ class Shapes:
             places = self._known[shape] = (tuple(name for name, _, _ in found), [(place, n) for _, place, n in found])
         names, slices = places
         numbers = pieces[1::2]
-        values = [
-            sum(map(float, numbers[place])) / n if n > 1 else float(numbers[place.start]) for place, n in slices
-        ]
+        values = [sum(map(float, numbers[place])) / n if n > 1 else float(numbers[place.start]) for place, n in slices]
         return self._finished(names, values, cost or {})
 
     def _finished(self, names: Names, values: list[float], cost: dict[str, Any]) -> tuple[Names, array[float]]:

@@ -25,9 +25,7 @@ def data_sets(collection: Collection) -> list[dict[str, Any]]:
             continue
         shows = figures.is_showable(setting.dataset, setting.source, data)
         factors = ", ".join(
-            cell_page.text(each.get("name"))
-            for each in cell_page.listed(data.get("factors"))
-            if isinstance(each, dict)
+            cell_page.text(each.get("name")) for each in cell_page.listed(data.get("factors")) if isinstance(each, dict)
         )
         found[key] = {
             "title": cell_page.text(data.get("title")) or setting.dataset,

@@ -37,6 +37,7 @@ MEMBER_BYTES = 256
 KINDS = ("records", "clips", "state")
 PART = re.compile(r"checkpoint\.safetensors\.(?P<sha256>[0-9a-f]{64})\.(?P<part>\d{1,3})of(?P<parts>\d{1,3})")
 
+
 @dataclasses.dataclass(frozen=True)
 class Member:
     """A file as it lies in a pack: deflated, or as it is where that would gain nothing."""
@@ -83,13 +84,22 @@ class Packed:
     def summary(self) -> str:
         """One line, and one for everything that was left out."""
         size = sum(path.stat().st_size for path in self.files)
-        line = (f"packed {self.records} records, clips of {self.clips} cells and the state of {self.states} unfinished "
-                f"ones in {len(self.files)} files, {size / 2**20:.1f} MiB")
+        line = (
+            f"packed {self.records} records, clips of {self.clips} cells and the state of {self.states} unfinished "
+            f"ones in {len(self.files)} files, {size / 2**20:.1f} MiB"
+        )
         return "\n".join([line, *(f"left out: {text}" for text in self.left_out)])
 
 
-def pack(store: Store, folder: Path, *, name: str = "results", limit: int = LIMIT, files: int = FILES,
-         press: Press | None = None) -> Packed:
+def pack(
+    store: Store,
+    folder: Path,
+    *,
+    name: str = "results",
+    limit: int = LIMIT,
+    files: int = FILES,
+    press: Press | None = None,
+) -> Packed:
     """Packs what a store holds. Files of an earlier pack of this name are replaced.
 
     Args:
@@ -121,8 +131,10 @@ def pack(store: Store, folder: Path, *, name: str = "results", limit: int = LIMI
         with contextlib.suppress(OSError):
             size = (source / CHECKPOINT).stat().st_size
             if state_bytes + size > STATE_BYTES:
-                packed.left_out.append(f"the state of {cell_id}, {size / 2**20:.0f} MiB: only "
-                                       f"{STATE_BYTES >> 20} MiB of state are carried, so it begins anew elsewhere")
+                packed.left_out.append(
+                    f"the state of {cell_id}, {size / 2**20:.0f} MiB: only "
+                    f"{STATE_BYTES >> 20} MiB of state are carried, so it begins anew elsewhere"
+                )
                 continue
             state = (source / CHECKPOINT).read_bytes()
             state_bytes += len(state)
@@ -137,8 +149,9 @@ def pack(store: Store, folder: Path, *, name: str = "results", limit: int = LIMI
         free -= written
         missing = sum(len(shard) for shard in shards[written:])
         if missing:
-            packed.left_out.append(f"{kind} of {missing} cells, which do not fit in {files} files of "
-                                   f"{limit / 2**20:.0f} MiB")
+            packed.left_out.append(
+                f"{kind} of {missing} cells, which do not fit in {files} files of {limit / 2**20:.0f} MiB"
+            )
         if kind == "clips":
             packed.clips = sum(len(shard) for shard in shards[:written])
     return packed
@@ -174,7 +187,7 @@ def _small(folder: Path) -> Iterator[tuple[str, bytes]]:
 def _parts(state: bytes, room: int) -> Iterator[tuple[str, bytes]]:
     """A checkpoint in parts of at most `room` bytes; the name of each has the digest of the whole."""
     sha256 = digest(state)
-    pieces = [state[start: start + room] for start in range(0, len(state), room)]
+    pieces = [state[start : start + room] for start in range(0, len(state), room)]
     for number, piece in enumerate(pieces, start=1):
         yield f"{CHECKPOINT}.{sha256}.{number}of{len(pieces)}", piece
 

@@ -51,7 +51,9 @@ class SingleDraws(TorchFunctionMode):
 
 def default_options(device: torch.device) -> list[str]:
     """All that the device has. Compiling, which takes a minute and needs a compiler, is asked for by name."""
-    return [name for name in OPTIONS if name not in ("compile", "graph") and (device.type == "cuda" or name not in ON_GPU)]
+    return [
+        name for name in OPTIONS if name not in ("compile", "graph") and (device.type == "cuda" or name not in ON_GPU)
+    ]
 
 
 def checked_options(text: str, device: torch.device) -> list[str]:
@@ -70,8 +72,7 @@ def checked_options(text: str, device: torch.device) -> list[str]:
     return names or default_options(device)
 
 
-def compare(ref: MethodRef, options: Sequence[str], *, steps: int = STEPS, **settings: Any
-            ) -> list[dict[str, Any]]:
+def compare(ref: MethodRef, options: Sequence[str], *, steps: int = STEPS, **settings: Any) -> list[dict[str, Any]]:
     """Errors of each option against float64.
 
     Args:
@@ -92,14 +93,21 @@ def compare(ref: MethodRef, options: Sequence[str], *, steps: int = STEPS, **set
     found = []
     for option in options:
         terms, gradients = _evaluated(_loaded(Bed(ref, **{**settings, **OPTIONS[option]}), weights))
-        errors = {name: abs(value - reference[0][name]) / max(abs(reference[0][name]), 1.0)
-                  for name, value in terms.items()}
+        errors = {
+            name: abs(value - reference[0][name]) / max(abs(reference[0][name]), 1.0) for name, value in terms.items()
+        }
         worst = max(errors, key=lambda name: errors[name])
-        found.append({
-            "option": option, "term_error": errors[worst], "term": worst,
-            "gradient_error": max(float((gradient - reference[1][player]).norm() / reference[1][player].norm())
-                                  for player, gradient in gradients.items()),
-        })
+        found.append(
+            {
+                "option": option,
+                "term_error": errors[worst],
+                "term": worst,
+                "gradient_error": max(
+                    float((gradient - reference[1][player]).norm() / reference[1][player].norm())
+                    for player, gradient in gradients.items()
+                ),
+            }
+        )
     return found
 
 
@@ -128,8 +136,9 @@ def _evaluated(bed: Bed, *, double: bool = False) -> tuple[Terms, dict[str, Tens
             losses = trainer.compiled(batch, player, trainer.context())
         parameters = trainer.parameters[player]
         losses["total"].backward(inputs=parameters)
-        gradients[player] = torch.cat([
-            (torch.zeros_like(p) if p.grad is None else p.grad).double().flatten().cpu() for p in parameters])
+        gradients[player] = torch.cat(
+            [(torch.zeros_like(p) if p.grad is None else p.grad).double().flatten().cpu() for p in parameters]
+        )
         terms |= {f"{player}/{name}": float(value.detach()) for name, value in losses.items()}
     set_precision("float32")
     return terms, gradients
@@ -157,5 +166,7 @@ def _double() -> Iterator[None]:
 def rows(method: str, found: list[dict[str, Any]]) -> Iterator[str]:
     """The figures as lines for people."""
     for one in found:
-        yield (f"{method:24s} {one['option']:10s} against float64: worst term {one['term_error']:.1e} ({one['term']}), "
-               f"gradient {one['gradient_error']:.1e}")
+        yield (
+            f"{method:24s} {one['option']:10s} against float64: worst term {one['term_error']:.1e} ({one['term']}), "
+            f"gradient {one['gradient_error']:.1e}"
+        )

@@ -76,16 +76,34 @@ def random_split(frame: tuple[int, ...], n_frames: int, n_clips: int, signal_dim
     generator = torch.Generator().manual_seed(0)
     shape = (n_clips, n_frames, *frame)
     video = len(frame) == 3
-    x = (torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8) if video
-         else torch.randn(shape, generator=generator).half())
-    split = Split(x, {"motion": torch.arange(n_clips) % 9}, torch.arange(n_clips) // 2,
-                  sequence=torch.arange(n_clips) // 2,
-                  signal=torch.randint(0, 2, (n_clips, n_frames, signal_dim), generator=generator).float())
+    x = (
+        torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+        if video
+        else torch.randn(shape, generator=generator).half()
+    )
+    split = Split(
+        x,
+        {"motion": torch.arange(n_clips) % 9},
+        torch.arange(n_clips) // 2,
+        sequence=torch.arange(n_clips) // 2,
+        signal=torch.randint(0, 2, (n_clips, n_frames, signal_dim), generator=generator).float(),
+    )
     motions = tuple(str(number) for number in range(9))
-    spec = Spec(name="random", title="Random clips", source="synthetic", modality="video" if video else "audio",
-                frame=frame, n_frames=n_frames, factors=(Factor(name="motion", classes=motions, role="dynamic"),),
-                headline=("fix_dynamic", "motion"), split_rule="none", revision="1", licence="none", citation="none",
-                augment=AugmentPolicy(crop=video, colour=video, blur=video, audio="" if video else "vtlp"))
+    spec = Spec(
+        name="random",
+        title="Random clips",
+        source="synthetic",
+        modality="video" if video else "audio",
+        frame=frame,
+        n_frames=n_frames,
+        factors=(Factor(name="motion", classes=motions, role="dynamic"),),
+        headline=("fix_dynamic", "motion"),
+        split_rule="none",
+        revision="1",
+        licence="none",
+        citation="none",
+        augment=AugmentPolicy(crop=video, colour=video, blur=video, audio="" if video else "vtlp"),
+    )
     return split, spec
 
 
@@ -109,27 +127,50 @@ class ReadBacks(TorchDispatchMode):
 class Bed:
     """A trainer on random clips, ready to step."""
 
-    def __init__(self, ref: MethodRef, *, preset: str, dataset: str, batch_size: int, device: torch.device,
-                 precision: str = "float32", compile: bool = False, overrides: dict[str, Any] | None = None,
-                 n_clips: int = 1024, channels_last: bool = True, cuda_graph: bool = False) -> None:
+    def __init__(
+        self,
+        ref: MethodRef,
+        *,
+        preset: str,
+        dataset: str,
+        batch_size: int,
+        device: torch.device,
+        precision: str = "float32",
+        compile: bool = False,
+        overrides: dict[str, Any] | None = None,
+        n_clips: int = 1024,
+        channels_last: bool = True,
+        cuda_graph: bool = False,
+    ) -> None:
         if cuda_graph and device.type != "cuda":
-            raise UserError("CUDA graphs need a GPU, and this step runs on the CPU: leave the option out, or give --device cuda.")
+            raise UserError(
+                "CUDA graphs need a GPU, and this step runs on the CPU: leave the option out, or give --device cuda."
+            )
         chosen = presets.get(preset)
         kind = catalog.load_method(ref)
         settings = presets.method_settings(chosen, ref.name, dataset, kind.Config)
-        config = kind.Config(**untupled(kind.Config, {**settings, **kind.variants.get(ref.variant, {}), **(overrides or {})}))
+        config = kind.Config(
+            **untupled(kind.Config, {**settings, **kind.variants.get(ref.variant, {}), **(overrides or {})})
+        )
         frame, n_frames = shape_of(dataset, chosen.size, segments=kind.needs(config).segments)
         split, self.spec = random_split(frame, n_frames, max(2 * batch_size, n_clips))
-        shape = Shape(frame=frame, n_frames=n_frames, n_train=len(split), n_sequences=split.n_sequences, n_motions=9,
-                      signal=SignalShape(dim=9, kind="multilabel"))
+        shape = Shape(
+            frame=frame,
+            n_frames=n_frames,
+            n_train=len(split),
+            n_sequences=split.n_sequences,
+            n_motions=9,
+            signal=SignalShape(dim=9, kind="multilabel"),
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             method: Method = kind(config, shape).to(device)
         if shape.is_video and channels_last:
             method = to_channels_last(method)
         training = TrainingConfig(steps=10**6, batch_size=batch_size, precision=precision, compile=compile)  # type: ignore[arg-type]
-        self.trainer = Trainer(method, split, self.spec, training, seed=0, device=device,
-                               motion_labels=split.labels["motion"])
+        self.trainer = Trainer(
+            method, split, self.spec, training, seed=0, device=device, motion_labels=split.labels["motion"]
+        )
         if cuda_graph:
             # Its graphs hold the loss and the backward pass; shapes are fixed, since partial batches are dropped.
             self.trainer.compiled = torch.compile(method.loss, mode="reduce-overhead")
@@ -219,8 +260,9 @@ def shape_of(dataset: str, size: int, *, segments: bool = False) -> tuple[tuple[
     return frame, 15
 
 
-def alternate(first: Callable[[], None], second: Callable[[], None], rounds: int, device: torch.device
-              ) -> dict[str, Any]:
+def alternate(
+    first: Callable[[], None], second: Callable[[], None], rounds: int, device: torch.device
+) -> dict[str, Any]:
     """Times two steps in turns. `ratio` is the median over rounds of first's seconds over second's."""
     for _ in range(WARM_UP):
         first()
@@ -229,7 +271,9 @@ def alternate(first: Callable[[], None], second: Callable[[], None], rounds: int
     ratios = sorted(a / b for a, b in pairs)
     sides = list(zip(*pairs, strict=True))
     return {
-        "ratio": statistics.median(ratios), "ratio_range": [ratios[0], ratios[-1]], "rounds": rounds,
+        "ratio": statistics.median(ratios),
+        "ratio_range": [ratios[0], ratios[-1]],
+        "rounds": rounds,
         "seconds": [statistics.median(side) for side in sides],
         "disturbed": any(max(side) / min(side) > SPREAD for side in sides),
     }
@@ -254,12 +298,19 @@ def measure(ref: MethodRef, rounds: int, limits: Ceilings, **settings: Any) -> d
     flops = counted_flops_per_frame(ref, bed, settings) * settings["batch_size"] * bed.n_frames
     is_eager = not (settings.get("compile") or settings.get("cuda_graph"))  # nothing is seen of compiled code
     return {
-        "method": str(ref), "step_seconds": seconds, "sequences_per_second": settings["batch_size"] / seconds,
-        "parts": bed.parts(rounds), "flops_per_frame": flops / (settings["batch_size"] * bed.n_frames),
+        "method": str(ref),
+        "step_seconds": seconds,
+        "sequences_per_second": settings["batch_size"] / seconds,
+        "parts": bed.parts(rounds),
+        "flops_per_frame": flops / (settings["batch_size"] * bed.n_frames),
         "share_of_matmul": flops / seconds / limits.flops,
-        "values_read_back": bed.values_read_back() if is_eager else None, "disturbed": max(times) / min(times) > SPREAD,
-        "peak_memory_bytes": (torch.cuda.max_memory_allocated() if device.type == "cuda"
-                              else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024),
+        "values_read_back": bed.values_read_back() if is_eager else None,
+        "disturbed": max(times) / min(times) > SPREAD,
+        "peak_memory_bytes": (
+            torch.cuda.max_memory_allocated()
+            if device.type == "cuda"
+            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        ),
         "parameters": sum(p.numel() for p in bed.trainer.method.parameters()),
     }
 
@@ -268,32 +319,47 @@ def counted_flops_per_frame(ref: MethodRef, bed: Bed, settings: dict[str, Any]) 
     """Counted operations a frame; for a GPU they are counted on the CPU, where recurrent layers are counted too."""
     if bed.device.type != "cuda":
         return bed.flops_per_frame()
-    plain = {**settings, "device": torch.device("cpu"), "batch_size": COUNTED, "precision": "float32", "compile": False,
-             "cuda_graph": False}
+    plain = {
+        **settings,
+        "device": torch.device("cpu"),
+        "batch_size": COUNTED,
+        "precision": "float32",
+        "compile": False,
+        "cuda_graph": False,
+    }
     return Bed(ref, **plain).flops_per_frame()
 
 
-def against_plain(rounds: int, limits: Ceilings, *, plain_channels_last: bool = False, **settings: Any) -> dict[str, Any]:
+def against_plain(
+    rounds: int, limits: Ceilings, *, plain_channels_last: bool = False, **settings: Any
+) -> dict[str, Any]:
     """Our C-DSVAE step against the plain one, alternating, with the shares of the matrix-product rate of both.
 
     The plain step's weights lie as torch lays them out by default, unless `plain_channels_last`.
     """
-    plain_settings = {key: value for key, value in settings.items() if key not in ("precision", "compile", "cuda_graph")}
+    plain_settings = {
+        key: value for key, value in settings.items() if key not in ("precision", "compile", "cuda_graph")
+    }
     plain_settings["channels_last"] = plain_channels_last
     plain, ours = PlainBed(**plain_settings), Bed(MethodRef("cdsvae"), **settings)
     found = alternate(plain.step, ours.step, rounds, settings["device"])
     for name, bed, seconds in (("plain", plain, found["seconds"][0]), ("ours", ours, found["seconds"][1])):
         flops = bed.flops_per_frame()
-        found[name] = {"flops_per_frame": flops, "step_seconds": seconds,
-                       "share_of_matmul": flops * settings["batch_size"] * bed.n_frames / seconds / limits.flops}
+        found[name] = {
+            "flops_per_frame": flops,
+            "step_seconds": seconds,
+            "share_of_matmul": flops * settings["batch_size"] * bed.n_frames / seconds / limits.flops,
+        }
     return found
 
 
 def information_against_plain(rounds: int, device: torch.device, *, batch_size: int = 128) -> dict[str, Any]:
     """I(s; z) with its gradient at the released sizes: (T, B, B, D) tensors in float32 against float64 products."""
     generator = torch.Generator(device).manual_seed(0)
-    leaves = [torch.randn(batch_size, *rest, generator=generator, device=device).requires_grad_()
-              for rest in ((256,), (256,), (256,), (8, 32), (8, 32), (8, 32))]
+    leaves = [
+        torch.randn(batch_size, *rest, generator=generator, device=device).requires_grad_()
+        for rest in ((256,), (256,), (256,), (8, 32), (8, 32), (8, 32))
+    ]
     s, static_mean, static_logvar, z, mean, logvar = leaves
     n_train = 9000
 
@@ -304,7 +370,9 @@ def information_against_plain(rounds: int, device: torch.device, *, batch_size: 
         z_t, mean_t, logvar_t = (value.transpose(0, 1) for value in (z, mean, logvar))
         estimators.mws_cross_information(
             estimators.pairwise_log_density(s, static_mean, static_logvar),
-            estimators.pairwise_log_density(z_t, mean_t, logvar_t), n_train).backward()
+            estimators.pairwise_log_density(z_t, mean_t, logvar_t),
+            n_train,
+        ).backward()
 
     return {"batch_size": batch_size, **alternate(plain, ours, rounds, device)}
 
@@ -325,9 +393,13 @@ def now(device: torch.device) -> float:
 def rows(found: list[dict[str, Any]]) -> Iterator[str]:
     """The figures as lines for people."""
     for one in found:
-        parts = ", ".join(f"{name} {seconds / sum(one['parts'].values()):.0%}" for name, seconds in one["parts"].items())
-        yield (f"{one['method']:24s} {one['sequences_per_second']:8.1f} seq/s  {one['step_seconds'] * 1e3:8.1f} ms/step  "
-               f"{one['flops_per_frame'] / 1e6:8.1f} MF/frame  {one['share_of_matmul']:5.0%} of the matrix-product rate  "
-               f"{one['peak_memory_bytes'] / 2**20:6.0f} MiB  ({parts})"
-               + (f"  reads {one['values_read_back']} values back" if one["values_read_back"] else "")
-               + ("  disturbed" if one["disturbed"] else ""))
+        parts = ", ".join(
+            f"{name} {seconds / sum(one['parts'].values()):.0%}" for name, seconds in one["parts"].items()
+        )
+        yield (
+            f"{one['method']:24s} {one['sequences_per_second']:8.1f} seq/s  {one['step_seconds'] * 1e3:8.1f} ms/step  "
+            f"{one['flops_per_frame'] / 1e6:8.1f} MF/frame  {one['share_of_matmul']:5.0%} of the matrix-product rate  "
+            f"{one['peak_memory_bytes'] / 2**20:6.0f} MiB  ({parts})"
+            + (f"  reads {one['values_read_back']} values back" if one["values_read_back"] else "")
+            + ("  disturbed" if one["disturbed"] else "")
+        )

@@ -38,20 +38,30 @@ def plain_loss(method: CDSVAE, batch: Batch, ctx: Context) -> dict[str, Tensor]:
     terms = {
         "recon": (batch.x - decoded).square().sum() / len(batch.x),
         "kl_static": -0.5 * (1 + static.logvar - static.mean.square() - static.logvar.exp()).sum() / len(batch.x),
-        "kl_dynamic": 0.5 * (prior.logvar - dynamic.logvar + (dynamic.logvar.exp() + (dynamic.mean - prior.mean).square())
-                             / prior.logvar.exp() - 1).sum() / len(batch.x),
+        "kl_dynamic": 0.5
+        * (
+            prior.logvar
+            - dynamic.logvar
+            + (dynamic.logvar.exp() + (dynamic.mean - prior.mean).square()) / prior.logvar.exp()
+            - 1
+        ).sum()
+        / len(batch.x),
         "contrastive_static": _infonce(static.mean, content[0].mean, method.config.temperature),
         "contrastive_dynamic": _infonce(dynamic.mean.flatten(1), motion[1].mean.flatten(1), method.config.temperature),
         "mi_cross": plain_information(static, dynamic, s, z, ctx.n_train),
     }
-    weights = {**method.elbo_weights(), "contrastive_static": method.config.contrastive_static_weight,
-               "contrastive_dynamic": method.config.contrastive_dynamic_weight,
-               "mi_cross": method.config.mi_cross_weight}
+    weights = {
+        **method.elbo_weights(),
+        "contrastive_static": method.config.contrastive_static_weight,
+        "contrastive_dynamic": method.config.contrastive_dynamic_weight,
+        "mi_cross": method.config.mi_cross_weight,
+    }
     return {"total": torch.stack([weights[name] * term for name, term in terms.items()]).sum(), **terms}
 
 
-def _forward(method: CDSVAE, x: Tensor, generator: torch.Generator | None, *, keep_statistics: bool = True
-             ) -> tuple[Gaussian, Gaussian, Tensor, Tensor, Gaussian, Tensor]:
+def _forward(
+    method: CDSVAE, x: Tensor, generator: torch.Generator | None, *, keep_statistics: bool = True
+) -> tuple[Gaussian, Gaussian, Tensor, Tensor, Gaussian, Tensor]:
     features = method.frame_encoder(x, keep_statistics)
     static = method.static_posterior(features)
     dynamic, z = method.dynamic_posterior(features, generator)
@@ -71,8 +81,9 @@ def _prior_by_cells(method: CDSVAE, z: Tensor) -> Gaussian:
     for step in z.unbind(1):
         h = before
         for layer in range(lstm.num_layers):
-            w_ih, w_hh, b_ih, b_hh = (getattr(lstm, f"{name}_l{layer}")
-                                      for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+            w_ih, w_hh, b_ih, b_hh = (
+                getattr(lstm, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            )
             i, f, g, o = (F.linear(h, w_ih, b_ih) + F.linear(states[layer][0], w_hh, b_hh)).chunk(4, dim=1)
             cell = f.sigmoid() * states[layer][1] + i.sigmoid() * g.tanh()
             h = o.sigmoid() * cell.tanh()

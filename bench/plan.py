@@ -62,8 +62,16 @@ class Planned:
     config: dict[str, Any]
 
 
-def grid(methods: Iterable[MethodRef], datasets: Iterable[str], *, source: str, preset: str, seeds: Iterable[int],
-         table: str = "comparison", overrides: Mapping[str, Any] | None = None) -> list[Cell]:
+def grid(
+    methods: Iterable[MethodRef],
+    datasets: Iterable[str],
+    *,
+    source: str,
+    preset: str,
+    seeds: Iterable[int],
+    table: str = "comparison",
+    overrides: Mapping[str, Any] | None = None,
+) -> list[Cell]:
     """Every cell of a grid, seed 0 of every row before seed 1 of any, so that an early end leaves whole rows."""
     chosen = tuple(sorted((overrides or {}).items()))
     cells = []
@@ -71,8 +79,10 @@ def grid(methods: Iterable[MethodRef], datasets: Iterable[str], *, source: str, 
     for seed in seeds:
         for dataset in datasets:
             for method in methods:
-                cells += [Cell(dataset, source, method, preset, seed, batch, chosen)
-                          for batch in _batches(table, preset, method, dataset)]
+                cells += [
+                    Cell(dataset, source, method, preset, seed, batch, chosen)
+                    for batch in _batches(table, preset, method, dataset)
+                ]
     return cells
 
 
@@ -119,10 +129,20 @@ def cell_id(config: Mapping[str, Any]) -> str:
     identity = {key: value for key, value in config.items() if key != "plugin"}
     identity["training"] = {key: value for key, value in config["training"].items() if key != "log_every"}
     identity["evaluation"] = {key: value for key, value in config["evaluation"].items() if key != "batch_size"}
-    name = "-".join(filter(None, (
-        cell["dataset"], cell["source"][:5], cell["method"], cell["variant"], cell["preset"],
-        f"b{cell['batch']}" if cell["batch"] else "", f"s{cell['seed']}",
-    )))
+    name = "-".join(
+        filter(
+            None,
+            (
+                cell["dataset"],
+                cell["source"][:5],
+                cell["method"],
+                cell["variant"],
+                cell["preset"],
+                f"b{cell['batch']}" if cell["batch"] else "",
+                f"s{cell['seed']}",
+            ),
+        )
+    )
     return f"{name}-{digest(canonical_json(identity))[:10]}"
 
 
@@ -156,9 +176,14 @@ def _resolve(cell: Cell) -> dict[str, Any]:
     return {
         "schema": CONFIG_SCHEMA,
         "cell": {
-            "dataset": cell.dataset, "source": cell.source, "method": cell.method.name, "variant": cell.method.variant,
-            "preset": cell.preset, "seed": cell.seed,
-            "size": preset.size if spec.modality == "video" else 0, "batch": cell.batch,
+            "dataset": cell.dataset,
+            "source": cell.source,
+            "method": cell.method.name,
+            "variant": cell.method.variant,
+            "preset": cell.preset,
+            "seed": cell.seed,
+            "size": preset.size if spec.modality == "video" else 0,
+            "batch": cell.batch,
             "overrides": dict(cell.overrides),
         },
         "method": built.get("method", {}),
@@ -174,8 +199,10 @@ def _resolve(cell: Cell) -> dict[str, Any]:
 def untupled(kind: type[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """JSON settings as the dataclass `kind` has them: lists become tuples where it says so."""
     hints = typing.get_type_hints(kind)
-    return {key: tuple(value) if isinstance(value, list) and typing.get_origin(hints.get(key)) is tuple else value
-            for key, value in settings.items()}
+    return {
+        key: tuple(value) if isinstance(value, list) and typing.get_origin(hints.get(key)) is tuple else value
+        for key, value in settings.items()
+    }
 
 
 def _asdict(config: Any) -> dict[str, Any]:

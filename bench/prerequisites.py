@@ -50,11 +50,13 @@ def _judge(dataset: Any, root: Path, device: str, quiet: bool) -> None:
         judge = train_judge(dataset, root=root, device=pick_device(device))
     held_out = "real held-out clips" if spec.source == "real" else "held-out clips"
     accuracy = ", ".join(f"{name} {value:.1%}" for name, value in judge.card["accuracy"].items())
-    _say(quiet, f"judge of {spec.name} ({spec.source}): {judge.card['name']} {judge.card['sha256'][:8]}, "
-                f"on {held_out}: {accuracy}")
+    _say(
+        quiet,
+        f"judge of {spec.name} ({spec.source}): {judge.card['name']} {judge.card['sha256'][:8]}, "
+        f"on {held_out}: {accuracy}",
+    )
 
 
 def _say(quiet: bool, text: str) -> None:
     if not quiet:
         print(text, flush=True)
-

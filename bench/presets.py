@@ -80,8 +80,13 @@ class Preset:
 # Narrow nets for 32x32 frames; the weights move motion out of the static code at this scale.
 _SMALL_NETS = {"width": 16, "embedding_dim": 128, "hidden_dim": 64}
 _SMALL_OBJECTIVE = {
-    "static_dim": 32, "dynamic_dim": 4, "lr": 5e-3, "recon_weight": 10.0, "recon_frames": 4,
-    "kl_static_weight": 5.0, "kl_dynamic_weight": 0.3,
+    "static_dim": 32,
+    "dynamic_dim": 4,
+    "lr": 5e-3,
+    "recon_weight": 10.0,
+    "recon_frames": 4,
+    "kl_static_weight": 5.0,
+    "kl_dynamic_weight": 0.3,
 }
 
 # Drawn digits, one seed, 250 validation clips: of 13 trials of DSVAE (nine of 300 to 1000 steps, to see what ends its first
@@ -90,8 +95,10 @@ _SMALL_OBJECTIVE = {
 _MOVING_DIGITS = ("smmnist", "smmnist-10k")
 _DIGITS_OBJECTIVE = {"dynamic_dim": 16, "init": "framework", "kl_static_weight": 0.5, "kl_dynamic_weight": 0.3}
 
-_BLURRED = ("at this scale digits are put where they are, too blurred to be told apart: pairs are judged right hardly more often "
-            "than by a constant guess, in reconstructions as in swaps")
+_BLURRED = (
+    "at this scale digits are put where they are, too blurred to be told apart: pairs are judged right hardly more often "
+    "than by a constant guess, in reconstructions as in swaps"
+)
 _NOT_TRAINED_ON_DIGITS = dict.fromkeys(("dsvae", "cdsvae", "s3vae", "rwae", "fhvae", "autoencoder"), _BLURRED)
 
 # Small corpora need no hierarchical sampling, and a code of 20 frames of speech holds more than one of a few small images.
@@ -104,19 +111,36 @@ _SPEECH_FHVAE = {"nmu2": 0, "dynamic_dim": 8, "kl_static_weight": 5.0, "kl_dynam
 QUICK = Preset(
     name="quick",
     text="32x32 frames, narrow nets, one to four minutes a cell on one CPU core; generated stand-ins unless --source real",
-    source="synthetic", seeds=1, size=32,
+    source="synthetic",
+    seeds=1,
+    size=32,
     training={"steps": 1500, "batch_size": 16, "schedule": "cosine", "validations": 5, "log_every": 25},
-    method=_SMALL_NETS, objective=_SMALL_OBJECTIVE,
+    method=_SMALL_NETS,
+    objective=_SMALL_OBJECTIVE,
     by_dataset=dict.fromkeys(_MOVING_DIGITS, _DIGITS_OBJECTIVE),
     by_method={
         # The port's units multiply every weight by 2T; these are in the units of a sum over time, like the others'.
-        "s3vae": {"units": "sum", "triplet_weight": 100.0, "prediction_weight": 10.0, "lr": 3e-3, "recon_weight": 5.0,
-                  "kl_static_weight": 8.0, "kl_dynamic_weight": 0.15},
+        "s3vae": {
+            "units": "sum",
+            "triplet_weight": 100.0,
+            "prediction_weight": 10.0,
+            "lr": 3e-3,
+            "recon_weight": 5.0,
+            "kl_static_weight": 8.0,
+            "kl_dynamic_weight": 0.15,
+        },
         "rwae": {"static_penalty_weight": 300.0, "dynamic_penalty_weight": 40.0},
         "mocogan": {"lr": 4e-3, "discriminator_lr": 1e-3, "noise": 0.2},
         # The table of sequence means is rebuilt every 50 steps from 400 sequences: a row a sequence would be seen twice.
-        "fhvae": {"static_dim": 32, "dynamic_dim": 4, "lr": 5e-3, "recon_weight": 10.0, "nmu2": 400,
-                  "kl_static_weight": 1.0, "kl_dynamic_weight": 0.5},
+        "fhvae": {
+            "static_dim": 32,
+            "dynamic_dim": 4,
+            "lr": 5e-3,
+            "recon_weight": 10.0,
+            "nmu2": 400,
+            "kl_static_weight": 1.0,
+            "kl_dynamic_weight": 0.5,
+        },
         # A control must be able to hold the whole clip in either code.
         "autoencoder": {"dynamic_dim": 32},
     },
@@ -129,20 +153,29 @@ QUICK = Preset(
     training_by_method={"mocogan": {"steps": 600}, "fhvae": {"steps": 2000}},
     training_by_dataset={name: {"steps": 2000, "validations": 1} for name in _MOVING_DIGITS},
     evaluation={"draws": 5},
-    not_trained={"mocogan": "600 adversarial steps give grainy clips whose poses and colours have only begun to form; the "
-                            "demo preset trains five times as long"},
+    not_trained={
+        "mocogan": "600 adversarial steps give grainy clips whose poses and colours have only begun to form; the "
+        "demo preset trains five times as long"
+    },
     not_trained_on=dict.fromkeys(_MOVING_DIGITS, _NOT_TRAINED_ON_DIGITS),
 )
 DEMO = dataclasses.replace(
-    QUICK, name="demo", text="the quick preset's nets and data, five times the steps: several minutes a cell",
-    seeds=1, training={**QUICK.training, "steps": 7500, "validations": 10, "log_every": 100},
+    QUICK,
+    name="demo",
+    text="the quick preset's nets and data, five times the steps: several minutes a cell",
+    seeds=1,
+    training={**QUICK.training, "steps": 7500, "validations": 10, "log_every": 100},
     training_by_method={"mocogan": {"steps": 3000}, "fhvae": {"steps": 10000}},
     training_by_dataset={name: {"steps": 10_000, "validations": 1} for name in _MOVING_DIGITS},
-    not_trained={}, not_trained_on={},
+    not_trained={},
+    not_trained_on={},
 )
 PAPER = Preset(
-    name="paper", text="the papers' nets and sizes on real data: 64x64, batch 128, 100 epochs as the released script",
-    source="real", seeds=5, size=64,
+    name="paper",
+    text="the papers' nets and sizes on real data: 64x64, batch 128, 100 epochs as the released script",
+    source="real",
+    seeds=5,
+    size=64,
     training={"epochs": 100, "batch_size": 128, "validations": 20, "log_every": 50},
     training_by_dataset={"timit": {"batch_size": 256}},
     # The authors' batch; 100 epochs of Sprites are 28,100 iterations of their 100,000.
@@ -152,7 +185,9 @@ PAPER = Preset(
     needs_gpu=True,
 )
 PAPER_LONG = dataclasses.replace(
-    PAPER, name="paper-long", text="the paper preset trained to the validation plateau, at most 1000 epochs",
+    PAPER,
+    name="paper-long",
+    text="the paper preset trained to the validation plateau, at most 1000 epochs",
     training={**PAPER.training, "epochs": 1000, "validations": 100, "patience": 15},
 )
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in (QUICK, DEMO, PAPER, PAPER_LONG)}
@@ -200,5 +235,8 @@ def method_settings(preset: Preset, method: str, dataset: str, config: type[Any]
 
 def training_settings(preset: Preset, method: str, dataset: str) -> dict[str, Any]:
     """What the preset changes of the training defaults, the method's own last."""
-    return {**preset.training, **preset.training_by_dataset.get(dataset, {}),
-            **preset.training_by_method.get(method, {})}
+    return {
+        **preset.training,
+        **preset.training_by_dataset.get(dataset, {}),
+        **preset.training_by_method.get(method, {}),
+    }

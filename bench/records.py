@@ -62,8 +62,26 @@ from seqdis.bench.core.files import publish, read_json
 SCHEMA = 1
 MAX_BYTES = 4 << 20
 NAME = "record.json"
-REQUIRED = ("schema", "status", "cell", "title", "supervision", "ranked", "notes", "config", "data", "judge",
-            "protocol", "metrics", "training", "cost", "environment", "code", "attempts", "finished")
+REQUIRED = (
+    "schema",
+    "status",
+    "cell",
+    "title",
+    "supervision",
+    "ranked",
+    "notes",
+    "config",
+    "data",
+    "judge",
+    "protocol",
+    "metrics",
+    "training",
+    "cost",
+    "environment",
+    "code",
+    "attempts",
+    "finished",
+)
 
 Record = dict[str, Any]
 

@@ -1,14 +1,14 @@
 """The output folder: one folder a cell, and what its files mean. No torch here.
 
-    <out>/cells/<cell id>/config.json             the resolved cell, written when it is planned
-                          record.json             its record: exists = done (see `records`)
-                          progress.json           where it stands, rewritten while it runs
-                          checkpoint.safetensors  what it resumes from; removed once the record is there
-                          log.txt                 what it printed, all attempts
-                          attempts.jsonl          a line for each time it was started (see `core.lease`)
-                          lease.json              who is at work on it (see `core.lease`)
-                          error.json              why it failed; `bench retry` clears it
-                          clips.npz               a few reconstructions and swaps, for figures and pages
+<out>/cells/<cell id>/config.json             the resolved cell, written when it is planned
+                      record.json             its record: exists = done (see `records`)
+                      progress.json           where it stands, rewritten while it runs
+                      checkpoint.safetensors  what it resumes from; removed once the record is there
+                      log.txt                 what it printed, all attempts
+                      attempts.jsonl          a line for each time it was started (see `core.lease`)
+                      lease.json              who is at work on it (see `core.lease`)
+                      error.json              why it failed; `bench retry` clears it
+                      clips.npz               a few reconstructions and swaps, for figures and pages
 """
 
 from __future__ import annotations

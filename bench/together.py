@@ -56,17 +56,31 @@ def measure(method: str, count: int, seconds: float, threads: int, settings: dic
         busy = _busy(seconds) if str(settings["device"]).startswith("cuda") else None
         found = [json.loads(worker.line()) for worker in workers]
     each = [one["steps"] * settings["batch_size"] / one["seconds"] for one in found]
-    return {"method": method, "processes": count, "sequences_per_second": sum(each), "each": each,
-            "peak_memory_bytes": max(one["peak_memory_bytes"] for one in found), "gpu_busy": busy}
+    return {
+        "method": method,
+        "processes": count,
+        "sequences_per_second": sum(each),
+        "each": each,
+        "peak_memory_bytes": max(one["peak_memory_bytes"] for one in found),
+        "gpu_busy": busy,
+    }
 
 
 @contextlib.contextmanager
 def _started(threads: int) -> Iterator[_Worker]:
     """A process that waits for its request; it is ended with the block."""
     # A file takes all the warnings there are; a pipe that nobody reads stops its writer after 64 kB.
-    with (tempfile.TemporaryFile() as errors, subprocess.Popen(
-            [sys.executable, "-P", "-m", "seqdis.bench.together"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=errors, text=True, env=worker_environment(threads)) as process):
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "seqdis.bench.together"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=worker_environment(threads),
+        ) as process,
+    ):
         try:
             yield _Worker(process, errors)
         finally:
@@ -153,8 +167,11 @@ def main() -> int:
             bed.step()
             steps += 1
     took = perf.now(device) - started
-    peak = (torch.cuda.max_memory_allocated(device) if device.type == "cuda"
-            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    peak = (
+        torch.cuda.max_memory_allocated(device)
+        if device.type == "cuda"
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
     print(json.dumps({"steps": steps, "seconds": took, "peak_memory_bytes": peak}), flush=True)
     return 0
 

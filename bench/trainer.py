@@ -72,10 +72,21 @@ class Trainer:
         should_stop: asked each step; True saves and raises `Interrupted`.
     """
 
-    def __init__(self, method: Method, split: Split, spec: Spec, config: TrainingConfig, *, seed: int,
-                 device: torch.device, validate: Validate | None = None, motion_labels: Tensor | None = None,
-                 checkpoint: Path | None = None, progress: Progress | None = None,
-                 should_stop: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        method: Method,
+        split: Split,
+        spec: Spec,
+        config: TrainingConfig,
+        *,
+        seed: int,
+        device: torch.device,
+        validate: Validate | None = None,
+        motion_labels: Tensor | None = None,
+        checkpoint: Path | None = None,
+        progress: Progress | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.method, self.split, self.spec, self.config = method, split.to(device), spec, config
         self.seed, self.device = seed, device
         self.validate, self.checkpoint, self.progress, self.should_stop = validate, checkpoint, progress, should_stop
@@ -102,8 +113,13 @@ class Trainer:
 
     def _adam(self, player: str) -> torch.optim.Adam:
         settings = self.method.optimisation(player)
-        return torch.optim.Adam(self.parameters[player], lr=settings.lr, betas=settings.betas,
-                                weight_decay=settings.weight_decay, fused=True)
+        return torch.optim.Adam(
+            self.parameters[player],
+            lr=settings.lr,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
 
     def fit(self) -> State:
         """Trains to the end of the schedule and puts the best weights into the method.
@@ -124,13 +140,15 @@ class Trainer:
                 self.epoch_sequences = self._on_epoch()
                 order = self._order()
             at = self.state.step_in_epoch * self.batch_size
-            terms = self.step(order[at: at + self.batch_size])
+            terms = self.step(order[at : at + self.batch_size])
             self.state.step += 1
             self.state.step_in_epoch += 1
             self.state.seconds = time.monotonic() - started - self._paused
             if self.state.step % self.config.log_every == 0 or self.state.step == self.n_steps:
-                pending += [(self.state.step, player, tuple(losses), torch.stack([*losses.values()]))
-                            for player, losses in terms.items()]
+                pending += [
+                    (self.state.step, player, tuple(losses), torch.stack([*losses.values()]))
+                    for player, losses in terms.items()
+                ]
                 self._log(pending)
                 pending.clear()
             if self._validates_now():
@@ -184,8 +202,9 @@ class Trainer:
             batch.content_view = augment.content_view(len(index), x.shape[1], generator)
         if needs.motion_view:
             own = getattr(split, "motion_view", None)
-            batch.motion_view = (own(x, index, generator) if own
-                                 else augment.motion_view(x, self.spec.augment, generator))
+            batch.motion_view = (
+                own(x, index, generator) if own else augment.motion_view(x, self.spec.augment, generator)
+            )
         if needs.signal:
             if getattr(split, "signal_for", None) is not None:
                 batch.signal = split.signal_for(index)  # type: ignore[attr-defined]
@@ -196,8 +215,14 @@ class Trainer:
         return batch
 
     def context(self) -> Context:
-        return Context(n_train=len(self.split), step=self.state.step, epoch=self.state.epoch, n_steps=self.n_steps,
-                       generator=self.generator, segments=self._segments)
+        return Context(
+            n_train=len(self.split),
+            step=self.state.step,
+            epoch=self.state.epoch,
+            n_steps=self.n_steps,
+            generator=self.generator,
+            segments=self._segments,
+        )
 
     def _order(self) -> Tensor:
         generator = torch.Generator().manual_seed(derive(self.seed, "order", self.state.epoch))
@@ -218,8 +243,12 @@ class Trainer:
         """Batches of every clip of the given sequences, in order."""
         chosen = torch.isin(self.split.sequence, sequences.to(self.device)).nonzero().flatten()
         for index in chosen.split(max(self.batch_size, 64)):
-            yield Batch(x=self.split.clips(index, self.generator), index=index, sequence=self.split.sequence[index],
-                        n_segments=self.split.n_segments[index])
+            yield Batch(
+                x=self.split.clips(index, self.generator),
+                index=index,
+                sequence=self.split.sequence[index],
+                n_segments=self.split.n_segments[index],
+            )
 
     def _rate_factor(self) -> float:
         if self.config.schedule == "constant":
@@ -237,17 +266,25 @@ class Trainer:
             terms = dict(zip(names, values.tolist(), strict=True))
             bad = [name for name, value in terms.items() if not math.isfinite(value)]
             if bad:
-                raise Diverged(f"{', '.join(bad)} of {player} is not finite at step {step}; "
-                               "try a lower rate (--set method.lr=...)")
+                raise Diverged(
+                    f"{', '.join(bad)} of {player} is not finite at step {step}; try a lower rate (--set method.lr=...)"
+                )
             self.state.losses.append({"step": step, "player": player, **terms})
         if self.progress is not None:
             last = self.state.losses[-1]
-            self.progress({
-                "phase": "train", "step": self.state.step, "steps": self.n_steps, "epoch": self.state.epoch,
-                "loss": last.get("total"), "recon": last.get("recon"), "seconds": self.state.seconds,
-                "sequences_per_second": self.state.step * self.batch_size / max(self.state.seconds, 1e-9),
-                "seconds_left": self.state.seconds / self.state.step * (self.n_steps - self.state.step),
-            })
+            self.progress(
+                {
+                    "phase": "train",
+                    "step": self.state.step,
+                    "steps": self.n_steps,
+                    "epoch": self.state.epoch,
+                    "loss": last.get("total"),
+                    "recon": last.get("recon"),
+                    "seconds": self.state.seconds,
+                    "sequences_per_second": self.state.step * self.batch_size / max(self.state.seconds, 1e-9),
+                    "seconds_left": self.state.seconds / self.state.step * (self.n_steps - self.state.step),
+                }
+            )
 
     def _validates_now(self) -> bool:
         if self.validate is None or self.config.validations <= 0:
@@ -286,8 +323,11 @@ class Trainer:
         state = {**dataclasses.asdict(self.state), "best": self.state.best if self.best else None}
         maker = json.dumps({**self._maker(), "commit": code_version()["commit"], "gpu": self._gpu()})
         with writing(self.checkpoint) as temporary:
-            save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()},
-                      temporary, metadata={"state": json.dumps(state), "maker": maker})
+            save_file(
+                {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()},
+                temporary,
+                metadata={"state": json.dumps(state), "maker": maker},
+            )
 
     def _maker(self) -> dict[str, Any]:
         """What a resumed run must share with the one that saved, to give the same numbers.
@@ -330,8 +370,11 @@ class Trainer:
             self.optimisers = {player: self._adam(player) for player in self.method.players}
             aside = self.checkpoint.with_suffix(".damaged")
             self.checkpoint.replace(aside)
-            print(f"checkpoint cannot be used ({type(error).__name__}: {error}); set aside as {aside.name}, "
-                  "training starts anew", flush=True)
+            print(
+                f"checkpoint cannot be used ({type(error).__name__}: {error}); set aside as {aside.name}, "
+                "training starts anew",
+                flush=True,
+            )
             return False
         self.best = groups.get("best", {})
         sequences = tensors.get("epoch_sequences")

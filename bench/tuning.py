@@ -27,17 +27,31 @@ _VAE: dict[str, tuple[Any, ...]] = {
 }
 SPACES: dict[str, dict[str, tuple[Any, ...]]] = {
     "dsvae": _VAE,
-    "cdsvae": {**_VAE, "method.contrastive_static_weight": (1.0, 5.0, 10.0),
-               "method.contrastive_dynamic_weight": (5.0, 10.0, 20.0)},
+    "cdsvae": {
+        **_VAE,
+        "method.contrastive_static_weight": (1.0, 5.0, 10.0),
+        "method.contrastive_dynamic_weight": (5.0, 10.0, 20.0),
+    },
     "s3vae": {**_VAE, "method.triplet_weight": (10.0, 100.0, 300.0), "method.prediction_weight": (1.0, 10.0, 30.0)},
-    "rwae": {"method.lr": (2e-3, 3e-3, 5e-3), "method.recon_weight": (5.0, 10.0, 20.0),
-             "method.static_penalty_weight": (100.0, 300.0, 1000.0),
-             "method.dynamic_penalty_weight": (10.0, 40.0, 150.0)},
-    "fhvae": {"method.lr": (3e-3, 5e-3), "method.recon_weight": (5.0, 10.0, 20.0),
-              "method.alpha": (1.0, 10.0, 100.0), "method.kl_static_weight": (0.5, 1.0, 3.0),
-              "method.kl_dynamic_weight": (0.15, 0.5, 1.0)},
-    "mocogan": {"method.lr": (1e-3, 2e-3, 4e-3), "method.discriminator_lr": (2e-4, 5e-4, 1e-3),
-                "method.noise": (0.2, 0.5, 1.0), "method.category_weight": (0.3, 1.0, 3.0)},
+    "rwae": {
+        "method.lr": (2e-3, 3e-3, 5e-3),
+        "method.recon_weight": (5.0, 10.0, 20.0),
+        "method.static_penalty_weight": (100.0, 300.0, 1000.0),
+        "method.dynamic_penalty_weight": (10.0, 40.0, 150.0),
+    },
+    "fhvae": {
+        "method.lr": (3e-3, 5e-3),
+        "method.recon_weight": (5.0, 10.0, 20.0),
+        "method.alpha": (1.0, 10.0, 100.0),
+        "method.kl_static_weight": (0.5, 1.0, 3.0),
+        "method.kl_dynamic_weight": (0.15, 0.5, 1.0),
+    },
+    "mocogan": {
+        "method.lr": (1e-3, 2e-3, 4e-3),
+        "method.discriminator_lr": (2e-4, 5e-4, 1e-3),
+        "method.noise": (0.2, 0.5, 1.0),
+        "method.category_weight": (0.3, 1.0, 3.0),
+    },
 }
 
 
@@ -69,8 +83,19 @@ def trials(method: str, count: int) -> list[Trial]:
     return drawn
 
 
-def search(ref: MethodRef, dataset: str, *, source: str, preset: str, count: int, out: Path, root: Path, device: str,
-           workers: int, fixed: dict[str, Any]) -> list[Trial]:
+def search(
+    ref: MethodRef,
+    dataset: str,
+    *,
+    source: str,
+    preset: str,
+    count: int,
+    out: Path,
+    root: Path,
+    device: str,
+    workers: int,
+    fixed: dict[str, Any],
+) -> list[Trial]:
     """Runs the trials that have no result yet; returns all, best first. Killed ones start again next time.
 
     Args:
@@ -78,12 +103,14 @@ def search(ref: MethodRef, dataset: str, *, source: str, preset: str, count: int
     """
     jobs = []
     for trial in trials(ref.name, count):
-        cell = plan.plan(plan.grid([ref], [dataset], source=source, preset=preset, seeds=[0],
-                                   overrides={**fixed, **trial.overrides}))[0]
+        cell = plan.plan(
+            plan.grid([ref], [dataset], source=source, preset=preset, seeds=[0], overrides={**fixed, **trial.overrides})
+        )[0]
         folder = out / "tune" / cell.id
         jobs.append((trial, cell.config, folder))
-    waiting = [(str(folder), config, str(root), device) for _, config, folder in jobs
-               if not (folder / "trial.json").exists()]
+    waiting = [
+        (str(folder), config, str(root), device) for _, config, folder in jobs if not (folder / "trial.json").exists()
+    ]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         list(pool.map(_run, waiting))
     done = [dataclasses.replace(trial, **read_json(folder / "trial.json")) for trial, _, folder in jobs]

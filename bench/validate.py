@@ -302,10 +302,16 @@ def _identities(record: Record) -> Iterator[Problem]:
         yield "identities.metric", f"{schema.shown(found['metric'])} is no accuracy that the record holds"
         return
     if sum(clips) != part["n_clips"]:
-        yield "identities.clips", f"add up to {sum(clips)}, but metrics.directions.{direction}.n_clips is {part['n_clips']}"
+        yield (
+            "identities.clips",
+            f"add up to {sum(clips)}, but metrics.directions.{direction}.n_clips is {part['n_clips']}",
+        )
     expected = sum(draw[factor]["acc"] for draw in part["draws"]) * part["n_clips"]
     if abs(sum(right) - expected) > 1e-3 * max(len(part["draws"]), 1):
-        yield "identities.right", f"add up to {sum(right)}, but the accuracies of the draws to {expected:.6g} right clips"
+        yield (
+            "identities.right",
+            f"add up to {sum(right)}, but the accuracies of the draws to {expected:.6g} right clips",
+        )
 
 
 def shipped_cards() -> dict[str, dict[str, Any]]:

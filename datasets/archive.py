@@ -67,8 +67,15 @@ def unpack(archive: Path, folder: Path, *, max_files: int = MAX_FILES, max_bytes
                 return _write(archive, folder, _zip_members(archive, zipped, max_files, limit))
         with tarfile.open(archive) as tar:
             return _write(archive, folder, _tar_members(archive, tar, max_files, limit))
-    except (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, tarfile.TarError,
-            zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        EOFError,
+        RuntimeError,
+        NotImplementedError,
+        zlib.error,
+        tarfile.TarError,
+        zipfile.BadZipFile,
+    ) as error:
         raise UserError(f"{archive} is damaged or cannot be unpacked ({error}).") from error
 
 

@@ -86,8 +86,13 @@ def _sphere_header(path: Path, start: bytes) -> Header:
                 break
             name, _, value = line.split(None, 2)
             fields[name] = value.strip()
-        header = Header(int(fields["sample_rate"]), int(fields["sample_count"]), int(fields.get("channel_count", "1")),
-                        size, SPHERE_TYPES[fields.get("sample_byte_format", "01")])
+        header = Header(
+            int(fields["sample_rate"]),
+            int(fields["sample_count"]),
+            int(fields.get("channel_count", "1")),
+            size,
+            SPHERE_TYPES[fields.get("sample_byte_format", "01")],
+        )
         if fields.get("sample_n_bytes", "2") != "2" or not fields.get("sample_coding", "pcm").startswith("pcm"):
             raise ValueError(f"coding {fields.get('sample_coding')}, {fields.get('sample_n_bytes')} bytes a sample")
         if "shorten" in fields.get("sample_coding", ""):
@@ -108,8 +113,10 @@ def read_audio(path: Path, *, rate: int = 0) -> tuple[Waveform, int]:
     """
     header = read_header(path)
     if rate and header.rate != rate:
-        raise UserError(f"{path} is sampled at {header.rate} Hz and the others, or this data set, at {rate} Hz; "
-                        "resample it first (sox in.wav -r RATE out.wav).")
+        raise UserError(
+            f"{path} is sampled at {header.rate} Hz and the others, or this data set, at {rate} Hz; "
+            "resample it first (sox in.wav -r RATE out.wav)."
+        )
     if header.n_samples <= 0:
         raise UserError(f"{path} has no samples; remove it.")
     if header.n_samples > MAX_SECONDS * header.rate:
@@ -199,17 +206,18 @@ def log_features(waveforms: list[Waveform], features: Features) -> tuple[Tensor,
     emphasised[1:] += samples[1:]
     emphasised[begins] = samples[begins]
     counts = [features.n_frames(length) for length in lengths]
-    starts = np.concatenate([begin + features.hop * np.arange(n, dtype=np.int64)
-                             for begin, n in zip(begins, counts, strict=True)])
+    starts = np.concatenate(
+        [begin + features.hop * np.arange(n, dtype=np.int64) for begin, n in zip(begins, counts, strict=True)]
+    )
     squares = np.append(0.0, np.cumsum(np.square(samples, dtype=np.float64)))
     energy = torch.from_numpy((squares[starts + features.window] - squares[starts]) / features.window).float()
     windows = np.lib.stride_tricks.sliding_window_view(emphasised, features.window)
     values = torch.empty(len(starts), features.size)
     for at in range(0, len(starts), CHUNK):
-        frames = torch.from_numpy(windows[starts[at:at + CHUNK]]) * _hamming(features.window)
+        frames = torch.from_numpy(windows[starts[at : at + CHUNK]]) * _hamming(features.window)
         # numpy's magnitude of complex numbers is ten times as fast as torch's.
         spectrum = torch.from_numpy(np.abs(torch.fft.rfft(frames, n=features.n_fft).numpy()))
-        values[at:at + CHUNK] = spectrum[:, 1:] if features.name == "spec200" else spectrum @ mel_filters(features)
+        values[at : at + CHUNK] = spectrum[:, 1:] if features.name == "spec200" else spectrum @ mel_filters(features)
     floor = math.exp(FLOOR)
     return values.clamp_(min=floor).log_(), energy.clamp_(min=floor).log_()
 
@@ -263,7 +271,7 @@ def preview(split: SegmentSplit, *, n_rows: int = 6, seconds: float = 2.4, zoom:
             shown = split.utterance(int(utterance))[:width].float().cpu().numpy()
             picture = spectrogram(shown, low=-2.5, high=2.5, zoom=zoom)
             blank = np.full((picture.shape[0], width * zoom, 3), 255, np.uint8)
-            blank[:, :picture.shape[1]] = picture
+            blank[:, : picture.shape[1]] = picture
             cells.append(np.pad(blank, ((0, 6), (0, 6), (0, 0)), constant_values=255))
         while len(cells) < 2:
             cells.append(np.full_like(cells[0], 255))

@@ -33,8 +33,9 @@ LUMA = (0.299, 0.587, 0.114)
 _AREA, _TOP, _LEFT, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE, _COLOUR, _GREY, _BLUR, _SIGMA, _N = range(12)
 
 
-def content_view(batch_size: int, n_frames: int, generator: torch.Generator,
-                 mode: Literal["shuffle", "reverse"] = "shuffle") -> Tensor:
+def content_view(
+    batch_size: int, n_frames: int, generator: torch.Generator, mode: Literal["shuffle", "reverse"] = "shuffle"
+) -> Tensor:
     """A frame order for each clip, (B, T) int64 on the generator's device: a random permutation, or time reversed.
 
     `clip[order]` is the content view. A permutation may be the identity (1 in T!), which does no harm.
@@ -111,7 +112,7 @@ def _recoloured(x: Tensor, draws: Tensor) -> Tensor:
     """
     b, t, c, h, w = x.shape
     on = (draws[:, _COLOUR] < P_COLOUR).to(x.dtype)
-    factor = (1 - JITTER * on[:, None]) + 2 * JITTER * on[:, None] * draws[:, _BRIGHTNESS:_SATURATION + 1]
+    factor = (1 - JITTER * on[:, None]) + 2 * JITTER * on[:, None] * draws[:, _BRIGHTNESS : _SATURATION + 1]
     brightness, contrast, saturation = factor.unbind(1)
     gain = brightness * contrast
     mean = x.mean(dim=(1, 3, 4))
@@ -168,8 +169,11 @@ def vtlp(x: Tensor, generator: torch.Generator, *, db_per_unit: float) -> Tensor
     factor = torch.exp(_between(draws[:, 0], (math.log(WARP[0]), math.log(WARP[1]))))
     low, middle, high = (TILT_DB / db_per_unit * (2 * draws[:, 1:] - 1)).unbind(1)
     place = torch.linspace(0, 1, n_bands, device=x.device)
-    tilt = (low[:, None] * (2 * place - 1) * (place - 1) + middle[:, None] * 4 * place * (1 - place)
-            + high[:, None] * place * (2 * place - 1))
+    tilt = (
+        low[:, None] * (2 * place - 1) * (place - 1)
+        + middle[:, None] * 4 * place * (1 - place)
+        + high[:, None] * place * (2 * place - 1)
+    )
     warped = torch.bmm(x.float(), _warp(n_bands, factor).mT)
     return (warped + tilt[:, None]).to(x.dtype)
 
@@ -182,6 +186,7 @@ def _warp(n_bands: int, factor: Tensor) -> Tensor:
     knee = WARP_KNEE * last * factor.clamp(max=1)
     start = knee / factor
     slope = (last - start) / (last - knee)
-    positions = torch.where(grid < knee[:, None], grid / factor[:, None],
-                            start[:, None] + (grid - knee[:, None]) * slope[:, None])
+    positions = torch.where(
+        grid < knee[:, None], grid / factor[:, None], start[:, None] + (grid - knee[:, None]) * slope[:, None]
+    )
     return _linear(positions.clamp(0, last), grid)

@@ -136,8 +136,15 @@ class Split:
         signal: (N, T, K) float32, or None.
     """
 
-    def __init__(self, x: Tensor, labels: dict[str, Tensor], identity: Tensor, *, sequence: Tensor | None = None,
-                 signal: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        x: Tensor,
+        labels: dict[str, Tensor],
+        identity: Tensor,
+        *,
+        sequence: Tensor | None = None,
+        signal: Tensor | None = None,
+    ) -> None:
         self.x = x
         self.labels = labels
         self.identity = identity
@@ -173,9 +180,13 @@ class Split:
 
     def subset(self, index: Tensor) -> Split:
         """A split of the clips at `index`; sequences are numbered anew."""
-        return Split(self.x[index], {name: label[index] for name, label in self.labels.items()}, self.identity[index],
-                     sequence=torch.unique(self.sequence[index], return_inverse=True)[1],
-                     signal=None if self.signal is None else self.signal[index])
+        return Split(
+            self.x[index],
+            {name: label[index] for name, label in self.labels.items()},
+            self.identity[index],
+            sequence=torch.unique(self.sequence[index], return_inverse=True)[1],
+            signal=None if self.signal is None else self.signal[index],
+        )
 
 
 def to_float(x: Tensor) -> Tensor:
@@ -243,8 +254,16 @@ class DataSet:
         raise NotImplementedError
 
     @classmethod
-    def prepare(cls, root: Path, source: Source, size: int, *, from_dir: Path | None = None, progress: Any = None,
-                **options: Any) -> Path:
+    def prepare(
+        cls,
+        root: Path,
+        source: Source,
+        size: int,
+        *,
+        from_dir: Path | None = None,
+        progress: Any = None,
+        **options: Any,
+    ) -> Path:
         """Builds the cache (atomically, once) and returns its folder. Downloads only from a pinned upstream.
 
         Args:

@@ -71,7 +71,8 @@ class Stream:
         self._file: BinaryIO = open(path, "wb")  # noqa: SIM115 - closed by finish()
         header = io.BytesIO()
         np.lib.format.write_array_header_1_0(
-            header, {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": shape})
+            header, {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": shape}
+        )
         self._file.write(header.getvalue())
         self._offset = len(header.getvalue())
 
@@ -161,8 +162,10 @@ def writing_cache(folder: Path, meta: dict[str, Any], *, needs_bytes: int = 0) -
         folder.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder.parent).free
         if free < needs_bytes:
-            raise UserError(f"{folder} needs {needs_bytes >> 20} MiB and {free >> 20} MiB are free: free some, or "
-                            "choose another folder with --data-dir or SEQDIS_DATA.")
+            raise UserError(
+                f"{folder} needs {needs_bytes >> 20} MiB and {free >> 20} MiB are free: free some, or "
+                "choose another folder with --data-dir or SEQDIS_DATA."
+            )
         with writing_folder(folder) as temporary:
             writer = CacheWriter(temporary, meta)
             try:
@@ -181,8 +184,9 @@ def writing_cache(folder: Path, meta: dict[str, Any], *, needs_bytes: int = 0) -
 def _storage_error(folder: Path, error: OSError) -> Exception:
     if error.filename is not None and not str(error.filename).startswith(str(folder.parent)):
         return error
-    return UserError(f"cannot write {folder} ({error.strerror or error}): choose another folder with --data-dir or "
-                     "SEQDIS_DATA.")
+    return UserError(
+        f"cannot write {folder} ({error.strerror or error}): choose another folder with --data-dir or SEQDIS_DATA."
+    )
 
 
 @contextlib.contextmanager
@@ -272,8 +276,9 @@ def open_cache(folder: Path, *, revision: str, title: str, command: str) -> Cach
         raise MissingDataError(f"{title} in {folder} cannot be used: {error}", command) from None
 
 
-def verify_cache(folder: Path, *, revision: str, title: str, command: str,
-                 progress: Progress | None = None) -> dict[str, str]:
+def verify_cache(
+    folder: Path, *, revision: str, title: str, command: str, progress: Progress | None = None
+) -> dict[str, str]:
     """Recomputes the digest of every array. Returns array name -> SHA-256, and "digest" for the whole.
 
     Raises:
@@ -286,8 +291,10 @@ def verify_cache(folder: Path, *, revision: str, title: str, command: str,
         if progress is not None:
             progress(done, len(arrays), f"checking {name}.npy")
         if array_digest(folder / f"{name}.npy") != entry["sha256"]:
-            raise UserError(f"{folder / name}.npy does not match its digest. Prepare it again with: {command} "
-                            f"(remove {folder} first)")
+            raise UserError(
+                f"{folder / name}.npy does not match its digest. Prepare it again with: {command} "
+                f"(remove {folder} first)"
+            )
     return {**{name: entry["sha256"] for name, entry in arrays.items()}, "digest": cache.digest}
 
 
@@ -305,13 +312,18 @@ def array_digest(path: Path) -> str:
 
 def _describe(path: Path) -> dict[str, Any]:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return {"shape": list(array.shape), "dtype": array.dtype.str, "bytes": path.stat().st_size,
-            "sha256": array_digest(path)}
+    return {
+        "shape": list(array.shape),
+        "dtype": array.dtype.str,
+        "bytes": path.stat().st_size,
+        "sha256": array_digest(path),
+    }
 
 
 def _digest(arrays: dict[str, Any]) -> str:
-    return digest(canonical_json({name: [entry["shape"], entry["dtype"], entry["sha256"]]
-                                  for name, entry in arrays.items()}))
+    return digest(
+        canonical_json({name: [entry["shape"], entry["dtype"], entry["sha256"]] for name, entry in arrays.items()})
+    )
 
 
 def _checked_meta(folder: Path, revision: str) -> dict[str, Any]:

@@ -37,14 +37,36 @@ SENTENCES, SENTENCES_WITH_SA = 8, 10
 
 # The usual folding of TIMIT's 61 symbols (Lee and Hon 1989); q, the glottal stop, is left out.
 _FOLDED = {
-    "ao": "aa", "ax": "ah", "ax-h": "ah", "axr": "er", "hv": "hh", "ix": "ih", "el": "l", "em": "m", "en": "n",
-    "nx": "n", "eng": "ng", "zh": "sh", "ux": "uw", "pcl": "sil", "tcl": "sil", "kcl": "sil", "bcl": "sil",
-    "dcl": "sil", "gcl": "sil", "h#": "sil", "pau": "sil", "epi": "sil",
+    "ao": "aa",
+    "ax": "ah",
+    "ax-h": "ah",
+    "axr": "er",
+    "hv": "hh",
+    "ix": "ih",
+    "el": "l",
+    "em": "m",
+    "en": "n",
+    "nx": "n",
+    "eng": "ng",
+    "zh": "sh",
+    "ux": "uw",
+    "pcl": "sil",
+    "tcl": "sil",
+    "kcl": "sil",
+    "bcl": "sil",
+    "dcl": "sil",
+    "gcl": "sil",
+    "h#": "sil",
+    "pau": "sil",
+    "epi": "sil",
 }
 _CLASSES = """aa ae ah aw ay b ch d dh dx eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh sil t th uh uw v w y z"""
 PHONES = tuple(_CLASSES.split())
-PHONE_NUMBER = {**{name: i for i, name in enumerate(PHONES)},
-                **{name: PHONES.index(folded) for name, folded in _FOLDED.items()}, "q": UNLABELLED}
+PHONE_NUMBER = {
+    **{name: i for i, name in enumerate(PHONES)},
+    **{name: PHONES.index(folded) for name, folded in _FOLDED.items()},
+    "q": UNLABELLED,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,9 +150,12 @@ def scan_timit(root: Path, *, with_sa: bool = False) -> Found:
         utterances.append(Utterance(path, speaker, sentence, split, transcripts.get((part, speaker, sentence))))
     _check_timit_sentences(root, utterances, SENTENCES_WITH_SA if with_sa else SENTENCES)
     utterances.sort(key=lambda utterance: (SPLITS.index(utterance.split), utterance.speaker, utterance.name))
-    return Found(utterances, {key: n for key, n in skipped.items() if n},
-                 "by speaker: the 462 of TRAIN, 50 development and 24 core-test speakers of TEST"
-                 + ("" if with_sa else "; SA sentences left out"))
+    return Found(
+        utterances,
+        {key: n for key, n in skipped.items() if n},
+        "by speaker: the 462 of TRAIN, 50 development and 24 core-test speakers of TEST"
+        + ("" if with_sa else "; SA sentences left out"),
+    )
 
 
 def _timit_split(part: str, speaker: str) -> str:
@@ -142,14 +167,17 @@ def _timit_split(part: str, speaker: str) -> str:
 def _check_timit_speakers(root: Path, audio: dict[tuple[str, str, str], list[Path]]) -> None:
     found = {part: {speaker for folder, speaker, _ in audio if folder == part} for part in ("TRAIN", "TEST")}
     if not any(found.values()):
-        raise UserError(f"{root} is not TIMIT: no TRAIN/DR1/SPEAKER/*.WAV below it. --from names the folder that holds "
-                        "TRAIN and TEST (corpus LDC93S1).")
+        raise UserError(
+            f"{root} is not TIMIT: no TRAIN/DR1/SPEAKER/*.WAV below it. --from names the folder that holds "
+            "TRAIN and TEST (corpus LDC93S1)."
+        )
     twice = sorted(found["TRAIN"] & found["TEST"])
     if twice:
         raise UserError(f"{root}: speaker {twice[0]} lies in both TRAIN and TEST ({len(twice)} such); remove one copy.")
     if len(found["TRAIN"]) != N_TRAIN_SPEAKERS:
-        raise UserError(f"{root}/TRAIN has {len(found['TRAIN'])} speakers instead of {N_TRAIN_SPEAKERS}; "
-                        "copy the corpus again.")
+        raise UserError(
+            f"{root}/TRAIN has {len(found['TRAIN'])} speakers instead of {N_TRAIN_SPEAKERS}; copy the corpus again."
+        )
     missing = sorted((DEV_SPEAKERS | CORE_TEST_SPEAKERS) - found["TEST"])
     if missing:
         raise UserError(f"{root}/TEST lacks {len(missing)} speakers, {missing[0]} first; copy the corpus again.")
@@ -162,8 +190,10 @@ def _check_timit_sentences(root: Path, utterances: list[Utterance], expected: in
         raise UserError(f"{root}: speaker {wrong} has {counts[wrong]} of {expected} sentences; copy the corpus again.")
     without = [utterance for utterance in utterances if utterance.transcript is None]
     if without and len(without) < len(utterances):
-        raise UserError(f"{without[0].path} has no .PHN file beside it ({len(without)} of {len(utterances)} lack one); "
-                        "copy the transcripts again, or remove them all to go without phone labels.")
+        raise UserError(
+            f"{without[0].path} has no .PHN file beside it ({len(without)} of {len(utterances)} lack one); "
+            "copy the transcripts again, or remove them all to go without phone labels."
+        )
 
 
 def read_phones(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -222,12 +252,16 @@ def scan_speakers(root: Path) -> Found:
         raise UserError(f"{root} holds no speaker/utterance.(wav|flac|sph); --from names the folder above.")
     twice = sorted(speaker for speaker, places in parts.items() if len(places) > 1)
     if twice:
-        raise UserError(f"{root}: speaker {twice[0]} lies in two parts ({' and '.join(sorted(parts[twice[0]]))}); "
-                        "a speaker may be in one split only.")
+        raise UserError(
+            f"{root}: speaker {twice[0]} lies in two parts ({' and '.join(sorted(parts[twice[0]]))}); "
+            "a speaker may be in one split only."
+        )
     counts = Counter(speaker for speaker, _, _ in found)
     split_of, rule = _speaker_splits({speaker: next(iter(place)) for speaker, place in parts.items()}, counts)
-    utterances = sorted((Utterance(path, speaker, path.stem, split_of[speaker]) for speaker, _, path in found),
-                        key=lambda u: (SPLITS.index(u.split), u.speaker, u.name))
+    utterances = sorted(
+        (Utterance(path, speaker, path.stem, split_of[speaker]) for speaker, _, path in found),
+        key=lambda u: (SPLITS.index(u.split), u.speaker, u.name),
+    )
     _check_trials(root, utterances)
     return Found(utterances, dict(skipped), rule)
 
@@ -248,14 +282,14 @@ def _speaker_splits(parts: dict[str, str], counts: Counter[str]) -> tuple[dict[s
         split_of = dict(parts)
         if "validation" not in named:
             testers = [speaker for speaker in speakers if parts[speaker] == "test"]
-            for i in rng.permutation(len(testers))[:max(2, 2 * len(testers) // 5)]:
+            for i in rng.permutation(len(testers))[: max(2, 2 * len(testers) // 5)]:
                 split_of[testers[i]] = "validation"
             return split_of, "by speaker: the corpus' training part; its test speakers, two of five for validation"
         return split_of, "by speaker: the corpus' own parts"
     # Speakers with one utterance make no target trials: they train.
     heard_twice = [speaker for speaker in speakers if counts[speaker] > 1]
     n_held = max(2, round(0.15 * len(speakers)))
-    held = [heard_twice[i] for i in rng.permutation(len(heard_twice))[:2 * n_held]]
+    held = [heard_twice[i] for i in rng.permutation(len(heard_twice))[: 2 * n_held]]
     split_of = dict.fromkeys(speakers, "train")
     split_of.update(dict.fromkeys(held[::2], "validation"))
     split_of.update(dict.fromkeys(held[1::2], "test"))
@@ -266,8 +300,10 @@ def _check_trials(root: Path, utterances: list[Utterance]) -> None:
     for split in SPLITS:
         counts = Counter(utterance.speaker for utterance in utterances if utterance.split == split)
         if len(counts) < 2 or (split != "train" and max(counts.values()) < 2):
-            raise UserError(f"{root}: {len(counts)} {split} speakers, {sum(counts.values())} utterances, are too few: "
-                            "training, validation and test need two speakers each, of whom one is heard twice.")
+            raise UserError(
+                f"{root}: {len(counts)} {split} speakers, {sum(counts.values())} utterances, are too few: "
+                "training, validation and test need two speakers each, of whom one is heard twice."
+            )
 
 
 _DIGIT_FILE = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[a-z]+)_(?P<recording>[0-9]+)", re.IGNORECASE)
@@ -295,8 +331,11 @@ def scan_digits(root: Path) -> Found:
         raise UserError(f"{root} holds no digit_speaker_recording.wav; --from names the folder of these files.")
     utterances.sort(key=lambda u: (SPLITS.index(u.split), u.speaker, u.name))
     _check_trials(root, utterances)
-    return Found(utterances, dict(skipped),
-                 "by recording: 0-4 test, 5 validates, the others train; the six speakers are in every split")
+    return Found(
+        utterances,
+        dict(skipped),
+        "by recording: 0-4 test, 5 validates, the others train; the six speakers are in every split",
+    )
 
 
 Scan = Callable[[Path], Found]

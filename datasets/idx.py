@@ -53,8 +53,9 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def read_digits(folder: Path, names: tuple[str, str], digests: dict[str, str]
-                ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def read_digits(
+    folder: Path, names: tuple[str, str], digests: dict[str, str]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images (N, 28, 28) uint8 and labels (N,) of one part.
 
     Args:
@@ -75,8 +76,10 @@ def _array(path: Path, digest: str) -> NDArray[np.uint8]:
     data = read_bytes(path)
     found = hashlib.sha256(data).hexdigest()
     if found != digest:
-        raise UserError(f"{path} is not the expected file (SHA-256 of its {len(data)} unpacked bytes begins "
-                        f"{found[:12]}, expected {digest[:12]}); fetch it again.")
+        raise UserError(
+            f"{path} is not the expected file (SHA-256 of its {len(data)} unpacked bytes begins "
+            f"{found[:12]}, expected {digest[:12]}); fetch it again."
+        )
     n_dims = data[3]
-    shape = tuple(int.from_bytes(data[4 + 4 * i:8 + 4 * i], "big") for i in range(n_dims))
+    shape = tuple(int.from_bytes(data[4 + 4 * i : 8 + 4 * i], "big") for i in range(n_dims))
     return np.frombuffer(data, np.uint8, offset=4 + 4 * n_dims).reshape(shape).copy()

@@ -29,8 +29,17 @@ CELL = 64
 N_CHARACTERS = 6**4
 # (row, columns in frame order) of each action, in label order: walk, spell cast, slash x front, left, right.
 _WALK, _SPELL, _SLASH = (8, 1, 2, 3, 4, 5, 6, 7), (0, 1, 2, 3, 4, 5, 4, 6), (0, 1, 2, 3, 4, 5, 4, 0)
-ACTIONS = ((10, _WALK), (9, _WALK), (11, _WALK), (2, _SPELL), (1, _SPELL), (3, _SPELL),
-           (14, _SLASH), (13, _SLASH), (15, _SLASH))
+ACTIONS = (
+    (10, _WALK),
+    (9, _WALK),
+    (11, _WALK),
+    (2, _SPELL),
+    (1, _SPELL),
+    (3, _SPELL),
+    (14, _SLASH),
+    (13, _SLASH),
+    (15, _SLASH),
+)
 ALL_DIGEST = "9a90d76e1172c33b1a9e318a299657cecb9d9d19ddfd0d085e800b796a07a9f3"
 """SHA-256 of all 1296 arrays (9, 8, 64, 64, 3), ids 0..1295 one after another."""
 
@@ -73,8 +82,10 @@ def find_sheets(folder: Path) -> Path:
     for candidate in candidates:
         if all((candidate / part).is_dir() for part in (*LAYERS, "shoes")):
             return candidate
-    raise UserError(f"{folder} does not hold the Sprites sheets: it should have the folders body, bottomwear, topwear, "
-                    "hair and shoes, as in the project YingzhenLi/Sprites.")
+    raise UserError(
+        f"{folder} does not hold the Sprites sheets: it should have the folders body, bottomwear, topwear, "
+        "hair and shoes, as in the project YingzhenLi/Sprites."
+    )
 
 
 def read_sheets(folder: Path) -> dict[str, bytes]:
@@ -91,8 +102,10 @@ def read_sheets(folder: Path) -> dict[str, bytes]:
         except OSError as error:
             raise UserError(f"the sheet {path} cannot be read ({error.strerror}).") from None
         if digest(data) != expected:
-            raise UserError(f"the sheet {path} is damaged or not the published one ({len(data)} bytes, SHA-256 "
-                            f"{digest(data)[:12]}..., expected {expected[:12]}...).")
+            raise UserError(
+                f"the sheet {path} is damaged or not the published one ({len(data)} bytes, SHA-256 "
+                f"{digest(data)[:12]}..., expected {expected[:12]}...)."
+            )
         sheets[name] = data
     return sheets
 
@@ -106,15 +119,18 @@ def download_sheets(folder: Path) -> Path:
     import pooch
 
     pooch.get_logger().setLevel(logging.WARNING)
-    fetcher = pooch.create(path=folder, base_url=UPSTREAM,
-                           registry={f"{name}.png": f"sha256:{sha}" for name, sha in SHA256.items()})
+    fetcher = pooch.create(
+        path=folder, base_url=UPSTREAM, registry={f"{name}.png": f"sha256:{sha}" for name, sha in SHA256.items()}
+    )
     for name in fetcher.registry_files:
         try:
             fetcher.fetch(name)
         except (OSError, ValueError) as error:
             reason = "what came is not the published file" if isinstance(error, ValueError) else type(error).__name__
-            raise UserError(f"cannot download {UPSTREAM}{name} ({reason}): check the network and run it again, or give "
-                            "a copy of that project with: bench data prepare sprites --from DIR") from None
+            raise UserError(
+                f"cannot download {UPSTREAM}{name} ({reason}): check the network and run it again, or give "
+                "a copy of that project with: bench data prepare sprites --from DIR"
+            ) from None
     return folder
 
 
@@ -171,5 +187,7 @@ def characters(sheets: dict[str, bytes]) -> Iterator[tuple[int, Bytes]]:
                     yield number, clip
                     number += 1
     if sha.hexdigest() != ALL_DIGEST:
-        raise UserError("the composed Sprites clips differ from the reference digest: please report this, with the "
-                        "versions of Pillow and NumPy ('bench doctor' shows them).")
+        raise UserError(
+            "the composed Sprites clips differ from the reference digest: please report this, with the "
+            "versions of Pillow and NumPy ('bench doctor' shows them)."
+        )

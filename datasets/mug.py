@@ -27,11 +27,16 @@ from seqdis.datasets.stored import SPLITS, StoredDataSet, save_labels
 from seqdis.datasets.synthetic import mug as drawn
 
 REVISIONS: dict[Source, str] = {"real": "mug-1", "synthetic": drawn.REVISION}
-SPLIT_RULES = {"video": "by video, stratified by expression: a quarter tests, a tenth of the rest validates",
-               "subject": "by subject: a quarter of the people test, a tenth of the rest validate"}
-SIGNAL = Signal(dim=3, kind="regression",
-                how="opening of both eyes and of the lips: from 68 landmarks where the database has them, else "
-                    "measured in the pixels")
+SPLIT_RULES = {
+    "video": "by video, stratified by expression: a quarter tests, a tenth of the rest validates",
+    "subject": "by subject: a quarter of the people test, a tenth of the rest validate",
+}
+SIGNAL = Signal(
+    dim=3,
+    kind="regression",
+    how="opening of both eyes and of the lips: from 68 landmarks where the database has them, else "
+    "measured in the pixels",
+)
 Pixels = NDArray[np.uint8]
 
 
@@ -53,38 +58,63 @@ class Mug(StoredDataSet):
     title: ClassVar[str] = "MUG"
     needs_from: ClassVar[bool] = True
     options: ClassVar[dict[str, Option]] = {
-        "split": Option(default="video", choices=tuple(SPLIT_RULES), stored=True, text="what the splits keep apart")}
+        "split": Option(default="video", choices=tuple(SPLIT_RULES), stored=True, text="what the splits keep apart")
+    }
 
     @classmethod
-    def describe(cls, source: Source, size: int, meta: dict[str, Any] | None = None, *, split: str = "video",
-                 **options: Any) -> Spec:
+    def describe(
+        cls, source: Source, size: int, meta: dict[str, Any] | None = None, *, split: str = "video", **options: Any
+    ) -> Spec:
         real = source == "real"
         subjects = (meta or {}).get("subjects") or [f"{number + 1:03d}" for number in range(drawn.N_IDENTITIES)]
         return Spec(
-            name=cls.name, title=cls.title, source=source, modality="video", frame=(3, size, size),
+            name=cls.name,
+            title=cls.title,
+            source=source,
+            modality="video",
+            frame=(3, size, size),
             n_frames=files.WINDOW,
-            factors=(Factor(name="subject", role="static", classes=tuple(subjects)),
-                     Factor(name="expression", role="dynamic", classes=files.EXPRESSIONS)),
-            headline=("fix_dynamic", "expression"), split_rule=SPLIT_RULES[split],
+            factors=(
+                Factor(name="subject", role="static", classes=tuple(subjects)),
+                Factor(name="expression", role="dynamic", classes=files.EXPRESSIONS),
+            ),
+            headline=("fix_dynamic", "expression"),
+            split_rule=SPLIT_RULES[split],
             revision=REVISIONS[source] if split == "video" else f"{REVISIONS[source]}-{split}",
-            licence="MUG licence: for research only, frames may not be passed on" if real
+            licence="MUG licence: for research only, frames may not be passed on"
+            if real
             else "MIT (drawn by this suite)",
             citation="Aifanti, Papachristou and Delopoulos, The MUG Facial Expression Database, WIAMIS 2010",
-            homepage="https://mug.ee.auth.gr/fed/", identity=split,
-            augment=AugmentPolicy(crop=True, colour=True, blur=True), signal=SIGNAL, may_show=not real)
+            homepage="https://mug.ee.auth.gr/fed/",
+            identity=split,
+            augment=AugmentPolicy(crop=True, colour=True, blur=True),
+            signal=SIGNAL,
+            may_show=not real,
+        )
 
     @classmethod
     def tags(cls, source: Source, *, split: str = "video", **options: Any) -> tuple[str, ...]:
         if options:
             raise UserError(f"mug has no option {', '.join(sorted(options))}; it has split (video or subject).")
         if split not in SPLIT_RULES:
-            raise UserError(f"mug is split by {' or by '.join(SPLIT_RULES)}, not by {split!r}: choose --split video or "
-                            "--split subject.")
+            raise UserError(
+                f"mug is split by {' or by '.join(SPLIT_RULES)}, not by {split!r}: choose --split video or "
+                "--split subject."
+            )
         return () if split == "video" else (split,)
 
     @classmethod
-    def prepare(cls, root: Path, source: Source, size: int, *, from_dir: Path | None = None,
-                progress: Progress | None = None, split: str = "video", **options: Any) -> Path:
+    def prepare(
+        cls,
+        root: Path,
+        source: Source,
+        size: int,
+        *,
+        from_dir: Path | None = None,
+        progress: Progress | None = None,
+        split: str = "video",
+        **options: Any,
+    ) -> Path:
         chosen = options if split == "video" else {"split": split, **options}
         folder = cls.folder(root, source, size, **chosen)
         revision = cls.describe(source, size, split=split).revision
@@ -100,8 +130,10 @@ class Mug(StoredDataSet):
                 _halve_cache(native, folder, meta, progress)
             elif from_dir is None:
                 command = cls.command(root, source, size, **chosen)
-                raise UserError(f"the MUG database is licensed and must be given: {command} (or use the drawn stand-in "
-                                "with --source synthetic).")
+                raise UserError(
+                    f"the MUG database is licensed and must be given: {command} (or use the drawn stand-in "
+                    "with --source synthetic)."
+                )
             else:
                 with writing_cache(folder, meta) as writer:
                     _read(writer, from_dir, split, size, progress)
@@ -128,18 +160,26 @@ def assign(videos: Videos, rule: str) -> NDArray[np.int64]:
         members = np.unique(groups[strata == stratum])
         if len(members) < 4:
             what = "subjects" if rule == "subject" else f"videos of {files.EXPRESSIONS[stratum]}"
-            raise UserError(f"only {len(members)} usable {what} in this MUG folder: at least 4 are needed to train, "
-                            "validate and test.")
+            raise UserError(
+                f"only {len(members)} usable {what} in this MUG folder: at least 4 are needed to train, "
+                "validate and test."
+            )
         shuffled = np.random.default_rng(derive("mug", rule, int(stratum))).permutation(members)
         n_test = max(1, round(len(members) / 4))
         n_validation = max(1, round((len(members) - n_test) / 10))
         splits[np.isin(groups, shuffled[:n_test])] = 2
-        splits[np.isin(groups, shuffled[n_test:n_test + n_validation])] = 1
+        splits[np.isin(groups, shuffled[n_test : n_test + n_validation])] = 1
     return splits
 
 
-def _save(writer: CacheWriter, videos: Videos, rule: str, clips_of: Callable[[NDArray[np.int64]], Pixels], size: int,
-          progress: Progress | None) -> None:
+def _save(
+    writer: CacheWriter,
+    videos: Videos,
+    rule: str,
+    clips_of: Callable[[NDArray[np.int64]], Pixels],
+    size: int,
+    progress: Progress | None,
+) -> None:
     """Stores the clips of every video in its split; `clips_of(numbers)` gives those of some videos (n, 15, 3, S, S)."""
     splits = assign(videos, rule)
     done, total = 0, int(videos.n_clips.sum())
@@ -148,15 +188,22 @@ def _save(writer: CacheWriter, videos: Videos, rule: str, clips_of: Callable[[ND
         each = np.repeat(numbers, videos.n_clips[numbers])
         stream = writer.stream(f"{name}_x", (len(each), files.WINDOW, 3, size, size), np.uint8)
         labels = np.column_stack([videos.subject[each], videos.expression[each]])
-        save_labels(writer, name, labels, videos.subject[each] if rule == "subject" else each,
-                    np.unique(each, return_inverse=True)[1])
+        save_labels(
+            writer,
+            name,
+            labels,
+            videos.subject[each] if rule == "subject" else each,
+            np.unique(each, return_inverse=True)[1],
+        )
         if any(distances is not None for distances in videos.landmarks):
             missing = [np.full((n, files.WINDOW, 3), np.nan, np.float32) for n in videos.n_clips]
-            writer.save(f"{name}_landmarks", np.concatenate(
-                [missing[n] if (given := videos.landmarks[n]) is None else given for n in numbers]))
+            writer.save(
+                f"{name}_landmarks",
+                np.concatenate([missing[n] if (given := videos.landmarks[n]) is None else given for n in numbers]),
+            )
         start = 0
         for part in range(0, len(numbers), 16):
-            block = clips_of(numbers[part:part + 16])
+            block = clips_of(numbers[part : part + 16])
             stream.write(start, block)
             start += len(block)
             done += len(block)
@@ -165,8 +212,12 @@ def _save(writer: CacheWriter, videos: Videos, rule: str, clips_of: Callable[[ND
 
 
 def _draw(writer: CacheWriter, rule: str, size: int, progress: Progress | None) -> None:
-    subject, expression, take = (grid.ravel() for grid in np.meshgrid(
-        np.arange(drawn.N_IDENTITIES), np.arange(drawn.N_EXPRESSIONS), np.arange(drawn.TAKES), indexing="ij"))
+    subject, expression, take = (
+        grid.ravel()
+        for grid in np.meshgrid(
+            np.arange(drawn.N_IDENTITIES), np.arange(drawn.N_EXPRESSIONS), np.arange(drawn.TAKES), indexing="ij"
+        )
+    )
     videos = Videos(subject, expression, np.full(len(subject), drawn.SEGMENTS), [None] * len(subject))
 
     def clips_of(numbers: NDArray[np.int64]) -> Pixels:
@@ -195,8 +246,10 @@ def _read(writer: CacheWriter, root: Path, rule: str, size: int, progress: Progr
             if clips.windows is None:
                 continue
             if clips.fingerprint in seen:
-                report.skip("videos that repeat another",
-                            f"{video.folder} was left out: the same frames as {seen[clips.fingerprint]}.")
+                report.skip(
+                    "videos that repeat another",
+                    f"{video.folder} was left out: the same frames as {seen[clips.fingerprint]}.",
+                )
                 continue
             seen[clips.fingerprint] = video.folder
             out.write(clips.windows.data)
@@ -207,25 +260,31 @@ def _read(writer: CacheWriter, root: Path, rule: str, size: int, progress: Progr
         raise UserError(f"{root} holds no usable MUG video: {report.notes[0] if report.notes else 'no frames.'}")
     n_clips = np.array(n_windows)
     subjects = sorted({video.subject for video in kept})
-    videos = Videos(np.array([subjects.index(video.subject) for video in kept]),
-                    np.array([video.expression for video in kept]), n_clips, landmarks)
+    videos = Videos(
+        np.array([subjects.index(video.subject) for video in kept]),
+        np.array([video.expression for video in kept]),
+        n_clips,
+        landmarks,
+    )
     pixels = np.memmap(scratch, np.uint8, "r", shape=(int(n_clips.sum()), files.WINDOW, 3, files.SIZE, files.SIZE))
     first = np.cumsum(n_clips) - n_clips
 
     def clips_of(numbers: NDArray[np.int64]) -> Pixels:
-        block = np.concatenate([pixels[first[n]:first[n] + n_clips[n]] for n in numbers])
+        block = np.concatenate([pixels[first[n] : first[n] + n_clips[n]] for n in numbers])
         return block if size == files.SIZE else halve(block)
 
-    writer.meta.update(subjects=subjects, videos=len(kept), skipped=dict(sorted(report.counts.items())),
-                       notes=report.notes)
+    writer.meta.update(
+        subjects=subjects, videos=len(kept), skipped=dict(sorted(report.counts.items())), notes=report.notes
+    )
     _save(writer, videos, rule, clips_of, size, progress)
     scratch.unlink()
 
 
 def _halve_cache(native: Path, folder: Path, meta: dict[str, Any], progress: Progress | None) -> None:
     cache = open_cache(native, revision=meta["revision"], title="MUG", command="bench data prepare mug --from DIR")
-    with writing_cache(folder, {**{key: value for key, value in cache.meta.items() if key not in ("arrays", "digest")},
-                                **meta}) as writer:
+    with writing_cache(
+        folder, {**{key: value for key, value in cache.meta.items() if key not in ("arrays", "digest")}, **meta}
+    ) as writer:
         for name in cache.meta["arrays"]:
             array = cache.array(name)
             if not name.endswith("_x"):
@@ -233,7 +292,7 @@ def _halve_cache(native: Path, folder: Path, meta: dict[str, Any], progress: Pro
                 continue
             stream = writer.stream(name, (*array.shape[:3], 32, 32), np.uint8)
             for start in range(0, len(array), 64):
-                stream.write(start, halve(array[start:start + 64]))
+                stream.write(start, halve(array[start : start + 64]))
                 if progress is not None:
                     progress(start, len(array), "MUG 32x32: halving frames")
 

@@ -93,8 +93,10 @@ def find_videos(root: Path, report: Report) -> list[Video]:
             report.skip("folders that are no subject", f"{path} was left out: a subject's folder has three digits.")
     videos = [video for subject in subjects for video in _videos_of(subject, report)]
     if not videos:
-        raise UserError(f"{root} does not look like the MUG database: no folder <subject, 3 digits>/[session<k>/]"
-                        f"<expression>/take<NNN> with images below it (expressions: {', '.join(EXPRESSIONS)}).")
+        raise UserError(
+            f"{root} does not look like the MUG database: no folder <subject, 3 digits>/[session<k>/]"
+            f"<expression>/take<NNN> with images below it (expressions: {', '.join(EXPRESSIONS)})."
+        )
     return videos
 
 
@@ -111,8 +113,9 @@ def _videos_of(subject: Path, report: Report) -> Iterator[Video]:
             if name == "neutral" or expression in sessions:
                 continue
             if name not in EXPRESSIONS:
-                report.skip("folders that are no expression",
-                            f"{expression} was left out: not one of the six expressions.")
+                report.skip(
+                    "folders that are no expression", f"{expression} was left out: not one of the six expressions."
+                )
                 continue
             takes = _folders(expression) or [expression]
             yield from (Video(take, subject.name, EXPRESSIONS.index(name)) for take in takes)
@@ -124,8 +127,9 @@ def _folders(folder: Path) -> list[Path]:
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
-        return sorted((entry for entry in os.scandir(folder) if not entry.name.startswith(".")),
-                      key=lambda entry: entry.name)
+        return sorted(
+            (entry for entry in os.scandir(folder) if not entry.name.startswith(".")), key=lambda entry: entry.name
+        )
     except OSError as error:
         raise UserError(f"the folder {folder} cannot be read ({error.strerror}).") from None
 
@@ -164,8 +168,10 @@ def read_video(video: Video) -> Clips:
     report = Report()
     files = frame_files(video, report)
     if len(files) < MIN_FRAMES:
-        report.skip("videos with fewer than 30 frames",
-                    f"{video.folder} was left out: {len(files)} usable frames, {MIN_FRAMES} are needed.")
+        report.skip(
+            "videos with fewer than 30 frames",
+            f"{video.folder} was left out: {len(files)} usable frames, {MIN_FRAMES} are needed.",
+        )
         return Clips(None, "", None, report)
     middle = _first_usable(files, _near(len(files) // 2, len(files)), None, report)
     if middle is None:
@@ -192,13 +198,18 @@ def read_video(video: Video) -> Clips:
         distances.append(_landmarks(path))
     windows = np.stack(frames).reshape(n_windows, WINDOW, SIZE, SIZE, 3).transpose(0, 1, 4, 2, 3)
     landmarks = None if any(d is None for d in distances) else np.array(distances, np.float32)
-    return Clips(np.ascontiguousarray(windows), sha.hexdigest(),
-                 None if landmarks is None else landmarks.reshape(n_windows, WINDOW, 3), report)
+    return Clips(
+        np.ascontiguousarray(windows),
+        sha.hexdigest(),
+        None if landmarks is None else landmarks.reshape(n_windows, WINDOW, 3),
+        report,
+    )
 
 
 def _left_out(video: Video, report: Report) -> Clips:
-    report.skip("videos with too many damaged frames",
-                f"{video.folder} was left out: too many of its frames are damaged.")
+    report.skip(
+        "videos with too many damaged frames", f"{video.folder} was left out: too many of its frames are damaged."
+    )
     return Clips(None, "", None, report)
 
 
@@ -206,8 +217,9 @@ def _near(centre: int, n: int) -> list[int]:
     return sorted(range(n), key=lambda i: abs(i - centre))[:5]
 
 
-def _first_usable(files: list[Path], positions: list[int], size: tuple[int, int] | None,
-                  report: Report) -> tuple[Path, Any] | None:
+def _first_usable(
+    files: list[Path], positions: list[int], size: tuple[int, int] | None, report: Report
+) -> tuple[Path, Any] | None:
     for position in positions:
         try:
             return files[position], _decoded(files[position], size)

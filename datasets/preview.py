@@ -26,8 +26,8 @@ def contact_sheet(split: Split, spec: Spec, *, columns: int = 2, seed: int = 0) 
     factor = spec.factor(spec.headline[1]) if spec.headline[1] in split.labels else spec.factors[-1]
     index = choose(split, factor, columns, seed)
     clips = split.clips(index).float()
-    pictures = (_film_strips(clips) if spec.modality == "video" else _spectrograms(clips))
-    rows = [_joined(pictures[start:start + columns], axis=1) for start in range(0, len(pictures), columns)]
+    pictures = _film_strips(clips) if spec.modality == "video" else _spectrograms(clips)
+    rows = [_joined(pictures[start : start + columns], axis=1) for start in range(0, len(pictures), columns)]
     return _png(_joined(rows, axis=0))
 
 

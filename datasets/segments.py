@@ -53,8 +53,9 @@ class SegmentSplit(Split):
     `sequence` numbers the utterances, `identity` and `labels["speaker"]` the speakers.
     """
 
-    def __init__(self, frames: Frames, *, is_random: bool, chosen: Tensor | None = None,
-                 sequence: Tensor | None = None) -> None:
+    def __init__(
+        self, frames: Frames, *, is_random: bool, chosen: Tensor | None = None, sequence: Tensor | None = None
+    ) -> None:
         self.frames = frames.x
         self.lengths, self.speaker_of, self.word_of = frames.lengths, frames.speaker, frames.word
         self.loud, self.phone, self.shifted = frames.loud, frames.phone, frames.shifted
@@ -128,7 +129,7 @@ class SegmentSplit(Split):
 
     def utterance(self, number: int) -> Tensor:
         """All frames (L, F) of one utterance."""
-        return self.frames[self.offset[number]:self.offset[number] + self.lengths[number]]
+        return self.frames[self.offset[number] : self.offset[number] + self.lengths[number]]
 
     def fixed(self) -> SegmentSplit:
         """The same utterances in fixed segments, end to end; of a whole split, not of a subset."""
@@ -144,9 +145,17 @@ class SegmentSplit(Split):
         return SegmentSplit(self._source(), is_random=self.is_random, chosen=chosen).to(self.device)  # type: ignore[return-value]
 
     def _source(self) -> Frames:
-        return Frames(x=self.frames, lengths=self.lengths.cpu(), speaker=self.speaker_of.cpu(), loud=self.loud,
-                      mean=self.mean, std=self.std, phone=self.phone,
-                      word=None if self.word_of is None else self.word_of.cpu(), shifted=self.shifted)
+        return Frames(
+            x=self.frames,
+            lengths=self.lengths.cpu(),
+            speaker=self.speaker_of.cpu(),
+            loud=self.loud,
+            mean=self.mean,
+            std=self.std,
+            phone=self.phone,
+            word=None if self.word_of is None else self.word_of.cpu(),
+            shifted=self.shifted,
+        )
 
     def _rows(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
         """Positions (B, T) of the segments' frames."""

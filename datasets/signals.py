@@ -38,18 +38,25 @@ Boxes = tuple[tuple[Box, Box], ...]
 # Where a face crop shows the left eye, the right eye and the lips, each with a place where their skin is plain (cheeks;
 # beside the upper lip, where a beard is beard), as fractions of its side (left, top, right, bottom): in the square that
 # the Haar cascade gives, and in the drawn faces. A place is taken with its mirror image.
-BOXES = {"real": (((0.18, 0.30, 0.44, 0.50), (0.22, 0.50, 0.42, 0.56)),
-                  ((0.56, 0.30, 0.82, 0.50), (0.22, 0.50, 0.42, 0.56)),
-                  ((0.38, 0.64, 0.62, 0.98), (0.20, 0.66, 0.32, 0.74))),
-         "synthetic": (((0.17, 0.43, 0.49, 0.66), (0.20, 0.58, 0.44, 0.63)),
-                       ((0.51, 0.43, 0.83, 0.66), (0.20, 0.58, 0.44, 0.63)),
-                       ((0.40, 0.62, 0.60, 0.99), (0.24, 0.71, 0.34, 0.78)))}
+BOXES = {
+    "real": (
+        ((0.18, 0.30, 0.44, 0.50), (0.22, 0.50, 0.42, 0.56)),
+        ((0.56, 0.30, 0.82, 0.50), (0.22, 0.50, 0.42, 0.56)),
+        ((0.38, 0.64, 0.62, 0.98), (0.20, 0.66, 0.32, 0.74)),
+    ),
+    "synthetic": (
+        ((0.17, 0.43, 0.49, 0.66), (0.20, 0.58, 0.44, 0.63)),
+        ((0.51, 0.43, 0.83, 0.66), (0.20, 0.58, 0.44, 0.63)),
+        ((0.40, 0.62, 0.60, 0.99), (0.24, 0.71, 0.34, 0.78)),
+    ),
+}
 DIFFERENT = 16.0
 """Mean difference of the channels, in levels, above which a pixel is no longer the skin around a feature."""
 
 
-def load_signals(cache: Cache, spec: Spec, *, top_cells: int = TOP_CELLS,
-                 progress: Progress | None = None) -> dict[str, Tensor]:
+def load_signals(
+    cache: Cache, spec: Spec, *, top_cells: int = TOP_CELLS, progress: Progress | None = None
+) -> dict[str, Tensor]:
     """The signal of each split, (N, T, K) float32; measured and cached at the first call.
 
     Args:
@@ -82,7 +89,7 @@ def load_signals(cache: Cache, spec: Spec, *, top_cells: int = TOP_CELLS,
 def _measured(clips: Any, measure: Callable[[Pixels], Floats], progress: Progress | None) -> Floats:
     blocks = []
     for start in range(0, len(clips), BLOCK):
-        blocks.append(measure(np.asarray(clips[start:start + BLOCK])))
+        blocks.append(measure(np.asarray(clips[start : start + BLOCK])))
         if progress is not None:
             progress(start, len(clips), "measuring the signal of the clips")
     return np.concatenate(blocks)
@@ -111,8 +118,10 @@ def grid_flow(clips: Pixels) -> Floats:
         cv2.calcOpticalFlowFarneback(grey[clip, step], grey[clip, step + 1], flow[clip, step], 0.5, 1, 7, 3, 5, 1.1, 0)
     length = np.hypot(flow[..., 0], flow[..., 1]).reshape(-1, h, w) * (64 / h)
     edges_y, edges_x = ([round(i * side / GRID) for i in range(GRID + 1)] for side in (h, w))
-    cells = [length[:, edges_y[i]:edges_y[i + 1], edges_x[j]:edges_x[j + 1]].mean(axis=(1, 2))
-             for i, j in itertools.product(range(GRID), range(GRID))]
+    cells = [
+        length[:, edges_y[i] : edges_y[i + 1], edges_x[j] : edges_x[j + 1]].mean(axis=(1, 2))
+        for i, j in itertools.product(range(GRID), range(GRID))
+    ]
     signal = np.stack(cells, axis=1).reshape(n, t - 1, GRID * GRID).astype(np.float32)
     return np.concatenate([signal, signal[:, -1:]], axis=1)
 

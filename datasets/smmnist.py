@@ -80,8 +80,16 @@ class MovingDigits(Split):
         sequence: (N,) the sequence that each clip is cut from.
     """
 
-    def __init__(self, digits: Tensor, digit_labels: Tensor, pairs: Tensor, size: int, *,
-                 motion: moving.Motion | None = None, sequence: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        digits: Tensor,
+        digit_labels: Tensor,
+        pairs: Tensor,
+        size: int,
+        *,
+        motion: moving.Motion | None = None,
+        sequence: Tensor | None = None,
+    ) -> None:
         self.digits = digits
         self.digit_labels = digit_labels
         self.pairs = pairs
@@ -118,8 +126,9 @@ class MovingDigits(Split):
         if not self.is_fixed:
             return None
         index = torch.arange(len(self), device=self.device)
-        return torch.cat([moving.moving_cells(self.digits[self.pairs[part]], self._motion(part, None))
-                          for part in index.split(512)])
+        return torch.cat(
+            [moving.moving_cells(self.digits[self.pairs[part]], self._motion(part, None)) for part in index.split(512)]
+        )
 
     def clips(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Clips (B, T, 1, size, size) in [0, 1). Without a generator, fresh motion comes from a fixed seed."""
@@ -146,8 +155,14 @@ class MovingDigits(Split):
     def subset(self, index: Tensor) -> MovingDigits:
         """A split of the clips at `index`; sequences are numbered anew."""
         motion = self._motion(index, None) if self.is_fixed else None
-        return MovingDigits(self.digits, self.digit_labels, self.pairs[index], self.size, motion=motion,
-                            sequence=torch.unique(self.sequence[index], return_inverse=True)[1])
+        return MovingDigits(
+            self.digits,
+            self.digit_labels,
+            self.pairs[index],
+            self.size,
+            motion=motion,
+            sequence=torch.unique(self.sequence[index], return_inverse=True)[1],
+        )
 
     def _motion(self, index: Tensor, generator: torch.Generator | None) -> moving.Motion:
         if self.position is not None and self.velocity is not None:
@@ -170,8 +185,11 @@ class SmMnist(DataSet):
     digests: ClassVar[dict[str, str]] = OFFICIAL
     may_download: ClassVar[bool] = True
     options: ClassVar[dict[str, Option]] = {
-        f"n_{part}": Option(default=0, largest=count, text=f"{part} clips; 0: all at 64 pixels, {N_DEFAULT[32][part]} at 32")
-        for part, count in N_STORED.items()}
+        f"n_{part}": Option(
+            default=0, largest=count, text=f"{part} clips; 0: all at 64 pixels, {N_DEFAULT[32][part]} at 32"
+        )
+        for part, count in N_STORED.items()
+    }
 
     def __init__(self, cache: Cache, source: Source, size: int, n_validation: int, n_test: int) -> None:
         self.cache = cache
@@ -196,8 +214,16 @@ class SmMnist(DataSet):
         return prepare_command(cls.name, root, source, 0, *words)
 
     @classmethod
-    def prepare(cls, root: Path, source: Source, size: int = 64, *, from_dir: Path | None = None,
-                progress: Progress | None = None, **options: Any) -> Path:
+    def prepare(
+        cls,
+        root: Path,
+        source: Source,
+        size: int = 64,
+        *,
+        from_dir: Path | None = None,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> Path:
         """Builds the cache: digits at 32 x 32 with their labels, and the trajectories of the fixed clips.
 
         Args:
@@ -216,8 +242,9 @@ class SmMnist(DataSet):
             if is_needed:
                 with contextlib.nullcontext() if from_dir is None else archive.opened(from_dir, root) as files:
                     digits = cls._digits(root, source, files)
-                with writing_cache(folder, {"revision": cls.revision, "name": cls.name, "source": source},
-                                   needs_bytes=128 << 20) as writer:
+                with writing_cache(
+                    folder, {"revision": cls.revision, "name": cls.name, "source": source}, needs_bytes=128 << 20
+                ) as writer:
                     for done, (name, array) in enumerate(_arrays(digits)):
                         if progress is not None:
                             progress(min(done, 11), 12, f"{cls.name}: {name}")
@@ -242,28 +269,35 @@ class SmMnist(DataSet):
         test, test_labels = idx.read_digits(folder, idx.TEST, cls.digests)
         order = rng.permutation(len(images))
         train, validation = np.split(order, [len(images) - int(len(images) * HELD_OUT)])
-        return {"train": (_stretched(images[train]), labels[train]),
-                "validation": (_stretched(images[validation]), labels[validation]),
-                "test": (_stretched(test), test_labels)}
+        return {
+            "train": (_stretched(images[train]), labels[train]),
+            "validation": (_stretched(images[validation]), labels[validation]),
+            "test": (_stretched(test), test_labels),
+        }
 
     @classmethod
     def _downloaded(cls, root: Path) -> Path:
         """MNIST as torchvision fetches it; its checksums and then ours are checked."""
         if not cls.may_download:
-            raise UserError(f"{cls.title} is made from files that you have: name their folder, "
-                            f"bench data prepare {cls.name} --from DIR.")
+            raise UserError(
+                f"{cls.title} is made from files that you have: name their folder, "
+                f"bench data prepare {cls.name} --from DIR."
+            )
         from torchvision.datasets import MNIST
 
         try:
             MNIST(root / "downloads", download=True)
         except (OSError, RuntimeError) as error:
-            raise UserError(f"MNIST could not be downloaded ({error}); get its four IDX files elsewhere and run "
-                            f"bench data prepare {cls.name} --from DIR.") from error
+            raise UserError(
+                f"MNIST could not be downloaded ({error}); get its four IDX files elsewhere and run "
+                f"bench data prepare {cls.name} --from DIR."
+            ) from error
         return root / "downloads"
 
     @classmethod
-    def open(cls, root: Path, source: Source, size: int = 64, *, n_validation: int = 0, n_test: int = 0,
-             **options: Any) -> SmMnist:
+    def open(
+        cls, root: Path, source: Source, size: int = 64, *, n_validation: int = 0, n_test: int = 0, **options: Any
+    ) -> SmMnist:
         """Opens the prepared cache.
 
         Args:
@@ -282,52 +316,79 @@ class SmMnist(DataSet):
         for part, count in counts.items():
             if not 0 < count <= N_STORED[part]:
                 raise UserError(f"{cls.name} has {N_STORED[part]} {part} clips, not {count}.")
-        cache = open_cache(cls.folder(root, source), revision=cls.revision, title=cls.title,
-                           command=cls.command(root, source))
+        cache = open_cache(
+            cls.folder(root, source), revision=cls.revision, title=cls.title, command=cls.command(root, source)
+        )
         return cls(cache, source, size, counts["validation"], counts["test"])
 
     @classmethod
     def verify(cls, root: Path, source: Source, size: int = 64, **options: Any) -> dict[str, str]:
         """Recomputes the cache's digests and compares. Returns array name -> SHA-256."""
-        return verify_cache(cls.folder(root, source), revision=cls.revision, title=cls.title,
-                            command=cls.command(root, source))
+        return verify_cache(
+            cls.folder(root, source), revision=cls.revision, title=cls.title, command=cls.command(root, source)
+        )
 
     @classmethod
     def describe(cls, source: Source, size: int = 64, **options: Any) -> Spec:
         """The spec of one source and size, known without any file."""
         digits = "scikit-learn's digits" if source == "synthetic" else "MNIST's digits"
         return Spec(
-            name=cls.name, title=cls.title, source=source, modality="video", frame=(1, size, size), n_frames=N_FRAMES,
-            factors=(Factor(name="digit_low", classes=DIGIT_NAMES, role="static"),
-                     Factor(name="digit_high", classes=DIGIT_NAMES, role="static")),
+            name=cls.name,
+            title=cls.title,
+            source=source,
+            modality="video",
+            frame=(1, size, size),
+            n_frames=N_FRAMES,
+            factors=(
+                Factor(name="digit_low", classes=DIGIT_NAMES, role="static"),
+                Factor(name="digit_high", classes=DIGIT_NAMES, role="static"),
+            ),
             joints=(Joint(name="digits", factors=("digit_low", "digit_high"), is_sorted=True),),
-            headline=("fix_static", "digits"), identity="clip",
+            headline=("fix_static", "digits"),
+            identity="clip",
             split_rule=f"{digits}, no image in two splits; test clips drawn once by seed from test digits",
             revision=cls.revision,
-            licence=("digits BSD-3-Clause (scikit-learn), after the UCI repository" if source == "synthetic"
-                     else "digits commonly stated as CC BY-SA 3.0"),
-            attribution=("digits: Alpaydin and Kaynak, UCI Machine Learning Repository" if source == "synthetic"
-                         else "digits: Y. LeCun, C. Cortes, C. Burges"),
+            licence=(
+                "digits BSD-3-Clause (scikit-learn), after the UCI repository"
+                if source == "synthetic"
+                else "digits commonly stated as CC BY-SA 3.0"
+            ),
+            attribution=(
+                "digits: Alpaydin and Kaynak, UCI Machine Learning Repository"
+                if source == "synthetic"
+                else "digits: Y. LeCun, C. Cortes, C. Burges"
+            ),
             citation="Denton and Fergus, Stochastic Video Generation with a Learned Prior, ICML 2018; "
-                     + ("digits: Alpaydin and Kaynak, 1998" if source == "synthetic"
-                        else "digits: LeCun, Bottou, Bengio and Haffner, Proc. IEEE 1998"),
+            + (
+                "digits: Alpaydin and Kaynak, 1998"
+                if source == "synthetic"
+                else "digits: LeCun, Bottou, Bengio and Haffner, Proc. IEEE 1998"
+            ),
             homepage="https://github.com/edenton/svg",
             augment=AugmentPolicy(colour=True, blur=True),  # a crop moves the digits: never here
-            signal=Signal(dim=moving.GRID**2, kind="multilabel", privileged=True,
-                          how="top 3 of 3 x 3 cells by digit area x speed, read from the generator"),
+            signal=Signal(
+                dim=moving.GRID**2,
+                kind="multilabel",
+                privileged=True,
+                how="top 3 of 3 x 3 cells by digit area x speed, read from the generator",
+            ),
         )
 
     def _tensors(self, split: str) -> tuple[Tensor, Tensor, Tensor]:
-        return (self.cache.tensor(f"{split}_digits"), self.cache.tensor(f"{split}_labels"),
-                self.cache.tensor(f"{split}_pairs"))
+        return (
+            self.cache.tensor(f"{split}_digits"),
+            self.cache.tensor(f"{split}_labels"),
+            self.cache.tensor(f"{split}_pairs"),
+        )
 
     def _training(self) -> MovingDigits:
         return MovingDigits(*self._tensors("train"), self.size)
 
     def _fixed(self, split: str, n_clips: int) -> MovingDigits:
         digits, labels, pairs = self._tensors(split)
-        motion = moving.Motion(self.cache.tensor(f"{split}_position")[:n_clips],
-                               self.cache.tensor(f"{split}_velocity")[:n_clips])
+        motion = moving.Motion(
+            self.cache.tensor(f"{split}_position")[:n_clips], self.cache.tensor(f"{split}_velocity")[:n_clips]
+        )
         return MovingDigits(digits, labels, pairs[:n_clips], self.size, motion=motion)
 
     def load_signal(self) -> None:
@@ -339,10 +400,17 @@ class SmMnist(DataSet):
         n_sequences = min(N_POOL[self.size], len(pairs))
         generator = torch.Generator().manual_seed(derive("smmnist", "pool"))
         motion = moving.draw_motion(n_sequences, SEGMENTS * N_FRAMES, generator)
-        cut = moving.Motion(*(track.unflatten(1, (SEGMENTS, N_FRAMES)).flatten(0, 1)
-                              for track in (motion.position, motion.velocity)))
-        return MovingDigits(digits, labels, pairs[:n_sequences].repeat_interleave(SEGMENTS, 0), self.size, motion=cut,
-                            sequence=torch.arange(n_sequences).repeat_interleave(SEGMENTS))
+        cut = moving.Motion(
+            *(track.unflatten(1, (SEGMENTS, N_FRAMES)).flatten(0, 1) for track in (motion.position, motion.velocity))
+        )
+        return MovingDigits(
+            digits,
+            labels,
+            pairs[:n_sequences].repeat_interleave(SEGMENTS, 0),
+            self.size,
+            motion=cut,
+            sequence=torch.arange(n_sequences).repeat_interleave(SEGMENTS),
+        )
 
 
 class SmMnist10k(SmMnist):
@@ -359,9 +427,9 @@ def _stretched(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Digits (D, 28, 28) at 32 x 32, bilinear, as the generator resizes them; a thousand at a time as floats."""
     stretched = np.empty((len(images), moving.DIGIT, moving.DIGIT), np.uint8)
     for start in range(0, len(images), 1024):
-        block = torch.from_numpy(images[start:start + 1024])[:, None].float()
+        block = torch.from_numpy(images[start : start + 1024])[:, None].float()
         large = functional.interpolate(block, size=(moving.DIGIT,) * 2, mode="bilinear", align_corners=False)
-        stretched[start:start + 1024] = large[:, 0].round().to(torch.uint8).numpy()
+        stretched[start : start + 1024] = large[:, 0].round().to(torch.uint8).numpy()
     return stretched
 
 

@@ -103,16 +103,28 @@ class Corpus:
 
     @property
     def has_phones(self) -> bool:
-        return all(item.spoken is not None or (item.utterance is not None and item.utterance.transcript is not None)
-                   for item in self.recordings)
+        return all(
+            item.spoken is not None or (item.utterance is not None and item.utterance.transcript is not None)
+            for item in self.recordings
+        )
 
     def meta(self) -> dict[str, Any]:
         """What the cache notes beside its arrays."""
-        seconds = {split: round(sum(item.n_samples for item in self.recordings if item.split == split)
-                                / self.features.rate, 1) for split in SPLITS}
-        return {"features": self.features.name, "rate": self.features.rate,
-                "speakers": self.speakers, "words": self.has_words, "phones": self.has_phones, "seconds": seconds,
-                "copies": COPIES, "skipped": self.skipped, "split_rule": self.split_rule}
+        seconds = {
+            split: round(sum(item.n_samples for item in self.recordings if item.split == split) / self.features.rate, 1)
+            for split in SPLITS
+        }
+        return {
+            "features": self.features.name,
+            "rate": self.features.rate,
+            "speakers": self.speakers,
+            "words": self.has_words,
+            "phones": self.has_phones,
+            "seconds": seconds,
+            "copies": COPIES,
+            "skipped": self.skipped,
+            "split_rule": self.split_rule,
+        }
 
     def write(self, writer: CacheWriter, progress: Progress | None) -> None:
         """Streams everything: training features to a scratch file first, for their mean and deviation."""
@@ -152,8 +164,16 @@ class Corpus:
         if progress is not None:
             progress(total, total, "speech: done")
 
-    def _write_shifted(self, writer: CacheWriter, items: list[Recording], n_frames: int, scale: Any,
-                       progress: Progress | None, done: int, total: int) -> int:
+    def _write_shifted(
+        self,
+        writer: CacheWriter,
+        items: list[Recording],
+        n_frames: int,
+        scale: Any,
+        progress: Progress | None,
+        done: int,
+        total: int,
+    ) -> int:
         """The training utterances in other voices, `COPIES` of each, frame by frame beside the originals."""
         stream = writer.stream("train_shifted", (COPIES * n_frames, self.features.size), np.float16)
         rng = np.random.default_rng(derive("speech", "voices", *self.speakers))
@@ -252,6 +272,5 @@ def _scale(sums: NDArray[np.float64], n: int) -> tuple[Floats, Floats]:
     return mean.astype(np.float32), std.astype(np.float32)
 
 
-def _normalised(values: Floats, scale: tuple[Floats, Floats]
-                ) -> NDArray[np.float16]:
+def _normalised(values: Floats, scale: tuple[Floats, Floats]) -> NDArray[np.float16]:
     return ((values - scale[0]) / scale[1]).astype(np.float16)

@@ -27,12 +27,16 @@ from seqdis.datasets.stored import SPLITS, StoredDataSet, save_labels, windows
 from seqdis.datasets.synthetic import sprites as drawn
 
 ATTRIBUTES = ("skin", "pants", "tops", "hair")
-MOTIONS = tuple(f"{action} {direction}" for action in ("walk", "spell", "slash")
-                for direction in ("front", "left", "right"))
+MOTIONS = tuple(
+    f"{action} {direction}" for action in ("walk", "spell", "slash") for direction in ("front", "left", "right")
+)
 N_FRAMES = 8
 REVISIONS: dict[Source, str] = {"real": "sprites-lpc-1", "synthetic": drawn.REVISION}
-SIGNAL = Signal(dim=9, kind="multilabel",
-                how="the 3 most moving cells of a 3x3 grid by dense optical flow (Farneback) between frames")
+SIGNAL = Signal(
+    dim=9,
+    kind="multilabel",
+    how="the 3 most moving cells of a 3x3 grid by dense optical flow (Farneback) between frames",
+)
 Blocks = Iterator[tuple[str, int, NDArray[np.uint8]]]
 
 
@@ -46,25 +50,51 @@ class Sprites(StoredDataSet):
     def describe(cls, source: Source, size: int, meta: dict[str, Any] | None = None, **options: Any) -> Spec:
         real = source == "real"
         return Spec(
-            name=cls.name, title=cls.title, source=source, modality="video", frame=(3, size, size), n_frames=N_FRAMES,
-            factors=(*(Factor(name=name, role="static", classes=tuple(f"{name} {value}" for value in range(6)))
-                       for name in ATTRIBUTES), Factor(name="motion", role="dynamic", classes=MOTIONS)),
+            name=cls.name,
+            title=cls.title,
+            source=source,
+            modality="video",
+            frame=(3, size, size),
+            n_frames=N_FRAMES,
+            factors=(
+                *(
+                    Factor(name=name, role="static", classes=tuple(f"{name} {value}" for value in range(6)))
+                    for name in ATTRIBUTES
+                ),
+                Factor(name="motion", role="dynamic", classes=MOTIONS),
+            ),
             headline=("fix_dynamic", "motion"),
-            split_rule=("by character: 900 training, 100 validation and 296 test characters (NumPy legacy seed 423)"
-                        if source == "real" else "by character: 900 for training with three motions each, 33 for "
-                        "validation and 98 for testing with all nine"),
+            split_rule=(
+                "by character: 900 training, 100 validation and 296 test characters (NumPy legacy seed 423)"
+                if source == "real"
+                else "by character: 900 for training with three motions each, 33 for "
+                "validation and 98 for testing with all nine"
+            ),
             revision=REVISIONS[source],
             licence="CC BY-SA 3.0 and GPL 3.0 (Liberated Pixel Cup)" if real else "MIT (drawn by this suite)",
             citation="Li and Mandt, Disentangled Sequential Autoencoder, ICML 2018",
             homepage="https://github.com/YingzhenLi/Sprites",
-            identity="character", augment=AugmentPolicy(crop=True, colour=True, blur=True), signal=SIGNAL,
+            identity="character",
+            augment=AugmentPolicy(crop=True, colour=True, blur=True),
+            signal=SIGNAL,
             attribution="Sheets by the Liberated Pixel Cup artists (lpc.opengameart.org) and "
-                        "Universal-LPC-spritesheet (jrconway3), collected by YingzhenLi/Sprites; CC BY-SA 3.0 and "
-                        "GPL 3.0; frames composed from them are under the same terms." if real else "")
+            "Universal-LPC-spritesheet (jrconway3), collected by YingzhenLi/Sprites; CC BY-SA 3.0 and "
+            "GPL 3.0; frames composed from them are under the same terms."
+            if real
+            else "",
+        )
 
     @classmethod
-    def prepare(cls, root: Path, source: Source, size: int, *, from_dir: Path | None = None,
-                progress: Progress | None = None, **options: Any) -> Path:
+    def prepare(
+        cls,
+        root: Path,
+        source: Source,
+        size: int,
+        *,
+        from_dir: Path | None = None,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> Path:
         folder = cls.folder(root, source, size, **options)
         revision = REVISIONS[source]
         with preparing(folder, revision=revision, progress=progress) as needed:
@@ -88,26 +118,31 @@ class Sprites(StoredDataSet):
         return folder
 
     @classmethod
-    def _blocks(cls, root: Path, source: Source, size: int, rows: dict[str, tuple[Any, Any]],
-                from_dir: Path | None) -> Blocks:
+    def _blocks(
+        cls, root: Path, source: Source, size: int, rows: dict[str, tuple[Any, Any]], from_dir: Path | None
+    ) -> Blocks:
         if source == "synthetic":
             return _drawn_blocks(rows, size)
         native = cls.folder(root, source, lpc.CELL)
         if size != lpc.CELL and from_dir is None and is_good(native, REVISIONS[source]):
             return _halved_blocks(native)
-        sheets = lpc.read_sheets(lpc.find_sheets(from_dir) if from_dir is not None
-                                 else lpc.download_sheets(root / "downloads" / "sprites"))
+        sheets = lpc.read_sheets(
+            lpc.find_sheets(from_dir) if from_dir is not None else lpc.download_sheets(root / "downloads" / "sprites")
+        )
         return _composed_blocks(sheets, size)
 
     @classmethod
-    def verify(cls, root: Path, source: Source, size: int, *, progress: Progress | None = None,
-               **options: Any) -> dict[str, str]:
+    def verify(
+        cls, root: Path, source: Source, size: int, *, progress: Progress | None = None, **options: Any
+    ) -> dict[str, str]:
         checked = super().verify(root, source, size, progress=progress, **options)
         if source == "real" and size == lpc.CELL:
             found = published_digest(cls.open(root, source, size))
             if found != lpc.ALL_DIGEST:
-                raise UserError(f"{cls.folder(root, source, size)} does not hold the published clips; remove it and "
-                                f"run: {cls.command(root, source, size)}")
+                raise UserError(
+                    f"{cls.folder(root, source, size)} does not hold the published clips; remove it and "
+                    f"run: {cls.command(root, source, size)}"
+                )
             checked["all characters, as published"] = found
         return checked
 
@@ -133,8 +168,11 @@ def plan(source: Source) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]
     for split, characters in zip(SPLITS, (order[:900], order[900:1000], order[1000:]), strict=True):
         if source == "synthetic" and split != "train":
             characters = characters[: len(characters) // 3]  # each with all nine motions, in the clips of a third
-        motions = (drawn.assign_motions(len(characters)) if source == "synthetic" and split == "train"
-                   else np.tile(np.arange(9), (len(characters), 1)))
+        motions = (
+            drawn.assign_motions(len(characters))
+            if source == "synthetic" and split == "train"
+            else np.tile(np.arange(9), (len(characters), 1))
+        )
         rows[split] = (characters.repeat(motions.shape[1]), motions.reshape(-1))
     return rows
 
@@ -158,15 +196,17 @@ def _halved_blocks(native: Path) -> Blocks:
     for split in SPLITS:
         clips = cache.array(f"{split}_x")
         for start in range(0, len(clips), 90):
-            yield split, start, halve(clips[start:start + 90])
+            yield split, start, halve(clips[start : start + 90])
 
 
 def _drawn_blocks(rows: dict[str, tuple[Any, Any]], size: int) -> Blocks:
     for split, (characters, motions) in rows.items():
         for start in range(0, len(characters), 64):
             part = slice(start, start + 64)
-            seeds = [digest(f"{drawn.REVISION} {character} {motion}")
-                     for character, motion in zip(characters[part], motions[part], strict=True)]
+            seeds = [
+                digest(f"{drawn.REVISION} {character} {motion}")
+                for character, motion in zip(characters[part], motions[part], strict=True)
+            ]
             clips = drawn.draw(attributes(characters[part]), motions[part], np.array([int(s[:8], 16) for s in seeds]))
             yield split, start, clips if size == 64 else halve(clips)
 
@@ -177,7 +217,7 @@ def published_digest(dataset: DataSet) -> str:
     sha = hashlib.sha256()
     for position in np.argsort(character_order()):
         split, start = _place(int(position))
-        sha.update(splits[split].x[start:start + 9].permute(0, 1, 3, 4, 2).contiguous().numpy().data)
+        sha.update(splits[split].x[start : start + 9].permute(0, 1, 3, 4, 2).contiguous().numpy().data)
     return sha.hexdigest()
 
 

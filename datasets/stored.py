@@ -75,17 +75,26 @@ class StoredDataSet(DataSet):
     @classmethod
     def open(cls, root: Path, source: Source, size: int, **options: Any) -> StoredDataSet:
         folder = cls.folder(root, source, size, **options)
-        cache = open_cache(folder, revision=cls.describe(source, size, **options).revision,
-                           title=_title(cls, source, size), command=cls.command(root, source, size, **options))
+        cache = open_cache(
+            folder,
+            revision=cls.describe(source, size, **options).revision,
+            title=_title(cls, source, size),
+            command=cls.command(root, source, size, **options),
+        )
         return cls(cache, cls.describe(source, size, cache.meta, **options))
 
     @classmethod
-    def verify(cls, root: Path, source: Source, size: int, *, progress: Progress | None = None,
-               **options: Any) -> dict[str, str]:
+    def verify(
+        cls, root: Path, source: Source, size: int, *, progress: Progress | None = None, **options: Any
+    ) -> dict[str, str]:
         folder = cls.folder(root, source, size, **options)
-        return verify_cache(folder, revision=cls.describe(source, size, **options).revision,
-                            title=_title(cls, source, size), progress=progress,
-                            command=cls.command(root, source, size, **options))
+        return verify_cache(
+            folder,
+            revision=cls.describe(source, size, **options).revision,
+            title=_title(cls, source, size),
+            progress=progress,
+            command=cls.command(root, source, size, **options),
+        )
 
     def load_signal(self) -> None:
         """Measures the signal of every split once, caches it beside the data, and fills `split.signal`."""
@@ -107,8 +116,10 @@ def check(cls: type[DataSet], source: Source, size: int) -> None:
     if source not in cls.sources:
         raise UserError(f"{cls.name} has no source {source!r}; it has {' and '.join(cls.sources)}.")
     if size not in SIZES:
-        raise UserError(f"{cls.name} comes in frames of {' or '.join(map(str, SIZES))} pixels, not {size}: "
-                        "choose --size 64 or --size 32.")
+        raise UserError(
+            f"{cls.name} comes in frames of {' or '.join(map(str, SIZES))} pixels, not {size}: "
+            "choose --size 64 or --size 32."
+        )
 
 
 def _title(cls: type[StoredDataSet], source: Source, size: int) -> str:
@@ -119,17 +130,25 @@ def load_split(cache: Cache, name: str, spec: Spec) -> Split:
     """The stored split `name`, memory-mapped."""
     labels = cache.tensor(f"{name}_labels")
     named = {factor.name: labels[:, i].clone() for i, factor in enumerate(spec.factors)}
-    return Split(cache.tensor(f"{name}_x"), named, cache.tensor(f"{name}_identity"),
-                 sequence=cache.tensor(f"{name}_sequence"))
+    return Split(
+        cache.tensor(f"{name}_x"), named, cache.tensor(f"{name}_identity"), sequence=cache.tensor(f"{name}_sequence")
+    )
 
 
-def save_labels(writer: CacheWriter, name: str, labels: NDArray[np.int64], identity: NDArray[np.int64],
-                sequence: NDArray[np.int64] | None = None) -> None:
+def save_labels(
+    writer: CacheWriter,
+    name: str,
+    labels: NDArray[np.int64],
+    identity: NDArray[np.int64],
+    sequence: NDArray[np.int64] | None = None,
+) -> None:
     """Stores what belongs to the clips of a split beside its `<name>_x`: labels (N, n_factors) and the rest (N,)."""
     writer.save(f"{name}_labels", np.ascontiguousarray(labels, dtype=np.int64))
     writer.save(f"{name}_identity", np.ascontiguousarray(identity, dtype=np.int64))
-    writer.save(f"{name}_sequence", np.arange(len(labels)) if sequence is None
-                else np.ascontiguousarray(sequence, dtype=np.int64))
+    writer.save(
+        f"{name}_sequence",
+        np.arange(len(labels)) if sequence is None else np.ascontiguousarray(sequence, dtype=np.int64),
+    )
 
 
 def windows(split: Split, length: int) -> Split:
@@ -143,7 +162,10 @@ def windows(split: Split, length: int) -> Split:
         return values.repeat_interleave(parts)
 
     signal = split.signal
-    return Split(split.x.reshape(n * parts, length, *split.x.shape[2:]),
-                 {name: repeat(label) for name, label in split.labels.items()}, repeat(split.identity),
-                 sequence=repeat(torch.arange(n, device=split.x.device)),
-                 signal=None if signal is None else signal.reshape(n * parts, length, signal.shape[-1]))
+    return Split(
+        split.x.reshape(n * parts, length, *split.x.shape[2:]),
+        {name: repeat(label) for name, label in split.labels.items()},
+        repeat(split.identity),
+        sequence=repeat(torch.arange(n, device=split.x.device)),
+        signal=None if signal is None else signal.reshape(n * parts, length, signal.shape[-1]),
+    )

@@ -34,8 +34,7 @@ def draw_factors(n: int, rng: np.random.Generator) -> list[Fraction]:
     return [every[i] for i in rng.integers(0, len(every), n)]
 
 
-def shift_voices(waveforms: list[NDArray[np.float32]], factors: list[Fraction], rate: int
-                 ) -> list[NDArray[np.float32]]:
+def shift_voices(waveforms: list[NDArray[np.float32]], factors: list[Fraction], rate: int) -> list[NDArray[np.float32]]:
     """Waveforms with pitch and formants multiplied by their factors, each of its old length.
 
     Args:
@@ -51,12 +50,13 @@ def shift_voices(waveforms: list[NDArray[np.float32]], factors: list[Fraction], 
         lengths = [len(waveforms[i]) for i in chosen]
         batch = torch.zeros(len(chosen), max(lengths))
         for row, i in enumerate(chosen):
-            batch[row, :lengths[row]] = torch.from_numpy(waveforms[i])
-        stretched = stretch(batch, float(factor), frame=round(FRAME_SECONDS * rate) // 2 * 2,
-                            tolerance=round(TOLERANCE_SECONDS * rate))
+            batch[row, : lengths[row]] = torch.from_numpy(waveforms[i])
+        stretched = stretch(
+            batch, float(factor), frame=round(FRAME_SECONDS * rate) // 2 * 2, tolerance=round(TOLERANCE_SECONDS * rate)
+        )
         squeezed = resample_poly(stretched.numpy(), factor.denominator, factor.numerator, axis=1).astype(np.float32)
         for row, i in enumerate(chosen):
-            shifted[i] = squeezed[row, :lengths[row]]
+            shifted[i] = squeezed[row, : lengths[row]]
     return shifted
 
 
@@ -85,11 +85,11 @@ def stretch(x: Tensor, factor: float, *, frame: int, tolerance: int) -> Tensor:
         if step:
             goal = min(frame + round((step * hop + hop) / factor) - hop - lean, last - tolerance)
             natural = padded.gather(1, (place + hop)[:, None] + taps)
-            region = padded[:, goal - tolerance:goal + tolerance + frame]
+            region = padded[:, goal - tolerance : goal + tolerance + frame]
             spectrum = torch.fft.rfft(region, n_fft) * torch.fft.rfft(natural, n_fft).conj()
-            likeness = torch.fft.irfft(spectrum, n_fft)[:, :2 * tolerance + 1]
+            likeness = torch.fft.irfft(spectrum, n_fft)[:, : 2 * tolerance + 1]
             energy = squares[:, goal - tolerance + lags + frame] - squares[:, goal - tolerance + lags]
             place = goal - tolerance + (likeness / (energy.clamp(min=0) + 1e-6).sqrt()).argmax(1)
-        out[:, step * hop:step * hop + frame] += window * padded.gather(1, place[:, None] + taps)
+        out[:, step * hop : step * hop + frame] += window * padded.gather(1, place[:, None] + taps)
     out[:, :hop] /= window[:hop].clamp(min=0.05)  # nothing is laid over the first half frame
     return out

@@ -45,7 +45,11 @@ class AblationConfig(CDSVAEConfig):
 
 
 RELEASED: dict[str, Any] = {
-    "dynamic_posterior": "rnn_bilstm", "leaky_heads": True, "bn_stats": "all_views", "mws_logvar_bug": True, "mws_relu": True,
+    "dynamic_posterior": "rnn_bilstm",
+    "leaky_heads": True,
+    "bn_stats": "all_views",
+    "mws_logvar_bug": True,
+    "mws_relu": True,
 }
 """But for the rate, 1e-3 there, which belongs to the scale: --set method.lr=0.001 has it at the paper's."""
 
@@ -87,9 +91,15 @@ class Ablation(CDSVAE):
 
     def loss(self, batch: Batch, player: str, ctx: Context) -> dict[str, Tensor]:
         """C-DSVAE's, on the views that the config describes."""
-        return super().loss(dataclasses.replace(
-            batch, content_view=self.content_order(batch.x, ctx.generator),
-            motion_view=self.motion_view(batch.x, ctx.generator)), player, ctx)
+        return super().loss(
+            dataclasses.replace(
+                batch,
+                content_view=self.content_order(batch.x, ctx.generator),
+                motion_view=self.motion_view(batch.x, ctx.generator),
+            ),
+            player,
+            ctx,
+        )
 
     def content_order(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """A frame order (B, T) for each clip."""

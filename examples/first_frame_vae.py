@@ -33,7 +33,9 @@ class FirstFrameVAE(SequentialVAE):
     def infer(self, features: Tensor, generator: torch.Generator | None = None, **views: Any) -> Inference:
         """Both posteriors from embeddings (B, T, g); encoding and training go through here."""
         q = super().infer(features, generator, **views)
-        static = self.static_posterior.head(self.static_posterior.summary(self.static_posterior.states(features[:, :1])))
+        static = self.static_posterior.head(
+            self.static_posterior.summary(self.static_posterior.states(features[:, :1]))
+        )
         return dataclasses.replace(q, static=static, s=static.mean if generator is None else static.sample(generator))
 
     def loss(self, batch: Batch, player: str, ctx: Context) -> dict[str, Tensor]:

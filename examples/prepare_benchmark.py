@@ -49,7 +49,9 @@ def peak():
     return int(line.split()[1]) >> 10
 """
 
-PREPARE = PEAK + """
+PREPARE = (
+    PEAK
+    + """
 import json, sys, time
 import torch
 torch.set_num_threads(1)
@@ -62,8 +64,11 @@ used = time.process_time()
 Speech.prepare(Path(sys.argv[2]), "real", from_dir=Path(sys.argv[1]))
 print(json.dumps({"imported": start, "peak": peak(), "cpu": time.process_time() - used}))
 """
+)
 
-OBVIOUS = PEAK + """
+OBVIOUS = (
+    PEAK
+    + """
 import json, sys, time
 import numpy as np, soundfile, torch, torchaudio
 torch.set_num_threads(1)
@@ -79,9 +84,12 @@ every = (every - every.mean(0)) / every.std(0)
 np.save(Path(sys.argv[2]) / "obvious.npy", every.half().numpy())
 print(json.dumps({"peak": peak(), "cpu": time.process_time() - used}))
 """
+)
 
 
-PREPARE_SPRITES = PEAK + """
+PREPARE_SPRITES = (
+    PEAK
+    + """
 import json, sys, time
 import numpy, PIL.Image, torch
 torch.set_num_threads(1)
@@ -91,8 +99,11 @@ used = time.process_time()
 Sprites.prepare(Path(sys.argv[2]), "real", int(sys.argv[3]), from_dir=Path(sys.argv[1]))
 print(json.dumps({"imported": start, "peak": peak(), "cpu": time.process_time() - used}))
 """
+)
 
-OBVIOUS_SPRITES = PEAK + """
+OBVIOUS_SPRITES = (
+    PEAK
+    + """
 import itertools, json, sys, time
 import numpy as np
 from PIL import Image
@@ -121,8 +132,11 @@ for character in itertools.islice(itertools.product(range(6), repeat=4), n_chara
 np.save(out, np.stack(clips))
 print(json.dumps({"peak": peak(), "cpu": time.process_time() - used}))
 """
+)
 
-PREPARE_DIGITS = PEAK + """
+PREPARE_DIGITS = (
+    PEAK
+    + """
 import json, sys, time
 import numpy, torch
 torch.set_num_threads(1)
@@ -133,8 +147,11 @@ used = time.process_time()
 SmMnist.prepare(Path(sys.argv[2]), "real", from_dir=Path(sys.argv[1]))
 print(json.dumps({"imported": start, "peak": peak(), "cpu": time.process_time() - used}))
 """
+)
 
-OBVIOUS_DIGITS = PEAK + """
+OBVIOUS_DIGITS = (
+    PEAK
+    + """
 import json, sys, time
 import numpy as np
 from PIL import Image
@@ -149,6 +166,7 @@ for name in ("train", "t10k"):
 np.save(Path(sys.argv[2]) / "digits.npy", np.stack(resized))
 print(json.dumps({"peak": peak(), "cpu": time.process_time() - used}))
 """
+)
 
 
 def write_corpus(folder: Path, hours: float) -> int:
@@ -173,8 +191,10 @@ def write_digits(folder: Path, n_train: int) -> dict[str, str]:
     digests = {}
     for part, count in (("train", n_train), ("t10k", N_TEST_DIGITS)):
         # Labels come in turn, so that every class is there.
-        for name, array in (("images-idx3", rng.integers(0, 256, (count, 28, 28), np.uint8)),
-                            ("labels-idx1", (np.arange(count) % 10).astype(np.uint8))):
+        for name, array in (
+            ("images-idx3", rng.integers(0, 256, (count, 28, 28), np.uint8)),
+            ("labels-idx1", (np.arange(count) % 10).astype(np.uint8)),
+        ):
             data = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
             (folder / f"{part}-{name}-ubyte").write_bytes(data)
             digests[f"{part}-{name}-ubyte"] = hashlib.sha256(data).hexdigest()
@@ -194,8 +214,14 @@ def main() -> None:
     parser.add_argument("--hours", type=float, nargs="+", default=[], help="speech: lengths of corpus, such as 1 5")
     parser.add_argument("--rounds", type=int, default=3, help="speech: rounds of the speed comparison (0: none)")
     parser.add_argument("--lpc", type=Path, metavar="DIR", help="Sprites: your copy of YingzhenLi/Sprites")
-    parser.add_argument("--sizes", type=int, nargs="+", choices=(64, 32), default=[64, 32],
-                        help="Sprites: sides of the frames (default: 64 32)")
+    parser.add_argument(
+        "--sizes",
+        type=int,
+        nargs="+",
+        choices=(64, 32),
+        default=[64, 32],
+        help="Sprites: sides of the frames (default: 64 32)",
+    )
     parser.add_argument("--digits", type=int, default=0, metavar="N", help="digits: how many, such as 60000")
     args = parser.parse_args()
     if not (args.hours or args.lpc or args.digits):
@@ -216,8 +242,11 @@ def measure_speech(folder: Path, hours: float, rounds: int) -> None:
     corpus = folder / "corpus"
     n_files = write_corpus(corpus, hours)
     ours = run(PREPARE, corpus, folder / "caches", 2)
-    print(f"{hours:g} h ({n_files} files), with copies in other voices: peak {ours['peak']} MiB, of which "
-          f"{ours['imported']} MiB are imports; an hour takes {ours['cpu'] / hours:.0f} s of one core", flush=True)
+    print(
+        f"{hours:g} h ({n_files} files), with copies in other voices: peak {ours['peak']} MiB, of which "
+        f"{ours['imported']} MiB are imports; an hour takes {ours['cpu'] / hours:.0f} s of one core",
+        flush=True,
+    )
     if rounds:
         compare(corpus, folder, rounds)
 
@@ -237,11 +266,14 @@ def measure_sprites(sheets: Path, folder: Path, size: int) -> None:
             n_clips += 1
             if not np.array_equal(clip.numpy(), obvious[9 * int(character) + int(action)]):
                 raise SystemExit(f"character {character} differs in action {action}")
-    print(f"Sprites {size}x{size}, {n_clips} clips, every pixel as the loop has it: {ours['cpu']:.1f} s of one core, peak "
-          f"{ours['peak']} MiB, of which {ours['imported']} MiB are imports, for {obvious.nbytes >> 20} MiB of clips; the "
-          f"loop takes {other['cpu']:.0f} s ({other['cpu'] / ours['cpu']:.1f} times as long) and {other['peak']} MiB; "
-          f"with sheets opened for each action {anew['cpu'] / SAMPLE / (ours['cpu'] / 1296):.0f} times as long "
-          f"({SAMPLE} characters)", flush=True)
+    print(
+        f"Sprites {size}x{size}, {n_clips} clips, every pixel as the loop has it: {ours['cpu']:.1f} s of one core, peak "
+        f"{ours['peak']} MiB, of which {ours['imported']} MiB are imports, for {obvious.nbytes >> 20} MiB of clips; the "
+        f"loop takes {other['cpu']:.0f} s ({other['cpu'] / ours['cpu']:.1f} times as long) and {other['peak']} MiB; "
+        f"with sheets opened for each action {anew['cpu'] / SAMPLE / (ours['cpu'] / 1296):.0f} times as long "
+        f"({SAMPLE} characters)",
+        flush=True,
+    )
 
 
 def measure_digits(folder: Path, n_train: int) -> None:
@@ -260,10 +292,13 @@ def measure_digits(folder: Path, n_train: int) -> None:
     difference = prepared.array("test_digits").astype(int) - np.load(folder / "digits.npy")[n_train:]
     if np.abs(difference).max() > 1:
         raise SystemExit("the loop resizes digits to something else")
-    print(f"digits, {n_train} and {N_TEST_DIGITS} to test, {n_bytes >> 20} MiB: {ours['cpu']:.1f} s of one core, peak "
-          f"{ours['peak']} MiB, of which {ours['imported']} MiB are imports; the loop takes {other['cpu']:.1f} s "
-          f"({other['cpu'] / ours['cpu']:.1f} times as long) and {other['peak']} MiB; reading alone takes NumPy "
-          f"{reading:.2f} s", flush=True)
+    print(
+        f"digits, {n_train} and {N_TEST_DIGITS} to test, {n_bytes >> 20} MiB: {ours['cpu']:.1f} s of one core, peak "
+        f"{ours['peak']} MiB, of which {ours['imported']} MiB are imports; the loop takes {other['cpu']:.1f} s "
+        f"({other['cpu'] / ours['cpu']:.1f} times as long) and {other['peak']} MiB; reading alone takes NumPy "
+        f"{reading:.2f} s",
+        flush=True,
+    )
 
 
 def compare(corpus: Path, folder: Path, rounds: int) -> None:
@@ -273,8 +308,10 @@ def compare(corpus: Path, folder: Path, rounds: int) -> None:
         ours = run(PREPARE, corpus, folder / f"round{number}", 0)
         other = run(OBVIOUS, corpus, folder)
         ratios.append(other["cpu"] / ours["cpu"])
-    print(f"features only: {statistics.median(ratios):.2f} times as fast as the obvious loop ({min(ratios):.2f} to "
-          f"{max(ratios):.2f}), which peaks at {other['peak']} MiB")
+    print(
+        f"features only: {statistics.median(ratios):.2f} times as fast as the obvious loop ({min(ratios):.2f} to "
+        f"{max(ratios):.2f}), which peaks at {other['peak']} MiB"
+    )
 
 
 if __name__ == "__main__":

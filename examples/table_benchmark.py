@@ -78,12 +78,19 @@ def main() -> None:
         forget(Path(folder))
         for what in ("from the disk", "from the page cache"):
             start = time.perf_counter()
-            done = subprocess.run([sys.executable, "-c", MEASURE, *command], capture_output=True, text=True,
-                                  env={**os.environ, "COLUMNS": "100"}, check=True)
+            done = subprocess.run(
+                [sys.executable, "-c", MEASURE, *command],
+                capture_output=True,
+                text=True,
+                env={**os.environ, "COLUMNS": "100"},
+                check=True,
+            )
             took = time.perf_counter() - start
             memory, processor = map(float, done.stdout.split())
-            print(f"{what}: {took:.1f} s, {args.count / took:,.0f} records/s, {processor:.1f} s of processor time, "
-                  f"{memory:.0f} MiB")
+            print(
+                f"{what}: {took:.1f} s, {args.count / took:,.0f} records/s, {processor:.1f} s of processor time, "
+                f"{memory:.0f} MiB"
+            )
 
 
 if __name__ == "__main__":

@@ -99,9 +99,7 @@ def consistency(predicted: ArrayLike, n_classes: int) -> NDArray[np.float64]:
     return np.asarray(((counts**2).sum(1) - repeats) / (repeats * (repeats - 1)))
 
 
-def match_categories(
-    category: ArrayLike, predicted: ArrayLike, n_categories: int, n_classes: int
-) -> NDArray[np.int64]:
+def match_categories(category: ArrayLike, predicted: ArrayLike, n_categories: int, n_classes: int) -> NDArray[np.int64]:
     """The class that each category stands for, (n_categories,): one to one, agreeing with the judge most often.
 
     Args:

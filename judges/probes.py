@@ -57,8 +57,13 @@ def per_frame(codes: ArrayLike, n_frames: int) -> Array:
     return np.asarray(array[:, which])
 
 
-def frame_probe(train: tuple[ArrayLike, ArrayLike, ArrayLike], test: tuple[ArrayLike, ArrayLike, ArrayLike], *,
-                max_frames: int, rng: np.random.Generator) -> dict[str, float] | None:
+def frame_probe(
+    train: tuple[ArrayLike, ArrayLike, ArrayLike],
+    test: tuple[ArrayLike, ArrayLike, ArrayLike],
+    *,
+    max_frames: int,
+    rng: np.random.Generator,
+) -> dict[str, float] | None:
     """Reads a frame-wise label from the dynamic code, and from the static one as the control.
 
     Args:
@@ -73,17 +78,24 @@ def frame_probe(train: tuple[ArrayLike, ArrayLike, ArrayLike], test: tuple[Array
     if any(len(labels) == 0 for _, _, labels in picked):
         return None
     (train_s, train_z, train_y), (test_s, test_z, test_y) = picked
-    return {"dynamic": linear_probe(train_z, train_y, test_z, test_y),
-            "static": linear_probe(train_s, train_y, test_s, test_y), "chance": chance(train_y, test_y)}
+    return {
+        "dynamic": linear_probe(train_z, train_y, test_z, test_y),
+        "static": linear_probe(train_s, train_y, test_s, test_y),
+        "chance": chance(train_y, test_y),
+    }
 
 
-def _frames(part: tuple[ArrayLike, ArrayLike, ArrayLike], max_frames: int, rng: np.random.Generator
-            ) -> tuple[Array, Array, Labels]:
+def _frames(
+    part: tuple[ArrayLike, ArrayLike, ArrayLike], max_frames: int, rng: np.random.Generator
+) -> tuple[Array, Array, Labels]:
     static, dynamic, frame_labels = part
     labels = np.asarray(frame_labels)
     clip, frame = np.nonzero(labels != UNLABELLED)
     if len(clip) > max_frames:
         chosen = np.sort(rng.choice(len(clip), max_frames, replace=False))
         clip, frame = clip[chosen], frame[chosen]
-    return (np.asarray(static, np.float64)[clip], per_frame(dynamic, labels.shape[1])[clip, frame],
-            labels[clip, frame].astype(np.int64))
+    return (
+        np.asarray(static, np.float64)[clip],
+        per_frame(dynamic, labels.shape[1])[clip, frame],
+        labels[clip, frame].astype(np.int64),
+    )

@@ -335,8 +335,12 @@ def right_by_identity(n_right: NDArray[np.int64], split: Split, spec: Spec) -> d
     clips = np.bincount(place)
     right = np.bincount(place, weights=n_right).round().astype(np.int64)
     direction, factor = spec.headline
-    return {"unit": spec.identity, "metric": f"{direction}/{factor}/acc", "clips": " ".join(map(str, clips.tolist())),
-            "right": " ".join(map(str, right.tolist()))}
+    return {
+        "unit": spec.identity,
+        "metric": f"{direction}/{factor}/acc",
+        "clips": " ".join(map(str, clips.tolist())),
+        "right": " ".join(map(str, right.tolist())),
+    }
 
 
 def subject_of(method: Any, split: Split, spec: Spec, config: EvaluationConfig, device: torch.device) -> Subject:

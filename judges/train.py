@@ -264,7 +264,9 @@ def _groups(judge: Judge) -> list[dict[str, Any]]:
     """The parameters, and how much faster than the others each group learns."""
     scalars = {"net.scale", "net.gain", "net.twice"} if isinstance(judge.net, Windows) else set()
     named = dict(judge.named_parameters())
-    groups: list[dict[str, Any]] = [{"params": [value for name, value in named.items() if name not in scalars], "faster": 1.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": [value for name, value in named.items() if name not in scalars], "faster": 1.0}
+    ]
     # Numbers of order one to ten, that a net's rate would hardly move.
     return groups + ([{"params": [named[name] for name in sorted(scalars)], "faster": 20.0}] if scalars else [])
 

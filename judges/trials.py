@@ -89,8 +89,9 @@ def resampled_eer(scores: ArrayLike, trials: Trials, counts: Array) -> Array:
     bins = np.searchsorted(edges, values)  # ascending; every value is at most the last edge
     n_bins, n_speakers = len(edges), trials.n_speakers
     target = trials.target
-    in_target = np.bincount(bins[target] * n_speakers + trials.speaker_first[target],
-                            minlength=n_bins * n_speakers).reshape(n_bins, n_speakers)
+    in_target = np.bincount(
+        bins[target] * n_speakers + trials.speaker_first[target], minlength=n_bins * n_speakers
+    ).reshape(n_bins, n_speakers)
     low = np.minimum(trials.speaker_first, trials.speaker_second)[~target]
     high = np.maximum(trials.speaker_first, trials.speaker_second)[~target]
     pairs, pair = np.unique(low * n_speakers + high, return_inverse=True)

@@ -70,8 +70,14 @@ class Vectors:
 
 
 @torch.no_grad()
-def encode(method: Any, split: Split, device: torch.device | str, *, index: Tensor | None = None,
-           generator: torch.Generator | None = None) -> Codes:
+def encode(
+    method: Any,
+    split: Split,
+    device: torch.device | str,
+    *,
+    index: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Codes:
     """Codes of the clips at `index` (all of them by default): posterior means, or draws if a generator is given.
 
     The method is put into evaluation mode, and back into the mode that it was in.
@@ -82,8 +88,10 @@ def encode(method: Any, split: Split, device: torch.device | str, *, index: Tens
         index = torch.arange(len(split), device=split.device)
     parts = [method.encode(split.clips(part).to(device), generator) for part in index.split(BATCH)]
     method.train(was_training)
-    latents = type(parts[0])(static=torch.cat([part.static.float().cpu() for part in parts]),
-                             dynamic=torch.cat([part.dynamic.float().cpu() for part in parts]))
+    latents = type(parts[0])(
+        static=torch.cat([part.static.float().cpu() for part in parts]),
+        dynamic=torch.cat([part.dynamic.float().cpu() for part in parts]),
+    )
     return Codes(latents, split.sequence[index].cpu().numpy(), split.identity[index].cpu().numpy())
 
 
@@ -104,8 +112,9 @@ def segment_vectors(codes: Codes) -> Vectors:
     return Vectors(codes.latents.static.double().numpy(), codes.latents.dynamic.double().mean(1).numpy(), codes.speaker)
 
 
-def score(vectors: Vectors, trials: Trials, options: dict[str, Any] | None = None, *, n_resamples: int = 0,
-          seed: int = 0) -> dict[str, Any]:
+def score(
+    vectors: Vectors, trials: Trials, options: dict[str, Any] | None = None, *, n_resamples: int = 0, seed: int = 0
+) -> dict[str, Any]:
     """Content and motion EER of all trials.
 
     Args:
@@ -121,19 +130,27 @@ def score(vectors: Vectors, trials: Trials, options: dict[str, Any] | None = Non
     target = trials.target
     eer = {name: equal_error_rate(values, target) for name, values in scores.items()}
     found: dict[str, Any] = {
-        "eer_static": eer["static"], "eer_dynamic": eer["dynamic"], "gap": eer["dynamic"] - eer["static"],
-        "n_trials": len(target), "n_target": int(target.sum()), "n_speakers": trials.n_speakers,
+        "eer_static": eer["static"],
+        "eer_dynamic": eer["dynamic"],
+        "gap": eer["dynamic"] - eer["static"],
+        "n_trials": len(target),
+        "n_target": int(target.sum()),
+        "n_speakers": trials.n_speakers,
     }
     if n_resamples:
         counts = pairs.resample_speakers(trials.n_speakers, n_resamples, np.random.default_rng(seed))
         drawn = {name: pairs.resampled_eer(values, trials, counts) for name, values in scores.items()}
-        found |= {"eer_static_ci": pairs.interval(drawn["static"]), "eer_dynamic_ci": pairs.interval(drawn["dynamic"]),
-                  "gap_ci": pairs.interval(drawn["dynamic"] - drawn["static"])}
+        found |= {
+            "eer_static_ci": pairs.interval(drawn["static"]),
+            "eer_dynamic_ci": pairs.interval(drawn["dynamic"]),
+            "gap_ci": pairs.interval(drawn["dynamic"] - drawn["static"]),
+        }
     return found | {"options": {"score": "cosine", **(options or {}), "resamples": n_resamples}}
 
 
-def selection_verification(method: Any, split: Split, spec: Spec, config: Any, device: torch.device | str
-                           ) -> dict[str, float]:
+def selection_verification(
+    method: Any, split: Split, spec: Spec, config: Any, device: torch.device | str
+) -> dict[str, float]:
     """What the checkpoint is chosen by, on validation utterances: the EER gap, motion counted up to one half.
 
     Raises:
@@ -141,8 +158,11 @@ def selection_verification(method: Any, split: Split, spec: Spec, config: Any, d
     """
     vectors = utterance_vectors(method, encode(method, split, device))
     found = score(vectors, _usable(pairs.all_pairs(vectors.speaker), "validation"))
-    return {"score": min(found["eer_dynamic"], 0.5) - found["eer_static"],
-            "eer_static": found["eer_static"], "eer_dynamic": found["eer_dynamic"]}
+    return {
+        "score": min(found["eer_dynamic"], 0.5) - found["eer_static"],
+        "eer_static": found["eer_static"],
+        "eer_dynamic": found["eer_dynamic"],
+    }
 
 
 def evaluate_verification(method: Any, dataset: DataSet, config: Any, device: torch.device | str) -> dict[str, Any]:
@@ -166,8 +186,11 @@ def evaluate_verification(method: Any, dataset: DataSet, config: Any, device: to
     train = encode(method, train_split, device, index=_whole_utterances(train_split, MAX_TRAIN, seed))
     vectors = utterance_vectors(method, test)
     trials = _usable(pairs.all_pairs(vectors.speaker), "test")
-    pooled = {"static": "mean over segments of posterior means",
-              "dynamic": "mean over time and segments of posterior means", "trials": "all pairs of utterances"}
+    pooled = {
+        "static": "mean over segments of posterior means",
+        "dynamic": "mean over time and segments of posterior means",
+        "trials": "all pairs of utterances",
+    }
     found = {"utterance": score(vectors, trials, pooled, n_resamples=RESAMPLES, seed=seed)}
     segments = _segment_level(test, seed)
     if segments is not None:
@@ -175,10 +198,14 @@ def evaluate_verification(method: Any, dataset: DataSet, config: Any, device: to
     generator = torch.Generator().manual_seed(seed)
     drawn = utterance_vectors(method, encode(method, dataset.test, device, generator=generator))
     others = {
-        "concat-z": (dataclasses.replace(vectors, dynamic=utterance_vectors(method, test, concat=True).dynamic),
-                     {"dynamic": "mean over segments of flattened posterior means"}),
-        "sampled-z": (dataclasses.replace(vectors, dynamic=drawn.dynamic),
-                      {"dynamic": "mean over time and segments of posterior draws"}),
+        "concat-z": (
+            dataclasses.replace(vectors, dynamic=utterance_vectors(method, test, concat=True).dynamic),
+            {"dynamic": "mean over segments of flattened posterior means"},
+        ),
+        "sampled-z": (
+            dataclasses.replace(vectors, dynamic=drawn.dynamic),
+            {"dynamic": "mean over time and segments of posterior draws"},
+        ),
     }
     reference = utterance_vectors(method, train)
     others["center=train-mean"] = (_centred(vectors, reference), {"center": "mean of the training utterances"})
@@ -200,8 +227,10 @@ def fixed(split: Split) -> Split:
 
 def _usable(trials: Trials, part: str) -> Trials:
     if not trials.is_usable:
-        raise UserError(f"the {part} utterances give no trials of both kinds: verification needs two speakers or more, "
-                        "and two utterances or more of one of them.")
+        raise UserError(
+            f"the {part} utterances give no trials of both kinds: verification needs two speakers or more, "
+            "and two utterances or more of one of them."
+        )
     return trials
 
 
@@ -224,14 +253,20 @@ def _segment_level(codes: Codes, seed: int) -> dict[str, Any] | None:
     trials = pairs.all_pairs(kept.speaker, codes.utterance[rows])
     if not trials.is_usable:
         return None
-    options = {"static": "posterior mean", "dynamic": "mean over time of posterior means", "segments": len(rows),
-               "segments_in_all": n, "trials": "all pairs of segments but those of one utterance"}
+    options = {
+        "static": "posterior mean",
+        "dynamic": "mean over time of posterior means",
+        "segments": len(rows),
+        "segments_in_all": n,
+        "trials": "all pairs of segments but those of one utterance",
+    }
     return score(kept, trials, options, n_resamples=RESAMPLES, seed=seed)
 
 
 def _centred(vectors: Vectors, reference: Vectors) -> Vectors:
-    return Vectors(vectors.static - reference.static.mean(0), vectors.dynamic - reference.dynamic.mean(0),
-                   vectors.speaker)
+    return Vectors(
+        vectors.static - reference.static.mean(0), vectors.dynamic - reference.dynamic.mean(0), vectors.speaker
+    )
 
 
 def _discriminants(vectors: Vectors, reference: Vectors, size: int) -> Vectors | None:
@@ -260,9 +295,13 @@ def _probes(dataset: DataSet, train_split: Split, train: Codes, test: Codes, see
     rows = _whole_utterances(train_split, MAX_TRAIN, seed)
     found = {}
     for factor in dataset.spec.frame_factors:
-        parts = [(codes.latents.static.numpy(), codes.latents.dynamic.numpy(), labels.cpu().numpy())
-                 for codes, labels in ((train, train_split.frame_labels[factor.name][rows]),  # type: ignore[attr-defined]
-                                       (test, dataset.test.frame_labels[factor.name]))]  # type: ignore[attr-defined]
+        parts = [
+            (codes.latents.static.numpy(), codes.latents.dynamic.numpy(), labels.cpu().numpy())
+            for codes, labels in (
+                (train, train_split.frame_labels[factor.name][rows]),  # type: ignore[attr-defined]
+                (test, dataset.test.frame_labels[factor.name]),
+            )
+        ]  # type: ignore[attr-defined]
         probe = frame_probe(parts[0], parts[1], max_frames=PROBE_FRAMES, rng=rng)
         if probe is not None:
             found[factor.name] = probe

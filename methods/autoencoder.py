@@ -72,15 +72,20 @@ class Autoencoder(Method):
         super().__init__(config, shape)
         dynamic = config.holds == "dynamic"
         self.frame_encoder, self.frame_decoder = frame_nets(
-            shape, config.width, config.embedding_dim, config.dynamic_dim if dynamic else config.hidden_dim,
-            config.decoder)
+            shape,
+            config.width,
+            config.embedding_dim,
+            config.dynamic_dim if dynamic else config.hidden_dim,
+            config.decoder,
+        )
         self.posterior: DynamicPosterior | FlatPosterior
         if dynamic:
             self.posterior = DynamicPosterior(config.embedding_dim, config.hidden_dim, config.dynamic_dim)
             self.prior = LstmPrior(config.dynamic_dim, config.hidden_dim)
         else:
             self.posterior = FlatPosterior(
-                config.embedding_dim, shape.n_frames, 2 * config.hidden_dim, config.static_dim)
+                config.embedding_dim, shape.n_frames, 2 * config.hidden_dim, config.static_dim
+            )
             self.unroll = FlatUnroll(config.static_dim, shape.n_frames, config.hidden_dim)
         for part in (self.frame_encoder, self.frame_decoder, *([self.posterior, self.prior] if dynamic else [])):
             init_normal(part)
@@ -106,8 +111,10 @@ class Autoencoder(Method):
             codes = self._unrolled(q.sample(ctx.generator), batch.x.shape[1])
             penalty = {"kl_static": estimators.kl_standard_normal(*q).mean()}
         recon = reconstruction_error(batch.x, codes, self.frame_decoder, config.recon_frames, ctx.generator)
-        return with_total({"recon": recon, **penalty}, {
-            "recon": config.recon_weight, "kl_dynamic": config.kl_weight, "kl_static": config.kl_weight})
+        return with_total(
+            {"recon": recon, **penalty},
+            {"recon": config.recon_weight, "kl_dynamic": config.kl_weight, "kl_static": config.kl_weight},
+        )
 
     def _unrolled(self, s: Tensor, n_frames: int) -> Tensor:
         """Frame codes (B, T, H) of static codes (B, Ds)."""
@@ -133,8 +140,7 @@ class Autoencoder(Method):
     def sample_static(self, n: int, generator: torch.Generator) -> Tensor:
         return randn((n, self.config.static_dim), generator, default_device(self))
 
-    def sample_dynamic(self, n: int, n_frames: int, generator: torch.Generator, *,
-                       means: bool = False) -> Tensor:
+    def sample_dynamic(self, n: int, n_frames: int, generator: torch.Generator, *, means: bool = False) -> Tensor:
         if self.config.holds == "dynamic":
             return self.prior.sample(n, n_frames, generator, means=means)
         size = (n, n_frames, self.config.dynamic_dim)

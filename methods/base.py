@@ -257,8 +257,12 @@ def required(value: Tensor | None, name: str) -> Tensor:
     return value
 
 
-def randn(size: tuple[int, ...] | torch.Size, generator: torch.Generator, device: torch.device,
-          dtype: torch.dtype | None = None) -> Tensor:
+def randn(
+    size: tuple[int, ...] | torch.Size,
+    generator: torch.Generator,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
     """Standard normal draws on `device`, made where the generator is: one on the CPU gives the same on any device."""
     return torch.randn(size, generator=generator, device=generator.device, dtype=dtype).to(device)
 

@@ -80,14 +80,18 @@ class CDSVAE(SequentialVAE):
 
     @classmethod
     def variant_title(cls, variant: str) -> str:
-        titles = {"no-content-aug": "C-DSVAE w/o content aug", "no-motion-aug": "C-DSVAE w/o motion aug",
-                  "gamma0": "C-DSVAE, gamma = 0"}
+        titles = {
+            "no-content-aug": "C-DSVAE w/o content aug",
+            "no-motion-aug": "C-DSVAE w/o motion aug",
+            "gamma0": "C-DSVAE, gamma = 0",
+        }
         return titles.get(variant) or super().variant_title(variant)
 
     @classmethod
     def needs(cls, config: Any) -> Needs:
-        return Needs(content_view=bool(config.contrastive_static_weight),
-                     motion_view=bool(config.contrastive_dynamic_weight))
+        return Needs(
+            content_view=bool(config.contrastive_static_weight), motion_view=bool(config.contrastive_dynamic_weight)
+        )
 
     def loss(self, batch: Batch, player: str, ctx: Context) -> dict[str, Tensor]:
         config = self.config
@@ -96,21 +100,27 @@ class CDSVAE(SequentialVAE):
         if config.contrastive_static_weight:
             content = permute_frames(features, required(batch.content_view, "content_view"))
         if config.contrastive_dynamic_weight:
-            motion = self.embed(required(batch.motion_view, "motion_view"),
-                                update_statistics=config.bn_stats == "all_views")
+            motion = self.embed(
+                required(batch.motion_view, "motion_view"), update_statistics=config.bn_stats == "all_views"
+            )
         q = self.infer(features, ctx.generator, content=content, motion=motion)
         terms = self.elbo(batch.x, q, ctx.generator)
         if q.content_mean is not None:
-            terms["contrastive_static"] = estimators.infonce(
-                q.static.mean, q.content_mean, config.temperature)
+            terms["contrastive_static"] = estimators.infonce(q.static.mean, q.content_mean, config.temperature)
         if q.motion_mean is not None:
             terms["contrastive_dynamic"] = estimators.infonce(
-                q.dynamic.mean.flatten(1), q.motion_mean.flatten(1), config.temperature)
+                q.dynamic.mean.flatten(1), q.motion_mean.flatten(1), config.temperature
+            )
         terms |= self.information(q, ctx.n_train, {"mi_cross": config.mi_cross_weight})
-        return with_total(terms, self.elbo_weights() | {
-            "contrastive_static": config.contrastive_static_weight,
-            "contrastive_dynamic": config.contrastive_dynamic_weight, "mi_cross": config.mi_cross_weight,
-        })
+        return with_total(
+            terms,
+            self.elbo_weights()
+            | {
+                "contrastive_static": config.contrastive_static_weight,
+                "contrastive_dynamic": config.contrastive_dynamic_weight,
+                "mi_cross": config.mi_cross_weight,
+            },
+        )
 
 
 METHOD = CDSVAE

@@ -61,8 +61,11 @@ class DSVAE(SequentialVAE):
     def loss(self, batch: Batch, player: str, ctx: Context) -> dict[str, Tensor]:
         config = self.config
         q = self.infer(self.embed(batch.x), ctx.generator)
-        weights = {"mi_static": -config.mi_static_weight, "mi_dynamic": -config.mi_dynamic_weight,
-                   "mi_cross": config.mi_cross_weight}
+        weights = {
+            "mi_static": -config.mi_static_weight,
+            "mi_dynamic": -config.mi_dynamic_weight,
+            "mi_cross": config.mi_cross_weight,
+        }
         terms = self.elbo(batch.x, q, ctx.generator) | self.information(q, ctx.n_train, weights)
         return with_total(terms, self.elbo_weights() | weights)
 

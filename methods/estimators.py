@@ -100,8 +100,9 @@ def mws_information(pairs: Tensor) -> Tensor:
     return (own - torch.logsumexp(pairs, dim=-1)).mean(-1) + math.log(pairs.shape[-1])
 
 
-def mws_cross_information(static_pairs: Tensor, dynamic_pairs: Tensor, n_data: int, *,
-                          reduction: CrossReduction = "mean", relu: bool = False) -> Tensor:
+def mws_cross_information(
+    static_pairs: Tensor, dynamic_pairs: Tensor, n_data: int, *, reduction: CrossReduction = "mean", relu: bool = False
+) -> Tensor:
     """I(s; z) by MWS, centred: a scalar, at most log B for `mean` and `trajectory`.
 
     Args:
@@ -116,8 +117,11 @@ def mws_cross_information(static_pairs: Tensor, dynamic_pairs: Tensor, n_data: i
     """
     if reduction == "trajectory":
         dynamic_pairs = dynamic_pairs.sum(0, keepdim=True)
-    value = (mws_log_density(static_pairs + dynamic_pairs, n_data) - mws_log_density(static_pairs, n_data)
-             - mws_log_density(dynamic_pairs, n_data))
+    value = (
+        mws_log_density(static_pairs + dynamic_pairs, n_data)
+        - mws_log_density(static_pairs, n_data)
+        - mws_log_density(dynamic_pairs, n_data)
+    )
     if relu:
         value = torch.relu(value)
     per_frame = value.mean(-1) - math.log(n_data)
@@ -153,8 +157,7 @@ def squared_distances(u: Tensor, v: Tensor) -> Tensor:
     """|u_i - v_j|^2 of every pair, in float64 for the reason `pairwise_log_density` gives: (..., B, M)."""
     with no_autocast(u):
         u, v = u.double(), v.double()
-        return (u.square().sum(-1).unsqueeze(-1) + v.square().sum(-1).unsqueeze(-2)
-                - 2 * u @ v.transpose(-1, -2))
+        return u.square().sum(-1).unsqueeze(-1) + v.square().sum(-1).unsqueeze(-2) - 2 * u @ v.transpose(-1, -2)
 
 
 def imq_kernel(squared_distance: Tensor, dim: int, scales: Sequence[float] = IMQ_SCALES) -> Tensor:

@@ -128,8 +128,10 @@ class FHVAE(Method):
     """Segments explained by a sequence-level and a segment-level code, with a table of sequence means."""
 
     title: ClassVar[str] = "FHVAE"
-    paper: ClassVar[str] = ("Hsu, Zhang, Glass. Unsupervised Learning of Disentangled and Interpretable "
-                            "Representations from Sequential Data. NIPS 2017.")
+    paper: ClassVar[str] = (
+        "Hsu, Zhang, Glass. Unsupervised Learning of Disentangled and Interpretable "
+        "Representations from Sequential Data. NIPS 2017."
+    )
     Config: ClassVar[type[Any]] = FHVAEConfig
     variants: ClassVar[dict[str, dict[str, Any]]] = {"alpha0": {"alpha": 0.0}}
 
@@ -141,10 +143,13 @@ class FHVAE(Method):
         if shape.n_sequences < 1 or shape.n_train <= shape.n_sequences:
             raise NotForTheseData(
                 f"FHVAE needs at least two segments of each sequence, and {shape.n_train} training clips from "
-                f"{shape.n_sequences} sequences are one each: cut the clips into shorter windows.")
+                f"{shape.n_sequences} sequences are one each: cut the clips into shorter windows."
+            )
         if config.nmu2 > shape.n_sequences:
-            raise ValueError(f"FHVAE cannot draw nmu2 = {config.nmu2} of {shape.n_sequences} training sequences; "
-                             f"choose at most {shape.n_sequences}, or 0 to use them all.")
+            raise ValueError(
+                f"FHVAE cannot draw nmu2 = {config.nmu2} of {shape.n_sequences} training sequences; "
+                f"choose at most {shape.n_sequences}, or 0 to use them all."
+            )
         hidden, layers = config.hidden_dim, config.n_layers
         size = config.embedding_dim if shape.is_video else shape.frame[0]
         self.frame_encoder = FrameEncoder(shape.frame, config.width, size) if shape.is_video else nn.Identity()
@@ -154,21 +159,23 @@ class FHVAE(Method):
         self.dynamic_posterior: SegmentPosterior | FlatPosterior
         if self._is_flat:
             self.static_posterior = FlatPosterior(size, n_frames, 2 * hidden, config.static_dim)
-            self.dynamic_posterior = FlatPosterior(
-                size + config.static_dim, n_frames, 2 * hidden, config.dynamic_dim)
+            self.dynamic_posterior = FlatPosterior(size + config.static_dim, n_frames, 2 * hidden, config.dynamic_dim)
             self.unroll = FlatUnroll(codes, n_frames, hidden)
         else:
             self.static_posterior = SegmentPosterior(size, hidden, layers, config.static_dim)
             self.dynamic_posterior = SegmentPosterior(size + config.static_dim, hidden, layers, config.dynamic_dim)
             self.unroll = SegmentUnroll(codes, hidden, layers)
         self.frame_decoder: FrameDecoder | GaussianHead = (
-            FrameDecoder(hidden, shape.frame, config.width, config.decoder) if shape.is_video
-            else GaussianHead(hidden, shape.frame[0]))
+            FrameDecoder(hidden, shape.frame, config.width, config.decoder)
+            if shape.is_video
+            else GaussianHead(hidden, shape.frame[0])
+        )
         n_rows = config.nmu2 or shape.n_sequences
         self.table = nn.Parameter(torch.randn(n_rows, config.static_dim) * math.sqrt(config.sequence_variance))
         # The row of each sequence; -1 has none in this epoch, which the discriminative term would refuse.
-        self.register_buffer("row", torch.arange(shape.n_sequences) if not config.nmu2
-                             else torch.full((shape.n_sequences,), -1))
+        self.register_buffer(
+            "row", torch.arange(shape.n_sequences) if not config.nmu2 else torch.full((shape.n_sequences,), -1)
+        )
         if isinstance(self.frame_decoder, GaussianHead):
             xavier(self.frame_decoder)
 
@@ -183,8 +190,10 @@ class FHVAE(Method):
 
     @classmethod
     def capabilities(cls, config: FHVAEConfig) -> Capabilities:
-        return Capabilities(note="one dynamic code a window; what all windows of a sequence share, its kind of "
-                                 "motion included, counts as static")
+        return Capabilities(
+            note="one dynamic code a window; what all windows of a sequence share, its kind of "
+            "motion included, counts as static"
+        )
 
     @classmethod
     def variant_title(cls, variant: str) -> str:
@@ -204,8 +213,11 @@ class FHVAE(Method):
         terms = self.static_terms(static, self.row[batch.sequence], batch.n_segments)
         terms["recon"] = self._reconstruction(batch.x, states)
         terms["kl_dynamic"] = estimators.kl_standard_normal(*dynamic).mean()
-        total = (config.recon_weight * terms["recon"] + config.kl_dynamic_weight * terms["kl_dynamic"]
-                 + config.kl_static_weight * (terms["kl_static"] + terms["table_prior"]))
+        total = (
+            config.recon_weight * terms["recon"]
+            + config.kl_dynamic_weight * terms["kl_dynamic"]
+            + config.kl_static_weight * (terms["kl_static"] + terms["table_prior"])
+        )
         if config.alpha:
             total = total + config.alpha * terms["discriminative"]
         return {"total": total, **terms}
@@ -227,8 +239,11 @@ class FHVAE(Method):
             distance = estimators.squared_distances(posterior.mean, self.table)
             logits = -distance / (2 * config.segment_variance)
             discriminative = functional.cross_entropy(logits, row).to(mu2.dtype)
-        return {"kl_static": estimators.kl_diagonal(*posterior, mu2, logvar).mean(),
-                "table_prior": -(log_prior / n_segments).mean(), "discriminative": discriminative}
+        return {
+            "kl_static": estimators.kl_diagonal(*posterior, mu2, logvar).mean(),
+            "table_prior": -(log_prior / n_segments).mean(),
+            "discriminative": discriminative,
+        }
 
     def _reconstruction(self, x: Tensor, states: Tensor) -> Tensor:
         if isinstance(self.frame_decoder, FrameDecoder):
@@ -247,7 +262,7 @@ class FHVAE(Method):
         if ctx.segments is None:
             raise ValueError("hierarchical sampling (nmu2 > 0) needs the segments of the training sequences")
         drawn = torch.randperm(self.shape.n_sequences, generator=ctx.generator, device=ctx.generator.device)
-        sequences = drawn[:self.config.nmu2].sort().values.to(self.row.device)
+        sequences = drawn[: self.config.nmu2].sort().values.to(self.row.device)
         self.row.fill_(-1)
         self.row[sequences] = torch.arange(len(sequences), device=self.row.device)
         total, count = torch.zeros_like(self.table), self.table.new_zeros(len(self.table), 1)
@@ -293,14 +308,17 @@ class FHVAE(Method):
         dynamic = self._dynamic_posterior(features, z2)
         z1 = dynamic.mean if generator is None else dynamic.sample(generator)
         whole = n_frames == n_windows * self.shape.n_frames
-        return Latents(static=z2.reshape(len(x), n_windows, -1).mean(1),
-                       dynamic=z1.reshape(len(x), n_windows, -1), n_frames=None if whole else n_frames)
+        return Latents(
+            static=z2.reshape(len(x), n_windows, -1).mean(1),
+            dynamic=z1.reshape(len(x), n_windows, -1),
+            n_frames=None if whole else n_frames,
+        )
 
     def _windows(self, x: Tensor) -> tuple[Tensor, int]:
         """Windows (B * S, W, ...) of clips (B, T, ...), in order, and S. The last one ends with the clip."""
         n_frames, size = x.shape[1], min(self.shape.n_frames, x.shape[1])
         starts = [min(start, n_frames - size) for start in range(0, n_frames, size)]
-        return torch.stack([x[:, start:start + size] for start in starts], 1).flatten(0, 1), len(starts)
+        return torch.stack([x[:, start : start + size] for start in starts], 1).flatten(0, 1), len(starts)
 
     def decode(self, latents: Latents) -> Tensor:
         size, (n, n_windows) = self.shape.n_frames, latents.dynamic.shape[:2]
@@ -312,14 +330,15 @@ class FHVAE(Method):
         if latents.n_frames is None:
             return frames.flatten(1, 2)
         if latents.n_frames < size:
-            return frames[:, 0, :latents.n_frames]
+            return frames[:, 0, : latents.n_frames]
         # The last window overlaps the one before: only its end is new.
         rest = latents.n_frames - (n_windows - 1) * size
-        return torch.cat([frames[:, :-1].flatten(1, 2), frames[:, -1, size - rest:]], 1)
+        return torch.cat([frames[:, :-1].flatten(1, 2), frames[:, -1, size - rest :]], 1)
 
     def sample_static(self, n: int, generator: torch.Generator) -> Tensor:
         return math.sqrt(self.config.sequence_variance) * randn(
-            (n, self.config.static_dim), generator, default_device(self))
+            (n, self.config.static_dim), generator, default_device(self)
+        )
 
     def sample_dynamic(self, n: int, n_frames: int, generator: torch.Generator, *, means: bool = False) -> Tensor:
         n_windows = -(-n_frames // self.shape.n_frames)
@@ -329,8 +348,10 @@ class FHVAE(Method):
         """MAP estimates of mu2 (D2,) and of its like for z1 (D1,) from all segments of one sequence."""
         n_windows = latents.dynamic.shape[1]
         n = len(latents.static) * n_windows
-        return (self._map_estimate(n_windows * latents.static.sum(0), n),
-                self._map_estimate(latents.dynamic.flatten(0, 1).sum(0), n))
+        return (
+            self._map_estimate(n_windows * latents.static.sum(0), n),
+            self._map_estimate(latents.dynamic.flatten(0, 1).sum(0), n),
+        )
 
 
 METHOD = FHVAE

@@ -133,8 +133,9 @@ class MoCoGAN(Method):
     """Generator against an image and a video discriminator, with an optional motion category."""
 
     title: ClassVar[str] = "MoCoGAN"
-    paper: ClassVar[str] = ("Tulyakov, Liu, Yang, Kautz. MoCoGAN: Decomposing Motion and Content for Video "
-                            "Generation. CVPR 2018.")
+    paper: ClassVar[str] = (
+        "Tulyakov, Liu, Yang, Kautz. MoCoGAN: Decomposing Motion and Content for Video Generation. CVPR 2018."
+    )
     Config: ClassVar[type[Any]] = MoCoGANConfig
     variants: ClassVar[dict[str, dict[str, Any]]] = {
         "labels": {"categories": "labels"},
@@ -150,19 +151,23 @@ class MoCoGAN(Method):
         if config.categories == "labels" and not shape.n_motions:
             raise NotForTheseData("MoCoGAN with motion labels needs data that have motion classes.")
         if config.categories == "labels" and config.n_categories not in (0, shape.n_motions):
-            raise ValueError("MoCoGAN with motion labels has one category a motion class: set n_categories to "
-                             f"0 or {shape.n_motions}, not {config.n_categories}.")
+            raise ValueError(
+                "MoCoGAN with motion labels has one category a motion class: set n_categories to "
+                f"0 or {shape.n_motions}, not {config.n_categories}."
+            )
         self.n_categories = 0 if config.categories == "none" else config.n_categories or shape.n_motions
         self.generator = Generator(config, self.n_categories, shape)
         self.average = gan.WeightAverage(self.generator) if config.ema else None
         if shape.is_video:
             self.image_discriminator: nn.Module = gan.ImageDiscriminator(shape.frame, config.width)
             self.video_discriminator: nn.Module = gan.VideoDiscriminator(
-                shape.frame, shape.n_frames, config.width, self.n_categories)
+                shape.frame, shape.n_frames, config.width, self.n_categories
+            )
         else:
             self.image_discriminator = gan.FeatureDiscriminator(shape.frame, config.width)
             self.video_discriminator = gan.FeatureSequenceDiscriminator(
-                shape.frame, shape.n_frames, config.width, self.n_categories)
+                shape.frame, shape.n_frames, config.width, self.n_categories
+            )
 
     @classmethod
     def needs(cls, config: MoCoGANConfig) -> Needs:
@@ -172,9 +177,12 @@ class MoCoGAN(Method):
     def capabilities(cls, config: MoCoGANConfig) -> Capabilities:
         supervised = config.categories == "labels"
         return Capabilities(
-            encodes=False, categories=config.categories, ranked=not supervised,
+            encodes=False,
+            categories=config.categories,
+            ranked=not supervised,
             note="no encoder: scored on what it generates"
-            + ("; the video discriminator is trained on motion labels" if supervised else ""))
+            + ("; the video discriminator is trained on motion labels" if supervised else ""),
+        )
 
     @classmethod
     def variant_title(cls, variant: str) -> str:
@@ -186,8 +194,11 @@ class MoCoGAN(Method):
 
     def optimisation(self, player: str) -> Optimisation:
         own = self.config.discriminator_lr if player != GENERATOR else 0.0
-        return Optimisation(lr=own or self.config.lr, betas=(self.config.beta1, self.config.beta2),
-                            weight_decay=self.config.weight_decay)
+        return Optimisation(
+            lr=own or self.config.lr,
+            betas=(self.config.beta1, self.config.beta2),
+            weight_decay=self.config.weight_decay,
+        )
 
     def loss(self, batch: Batch, player: str, ctx: Context) -> dict[str, Tensor]:
         """The player's terms: `adversarial_image`, `adversarial_video`, `category`, and for the
@@ -264,8 +275,7 @@ class MoCoGAN(Method):
         drawn = torch.randint(max(self.n_categories, 1), (n,), generator=generator, device=generator.device)
         return drawn.to(default_device(self))
 
-    def _dynamic(self, module: Generator, category: Tensor, n_frames: int,
-                 generator: torch.Generator) -> Tensor:
+    def _dynamic(self, module: Generator, category: Tensor, n_frames: int, generator: torch.Generator) -> Tensor:
         n, size, device = len(category), self.config.dynamic_dim, category.device
         state = randn((n, size), generator, device)
         path = module.motion(randn((n, n_frames, size), generator, device), state)
@@ -286,8 +296,9 @@ class MoCoGAN(Method):
     def sample_static(self, n: int, generator: torch.Generator) -> Tensor:
         return randn((n, self.config.static_dim), generator, default_device(self))
 
-    def sample_dynamic(self, n: int, n_frames: int, generator: torch.Generator, *, means: bool = False,
-                       category: Tensor | None = None) -> Tensor:
+    def sample_dynamic(
+        self, n: int, n_frames: int, generator: torch.Generator, *, means: bool = False, category: Tensor | None = None
+    ) -> Tensor:
         """(n, T, K + D) draws, the category's one-hot first.
 
         Args:
@@ -322,8 +333,10 @@ def _bce(logits: Tensor, target: int) -> Tensor:
 
 
 def _shares(on_real: Tensor, on_fake: Tensor) -> dict[str, Tensor]:
-    return {"accuracy_real": (on_real.detach() > 0).float().mean(),
-            "accuracy_fake": (on_fake.detach() < 0).float().mean()}
+    return {
+        "accuracy_real": (on_real.detach() > 0).float().mean(),
+        "accuracy_fake": (on_fake.detach() < 0).float().mean(),
+    }
 
 
 METHOD = MoCoGAN

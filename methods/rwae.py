@@ -94,8 +94,9 @@ class Clouds:
     dynamic_prior: Tensor
 
     def detach(self) -> Clouds:
-        return Clouds(self.static.detach(), self.static_prior.detach(), self.dynamic.detach(),
-                      self.dynamic_prior.detach())
+        return Clouds(
+            self.static.detach(), self.static_prior.detach(), self.dynamic.detach(), self.dynamic_prior.detach()
+        )
 
 
 class RWAE(SequentialModel):
@@ -112,13 +113,15 @@ class RWAE(SequentialModel):
 
     def __init__(self, config: RWAEConfig, shape: Shape) -> None:
         if config.weak and not shape.n_motions:
-            raise NotForTheseData("weakly supervised R-WAE needs the number of actions and these data have none; "
-                             "use rwae or rwae:gan")
+            raise NotForTheseData(
+                "weakly supervised R-WAE needs the number of actions and these data have none; use rwae or rwae:gan"
+            )
         super().__init__(config, shape)
         hidden = config.hidden_dim
         if config.generator == "lstm":
             self.generator_lstm = nn.LSTM(
-                config.static_dim + config.dynamic_dim + self.n_actions, hidden, batch_first=True)
+                config.static_dim + config.dynamic_dim + self.n_actions, hidden, batch_first=True
+            )
         if config.weak:
             self.action_lstm = nn.LSTM(config.dynamic_dim, hidden, batch_first=True)
             self.action_head = nn.Linear(hidden, self.n_actions)
@@ -179,14 +182,20 @@ class RWAE(SequentialModel):
         else:
             self._fresh = (ctx.step, clouds.detach())
             terms["penalty_static"] = F.softplus(-self.static_critic(clouds.static)).mean()
-            fooled = (F.softplus(-self.dynamic_critic(clouds.dynamic))
-                      + F.softplus(self.dynamic_critic(clouds.dynamic_prior)))
+            fooled = F.softplus(-self.dynamic_critic(clouds.dynamic)) + F.softplus(
+                self.dynamic_critic(clouds.dynamic_prior)
+            )
             terms["penalty_dynamic"] = fooled.mean(1).sum()
         terms = {name: value.to(batch.x.dtype) for name, value in terms.items()}
-        return with_total(terms, {
-            "recon": config.recon_weight, "kl_action": config.action_weight,
-            "penalty_static": config.static_penalty_weight,
-            "penalty_dynamic": config.dynamic_penalty_weight})
+        return with_total(
+            terms,
+            {
+                "recon": config.recon_weight,
+                "kl_action": config.action_weight,
+                "penalty_static": config.static_penalty_weight,
+                "penalty_dynamic": config.dynamic_penalty_weight,
+            },
+        )
 
     def _critic_loss(self, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         """The discriminators' cross-entropies, on the codes of this step's model loss (or made anew without it)."""
@@ -197,22 +206,29 @@ class RWAE(SequentialModel):
                 q = self.infer(self.embed(batch.x, update_statistics=False), ctx.generator)
                 clouds = self.clouds(q, ctx.generator)
         self._fresh = None
-        static = F.softplus(-self.static_critic(clouds.static_prior)) + F.softplus(
-            self.static_critic(clouds.static))
+        static = F.softplus(-self.static_critic(clouds.static_prior)) + F.softplus(self.static_critic(clouds.static))
         dynamic = F.softplus(-self.dynamic_critic(clouds.dynamic_prior)) + F.softplus(
-            self.dynamic_critic(clouds.dynamic))
-        return with_total({"critic_static": static.mean(), "critic_dynamic": dynamic.mean(1).sum()},
-                          {"critic_static": 1.0, "critic_dynamic": 1.0})
+            self.dynamic_critic(clouds.dynamic)
+        )
+        return with_total(
+            {"critic_static": static.mean(), "critic_dynamic": dynamic.mean(1).sum()},
+            {"critic_static": 1.0, "critic_dynamic": 1.0},
+        )
 
     def clouds(self, q: Inference, generator: torch.Generator) -> Clouds:
         """Samples of the posteriors and of the priors that they are matched to."""
         states = self.prior.states(q.z)
         drawn = self.prior.head(states).sample(generator)
         with_history = self.config.penalty == "gan" or self.config.joint_history
-        dynamic, dynamic_prior = (torch.cat([z, states.to(z.dtype)], dim=-1) if with_history else z
-                                  for z in (q.z, drawn))
-        return Clouds(static=q.s, static_prior=self.sample_static(len(q.s), generator),
-                      dynamic=dynamic.transpose(0, 1), dynamic_prior=dynamic_prior.transpose(0, 1))
+        dynamic, dynamic_prior = (
+            torch.cat([z, states.to(z.dtype)], dim=-1) if with_history else z for z in (q.z, drawn)
+        )
+        return Clouds(
+            static=q.s,
+            static_prior=self.sample_static(len(q.s), generator),
+            dynamic=dynamic.transpose(0, 1),
+            dynamic_prior=dynamic_prior.transpose(0, 1),
+        )
 
     def action_posterior(self, z: Tensor) -> Tensor:
         """q(a | z_1:T) as probabilities (B, A)."""
@@ -248,8 +264,7 @@ class RWAE(SequentialModel):
             latents.dynamic = self.with_action(latents.dynamic, action)
         return latents
 
-    def sample_dynamic(self, n: int, n_frames: int, generator: torch.Generator, *,
-                       means: bool = False) -> Tensor:
+    def sample_dynamic(self, n: int, n_frames: int, generator: torch.Generator, *, means: bool = False) -> Tensor:
         z = super().sample_dynamic(n, n_frames, generator, means=means)
         if not self.config.weak:
             return z

@@ -64,8 +64,10 @@ class S3VAE(SequentialVAE):
     """The evidence lower bound, a triplet on the static code, prediction from the dynamic one, and I(s; z)."""
 
     title = "S3VAE"
-    paper = ("Zhu, Min, Kadav and Graf, S3VAE: Self-Supervised Sequential VAE for Representation Disentanglement "
-             "and Data Generation, CVPR 2020")
+    paper = (
+        "Zhu, Min, Kadav and Graf, S3VAE: Self-Supervised Sequential VAE for Representation Disentanglement "
+        "and Data Generation, CVPR 2020"
+    )
     Config = S3VAEConfig
     variants: ClassVar[dict[str, dict[str, Any]]] = {}
     config: S3VAEConfig
@@ -75,10 +77,13 @@ class S3VAE(SequentialVAE):
         if not config.prediction_weight:
             return
         if shape.signal is None:
-            raise NotForTheseData("S3VAE predicts a per-frame signal and these data have none; "
-                             "set prediction_weight to 0 to train it without")
-        self.predictor = nn.Sequential(nn.Linear(config.dynamic_dim, config.hidden_dim), nn.ReLU(),
-                                       nn.Linear(config.hidden_dim, shape.signal.dim))
+            raise NotForTheseData(
+                "S3VAE predicts a per-frame signal and these data have none; "
+                "set prediction_weight to 0 to train it without"
+            )
+        self.predictor = nn.Sequential(
+            nn.Linear(config.dynamic_dim, config.hidden_dim), nn.ReLU(), nn.Linear(config.hidden_dim, shape.signal.dim)
+        )
 
     @classmethod
     def needs(cls, config: Any) -> Needs:
@@ -98,7 +103,8 @@ class S3VAE(SequentialVAE):
         terms = self.elbo(batch.x, q, ctx.generator)
         if q.content_mean is not None:
             terms["triplet"] = estimators.triplet(
-                q.static.mean, q.content_mean, q.static.mean.roll(1, 0), config.margin)
+                q.static.mean, q.content_mean, q.static.mean.roll(1, 0), config.margin
+            )
         if config.prediction_weight:
             terms["prediction"] = self.prediction_error(q.z, required(batch.signal, "signal"))
         terms |= self.information(q, ctx.n_train, {"mi_cross": config.mi_cross_weight})
@@ -119,11 +125,14 @@ class S3VAE(SequentialVAE):
     def weights(self, n_frames: int) -> dict[str, float]:
         """Weights of all terms, in the units of the terms."""
         config = self.config
-        weights = {**self.elbo_weights(), "triplet": config.triplet_weight,
-                   "prediction": config.prediction_weight, "mi_cross": config.mi_cross_weight}
+        weights = {
+            **self.elbo_weights(),
+            "triplet": config.triplet_weight,
+            "prediction": config.prediction_weight,
+            "mi_cross": config.mi_cross_weight,
+        }
         if config.units == "port":
-            weights = {name: weight if name == "recon" else 2 * n_frames * weight
-                       for name, weight in weights.items()}
+            weights = {name: weight if name == "recon" else 2 * n_frames * weight for name, weight in weights.items()}
             weights["prediction"] /= n_frames
         return weights
 

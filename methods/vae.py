@@ -127,8 +127,9 @@ def permute_frames(features: Tensor, order: Tensor) -> Tensor:
     return features[torch.arange(len(features), device=features.device)[:, None], order]
 
 
-def reconstruction_error(x: Tensor, codes: Tensor, decoder: Callable[[Tensor], Tensor], n_chosen: int,
-                         generator: torch.Generator) -> Tensor:
+def reconstruction_error(
+    x: Tensor, codes: Tensor, decoder: Callable[[Tensor], Tensor], n_chosen: int, generator: torch.Generator
+) -> Tensor:
     """Sum of squared errors a clip, mean over the batch.
 
     Args:
@@ -155,13 +156,18 @@ class SequentialModel(Method):
     def __init__(self, config: Any, shape: Shape) -> None:
         super().__init__(config, shape)
         self.frame_encoder, self.frame_decoder = frame_nets(
-            shape, config.width, config.embedding_dim, self.frame_code_dim, config.decoder)
+            shape, config.width, config.embedding_dim, self.frame_code_dim, config.decoder
+        )
         self.static_posterior = StaticPosterior(
-            config.embedding_dim, config.hidden_dim, config.static_dim, config.leaky_heads)
+            config.embedding_dim, config.hidden_dim, config.static_dim, config.leaky_heads
+        )
         reads_states = config.dynamic_posterior == "rnn_bilstm"
         self.dynamic_posterior = DynamicPosterior(
             2 * config.hidden_dim if reads_states else config.embedding_dim,
-            config.hidden_dim, config.dynamic_dim, config.dynamic_posterior)
+            config.hidden_dim,
+            config.dynamic_dim,
+            config.dynamic_posterior,
+        )
         self.prior = LstmPrior(config.dynamic_dim, config.hidden_dim, config.prior_layers)
         if config.init == "normal":
             init_normal(self)
@@ -176,8 +182,14 @@ class SequentialModel(Method):
         features: Tensor = self.frame_encoder(x, update_statistics)
         return features
 
-    def infer(self, features: Tensor, generator: torch.Generator | None = None, *,
-              content: Tensor | None = None, motion: Tensor | None = None) -> Inference:
+    def infer(
+        self,
+        features: Tensor,
+        generator: torch.Generator | None = None,
+        *,
+        content: Tensor | None = None,
+        motion: Tensor | None = None,
+    ) -> Inference:
         """Both posteriors, and the means of views, each recurrent network in one call.
 
         Args:
@@ -194,16 +206,20 @@ class SequentialModel(Method):
         summary = self.static_posterior.summary
         static = self.static_posterior.head(summary(states["own"]))
         dynamic, z, motion_mean = self._infer_dynamic(
-            states["own"] if reads_states else features,
-            states.get("motion") if reads_states else motion, generator)
+            states["own"] if reads_states else features, states.get("motion") if reads_states else motion, generator
+        )
         return Inference(
-            static=static, dynamic=dynamic, z=z, motion_mean=motion_mean,
+            static=static,
+            dynamic=dynamic,
+            z=z,
+            motion_mean=motion_mean,
             s=static.mean if generator is None else static.sample(generator),
-            content_mean=(None if content is None
-                          else self.static_posterior.head.mean(summary(states["content"]))))
+            content_mean=(None if content is None else self.static_posterior.head.mean(summary(states["content"]))),
+        )
 
-    def _infer_dynamic(self, inputs: Tensor, motion: Tensor | None, generator: torch.Generator | None
-                       ) -> tuple[Gaussian, Tensor, Tensor | None]:
+    def _infer_dynamic(
+        self, inputs: Tensor, motion: Tensor | None, generator: torch.Generator | None
+    ) -> tuple[Gaussian, Tensor, Tensor | None]:
         posterior = self.dynamic_posterior
         if motion is None or posterior.kind == "nested":
             dynamic, z = posterior(inputs, generator)
@@ -211,7 +227,7 @@ class SequentialModel(Method):
         hidden = posterior.states(torch.cat([inputs, motion]))
         dynamic = posterior.head(hidden[: len(inputs)])
         z = dynamic.mean if generator is None else dynamic.sample(generator)
-        return dynamic, z, posterior.head.mean(hidden[len(inputs):])
+        return dynamic, z, posterior.head.mean(hidden[len(inputs) :])
 
     def frame_codes(self, s: Tensor, z: Tensor) -> Tensor:
         """What each frame is decoded from, (B, T, frame_code_dim): z_t beside s."""
@@ -228,8 +244,7 @@ class SequentialModel(Method):
     def sample_static(self, n: int, generator: torch.Generator) -> Tensor:
         return randn((n, self.config.static_dim), generator, default_device(self))
 
-    def sample_dynamic(self, n: int, n_frames: int, generator: torch.Generator, *,
-                       means: bool = False) -> Tensor:
+    def sample_dynamic(self, n: int, n_frames: int, generator: torch.Generator, *, means: bool = False) -> Tensor:
         return self.prior.sample(n, n_frames, generator, means=means)
 
     def reconstruction(self, x: Tensor, s: Tensor, z: Tensor, generator: torch.Generator) -> Tensor:
@@ -272,8 +287,10 @@ class SequentialVAE(SequentialModel):
             dynamic_pairs = estimators.pairwise_log_density(z, mean, logvar)
             cross_pairs = (static_pairs, dynamic_pairs)
             if self.config.mws_logvar_bug:
-                cross_pairs = (estimators.pairwise_log_density(q.s, q.static.mean, 2 * q.static.logvar),
-                               estimators.pairwise_log_density(z, mean, 2 * logvar))
+                cross_pairs = (
+                    estimators.pairwise_log_density(q.s, q.static.mean, 2 * q.static.logvar),
+                    estimators.pairwise_log_density(z, mean, 2 * logvar),
+                )
         terms = {}
         with torch.set_grad_enabled(tracked and bool(weights.get("mi_static"))):
             terms["mi_static"] = estimators.mws_information(static_pairs)
@@ -282,13 +299,17 @@ class SequentialVAE(SequentialModel):
             terms["mi_dynamic"] = estimators.mws_information(whole).sum()
         with torch.set_grad_enabled(tracked and bool(weights.get("mi_cross"))):
             terms["mi_cross"] = estimators.mws_cross_information(
-                *cross_pairs, n_train, reduction=self.config.mws_reduction, relu=self.config.mws_relu)
+                *cross_pairs, n_train, reduction=self.config.mws_reduction, relu=self.config.mws_relu
+            )
         return {name: value.to(q.s.dtype) for name, value in terms.items()}
 
     def elbo_weights(self) -> dict[str, float]:
         """Weights of the terms of `elbo`."""
-        return {"recon": self.config.recon_weight, "kl_static": self.config.kl_static_weight,
-                "kl_dynamic": self.config.kl_dynamic_weight}
+        return {
+            "recon": self.config.recon_weight,
+            "kl_static": self.config.kl_static_weight,
+            "kl_dynamic": self.config.kl_dynamic_weight,
+        }
 
 
 def with_total(terms: dict[str, Tensor], weights: Mapping[str, float]) -> dict[str, Tensor]:

@@ -53,8 +53,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _targets(known: Sequence[Submission], jobs: Sequence[Job], wanted: set[str], *,
-             whole: bool) -> tuple[list[str], set[str]]:
+def _targets(
+    known: Sequence[Submission], jobs: Sequence[Job], wanted: set[str], *, whole: bool
+) -> tuple[list[str], set[str]]:
     """What to cancel, by ids that the queue itself gives under our names; and cells that share such a task."""
     by_name = {submission.name: submission for submission in known}
     targets: list[str] = []
@@ -72,7 +73,7 @@ def _targets(known: Sequence[Submission], jobs: Sequence[Job], wanted: set[str],
                 targets.append(f"{job.job_id}_{index}")
                 shared |= task - wanted
         if whole and job.tasks == frozenset(range(len(submission.tasks))):
-            targets[len(targets) - len(job.tasks):] = [job.job_id]
+            targets[len(targets) - len(job.tasks) :] = [job.job_id]
     return targets, shared
 
 
@@ -93,8 +94,13 @@ def _wait(known: Sequence[Submission], targets: Sequence[str]) -> None:
     aimed = set(targets)
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        left = [job for job in queue(PREFIX) if job.is_live and job.name in names
-                and (job.job_id in aimed or any(f"{job.job_id}_{index}" in aimed for index in job.tasks))]
+        left = [
+            job
+            for job in queue(PREFIX)
+            if job.is_live
+            and job.name in names
+            and (job.job_id in aimed or any(f"{job.job_id}_{index}" in aimed for index in job.tasks))
+        ]
         if not left:
             return
         time.sleep(1)

@@ -32,18 +32,34 @@ SIZES = (64, 32)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("prepare", "verify", "preview"), help="what to do")
     parser.add_argument("dataset", metavar="NAME", help="data set ('bench list datasets')")
-    parser.add_argument("--from", dest="from_dir", type=Path, metavar="DIR",
-                        help="your copy of the files: a folder, or a zip or tar archive, which is unpacked with care")
+    parser.add_argument(
+        "--from",
+        dest="from_dir",
+        type=Path,
+        metavar="DIR",
+        help="your copy of the files: a folder, or a zip or tar archive, which is unpacked with care",
+    )
     parser.add_argument("--source", choices=("real", "synthetic"), default="real", help="default: real")
     parser.add_argument("--size", type=int, help="side of the frames in pixels: 64 or 32 (default: both)")
-    parser.add_argument("--split", choices=("video", "subject"),
-                        help="mug: what the splits keep apart (default: video)")
-    parser.add_argument("--set", action="append", default=[], metavar="data.NAME=VALUE", dest="options",
-                        help="an option of the data set, such as data.features=spec200 ('bench describe NAME' lists them)")
+    parser.add_argument(
+        "--split", choices=("video", "subject"), help="mug: what the splits keep apart (default: video)"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="data.NAME=VALUE",
+        dest="options",
+        help="an option of the data set, such as data.features=spec200 ('bench describe NAME' lists them)",
+    )
     parser.add_argument("--data-dir", type=Path, help="prepared data (default: $SEQDIS_DATA or the user's cache)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="preview: the PNG (default: NAME-SOURCE.png)")
-    parser.add_argument("--part", choices=("train", "validation", "test"), default="train",
-                        help="preview: which split to show (default: train)")
+    parser.add_argument(
+        "--part",
+        choices=("train", "validation", "test"),
+        default="train",
+        help="preview: which split to show (default: train)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,8 +85,10 @@ def _options(args: argparse.Namespace, kind: type[DataSet]) -> dict[str, Any]:
     given = plan.parse_overrides(args.options)
     wrong = next((key for key in given if not key.startswith(plan.DATA)), None)
     if wrong is not None:
-        raise UserError(f"--set {wrong} is no option of the data; write data.NAME=VALUE ('bench describe "
-                        f"{args.dataset}' lists them).")
+        raise UserError(
+            f"--set {wrong} is no option of the data; write data.NAME=VALUE ('bench describe "
+            f"{args.dataset}' lists them)."
+        )
     found = plan.data_options(args.dataset, given)
     if args.split:
         found["split"] = args.split
@@ -120,8 +138,9 @@ def _files(args: argparse.Namespace, kind: type[DataSet], root: Path, options: d
         yield None
 
 
-def _prepare_sizes(args: argparse.Namespace, kind: type[DataSet], root: Path, options: dict[str, Any],
-                   files: Path | None) -> int:
+def _prepare_sizes(
+    args: argparse.Namespace, kind: type[DataSet], root: Path, options: dict[str, Any], files: Path | None
+) -> int:
     folders: dict[Path, int] = {}
     for size in _sizes(args):
         started = time.monotonic()
@@ -131,11 +150,14 @@ def _prepare_sizes(args: argparse.Namespace, kind: type[DataSet], root: Path, op
             continue
         folders[folder] = size
         dataset = kind.open(root, args.source, size, **options)
-        counts = ", ".join(f"{len(split)} {name}" for name, split in
-                           (("training", dataset.train), ("validation", dataset.validation), ("test", dataset.test)))
+        counts = ", ".join(
+            f"{len(split)} {name}"
+            for name, split in (("training", dataset.train), ("validation", dataset.validation), ("test", dataset.test))
+        )
         took = f" in {time.monotonic() - started:.1f} s" if progress.was_used else " (was there)"
-        print(f"{dataset.spec.title} ({args.source}): {counts} clips of {dataset.spec.n_frames} frames in "
-              f"{folder}{took}")
+        print(
+            f"{dataset.spec.title} ({args.source}): {counts} clips of {dataset.spec.n_frames} frames in {folder}{took}"
+        )
         _tell_skipped(dataset)
         if dataset.spec.attribution:
             print(f"  {dataset.spec.attribution}")
@@ -184,8 +206,10 @@ def _preview(args: argparse.Namespace, kind: type[DataSet], root: Path, options:
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: a contact sheet is a PNG; give a name that ends with .png.")
     if not dataset.spec.may_show:
-        print(f"{dataset.spec.title} may not be published: keep {out} to yourself ({dataset.spec.licence}).",
-              file=sys.stderr)
+        print(
+            f"{dataset.spec.title} may not be published: keep {out} to yourself ({dataset.spec.licence}).",
+            file=sys.stderr,
+        )
     write_bytes(out, contact_sheet(getattr(dataset, args.part), dataset.spec))
     print(out)
     return 0
@@ -215,8 +239,14 @@ class Progress:
             from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
 
-            self._bar = Bar(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-                            TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f} %"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
             self._bar.start()
         return self
 

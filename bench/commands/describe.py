@@ -48,13 +48,20 @@ def _method(args: argparse.Namespace) -> int:
     if args.preset:
         from seqdis.bench import presets
 
-        settings = {**presets.method_settings(presets.get(args.preset), ref.name, args.dataset, found.Config), **variant}
+        settings = {
+            **presets.method_settings(presets.get(args.preset), ref.name, args.dataset, found.Config),
+            **variant,
+        }
     config = found.Config(**settings)
     needs, capabilities = found.needs(config), found.capabilities(config)
     described: dict[str, Any] = {
-        "name": str(ref), "title": found.variant_title(ref.variant), "paper": found.paper,
-        "variants": found.variants, "needs": dataclasses.asdict(needs),
-        "capabilities": dataclasses.asdict(capabilities), "settings": dataclasses.asdict(config),
+        "name": str(ref),
+        "title": found.variant_title(ref.variant),
+        "paper": found.paper,
+        "variants": found.variants,
+        "needs": dataclasses.asdict(needs),
+        "capabilities": dataclasses.asdict(capabilities),
+        "settings": dataclasses.asdict(config),
     }
     text = inspect.getdoc(sys.modules[found.__module__]) or ""
     if args.json:
@@ -63,14 +70,18 @@ def _method(args: argparse.Namespace) -> int:
     print(text, end="\n\n")
     print(f"Paper: {found.paper}")
     print(f"Reads in training: {_yes(described['needs']) or 'clips only'}")
-    print(f"Can: {'encode, ' if capabilities.encodes else ''}decode, sample; "
-          f"motion categories: {capabilities.categories}; {'ranked' if capabilities.ranked else 'not ranked'}")
+    print(
+        f"Can: {'encode, ' if capabilities.encodes else ''}decode, sample; "
+        f"motion categories: {capabilities.categories}; {'ranked' if capabilities.ranked else 'not ranked'}"
+    )
     if found.variants:
         print("Variants:")
         for name, changes in found.variants.items():
             print(f"  {ref.name}:{name}  {', '.join(f'{key}={value}' for key, value in changes.items())}")
-    print(f"Settings ({'preset ' + args.preset if args.preset else 'the defaults, the paper scale'}; "
-          "change one with --set method.KEY=VALUE):")
+    print(
+        f"Settings ({'preset ' + args.preset if args.preset else 'the defaults, the paper scale'}; "
+        "change one with --set method.KEY=VALUE):"
+    )
     width = max(len(name) for name in described["settings"])
     for name, value in described["settings"].items():
         print(f"  {name:{width}s}  {value}")
@@ -86,7 +97,9 @@ def _dataset(args: argparse.Namespace) -> int:
     text = inspect.getdoc(sys.modules[found.__module__]) or ""
     if args.json:
         options = {name: dataclasses.asdict(option) for name, option in found.options.items()}
-        print(json.dumps({"name": args.name, "sources": list(found.sources), "options": options, "text": text}, indent=1))
+        print(
+            json.dumps({"name": args.name, "sources": list(found.sources), "options": options, "text": text}, indent=1)
+        )
         return 0
     print(text)
     print(f"\nSources: {', '.join(found.sources)}")

@@ -13,8 +13,14 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 
 HELP = "Checks packages, versions that must match, the device, SLURM, prepared data, judges and plug-ins."
 OPTIONAL = {
-    "submitit": "SLURM", "pooch": "downloads", "soundfile": "audio files", "cv2": "MUG and optical flow",
-    "torchvision": "MNIST downloads", "torchaudio": "audio", "matplotlib": "figures", "pyarrow": "parquet tables",
+    "submitit": "SLURM",
+    "pooch": "downloads",
+    "soundfile": "audio files",
+    "cv2": "MUG and optical flow",
+    "torchvision": "MNIST downloads",
+    "torchaudio": "audio",
+    "matplotlib": "figures",
+    "pyarrow": "parquet tables",
 }
 
 
@@ -50,8 +56,14 @@ def _packages() -> list[Check]:
         found = getattr(module, "__version__", "installed")
         expected = trains.get(name)
         if expected and not str(found).startswith(expected):
-            checks.append((name, "wrong", f"{found} is not {expected}*: the three must be of one release train: "
-                                          "pip install 'torch==2.11.*' 'torchvision==0.26.*' 'torchaudio==2.11.*'"))
+            checks.append(
+                (
+                    name,
+                    "wrong",
+                    f"{found} is not {expected}*: the three must be of one release train: "
+                    "pip install 'torch==2.11.*' 'torchvision==0.26.*' 'torchaudio==2.11.*'",
+                )
+            )
         else:
             checks.append((name, "ok", str(found)))
     return checks

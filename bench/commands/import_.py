@@ -31,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"{printable(path)}: {problem}")
     print(
         f"{len(result.taken)} imported into {args.out}, {len(result.known)} already there, "
-        f"{len(result.refused)} refused" + (f"; clips of {result.clips} cells" if files else "")
+        f"{len(result.refused)} refused"
+        + (f"; clips of {result.clips} cells" if files else "")
         + (f"; {len(result.states)} unfinished cells taken over" if args.state else ""),
         file=sys.stderr,
     )

@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
 def _entries(kind: str) -> dict[str, str]:
     if kind == "methods":
         return {name: _first_line(name) for name in catalog.method_names()} | {
-            catalog.ORACLE: "control: renders the true factors; the protocol's ceiling"}
+            catalog.ORACLE: "control: renders the true factors; the protocol's ceiling"
+        }
     if kind == "datasets":
         return {name: _dataset_line(name) for name in catalog.dataset_names()}
     if kind == "judges":

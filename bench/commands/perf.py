@@ -29,14 +29,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=("float32", "tf32", "bfloat16"), default="float32")
     parser.add_argument("--compile", action="store_true", help="through torch.compile")
     parser.add_argument("--graph", action="store_true", help="through torch.compile with CUDA graphs (a GPU)")
-    parser.add_argument("--parity", nargs="?", const="", metavar="OPTIONS",
-                        help="instead of times: how far loss terms and gradients of float32, contiguous, tf32, bfloat16, "
-                             "compile, graph are from float64 (default: those that need no compiler)")
+    parser.add_argument(
+        "--parity",
+        nargs="?",
+        const="",
+        metavar="OPTIONS",
+        help="instead of times: how far loss terms and gradients of float32, contiguous, tf32, bfloat16, "
+        "compile, graph are from float64 (default: those that need no compiler)",
+    )
     parser.add_argument("--reference", action="store_true", help="also the ratio to the plain reference step")
     parser.add_argument("--together", metavar="N,N", help="also so many processes at once, such as 1,2,4")
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long processes side by side are timed (default: 5)")
-    parser.add_argument("--layout", choices=("channels-last", "contiguous"), default="channels-last",
-                        help="of the weights of convolutions (training uses channels-last)")
+    parser.add_argument(
+        "--seconds", type=float, default=5.0, help="how long processes side by side are timed (default: 5)"
+    )
+    parser.add_argument(
+        "--layout",
+        choices=("channels-last", "contiguous"),
+        default="channels-last",
+        help="of the weights of convolutions (training uses channels-last)",
+    )
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds (default: 5)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
     parser.add_argument("--device", default="auto")
@@ -67,21 +78,34 @@ def run(args: argparse.Namespace) -> int:
     set_precision(args.precision)  # convolutions and recurrent layers too, as training does
     set_repeatable(False)
     batch = args.batch or presets.training_settings(presets.get(args.preset), "cdsvae", args.dataset)["batch_size"]
-    settings = {"preset": args.preset, "dataset": args.dataset, "batch_size": batch, "device": device,
-                "precision": args.precision, "compile": args.compile, "channels_last": args.layout == "channels-last",
-                "cuda_graph": args.graph}
+    settings = {
+        "preset": args.preset,
+        "dataset": args.dataset,
+        "batch_size": batch,
+        "device": device,
+        "precision": args.precision,
+        "compile": args.compile,
+        "channels_last": args.layout == "channels-last",
+        "cuda_graph": args.graph,
+    }
     if args.parity is not None:
         return _parity(args, {key: settings[key] for key in ("preset", "dataset", "batch_size", "device")})
     limits = perf.ceilings(device, args.precision)
     found = [perf.measure(ref, args.rounds, limits, **settings) for ref in catalog.parse_methods(args.methods)]
     report: dict[str, Any] = {
-        "device": device_name(device), "threads": torch.get_num_threads(), "load": os.getloadavg()[0],
-        "matmul_gflops": limits.flops / 1e9, "copy_gbytes": limits.bytes / 1e9,
-        "settings": {**settings, "device": str(device)}, "methods": found,
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0],
+        "matmul_gflops": limits.flops / 1e9,
+        "copy_gbytes": limits.bytes / 1e9,
+        "settings": {**settings, "device": str(device)},
+        "methods": found,
     }
     if args.reference:
         report["reference"] = perf.against_plain(args.rounds, limits, **settings)
-        report["reference_channels_last"] = perf.against_plain(args.rounds, limits, plain_channels_last=True, **settings)
+        report["reference_channels_last"] = perf.against_plain(
+            args.rounds, limits, plain_channels_last=True, **settings
+        )
         report["information"] = perf.information_against_plain(args.rounds, device)
     if counts:
         from seqdis.bench import together
@@ -89,26 +113,34 @@ def run(args: argparse.Namespace) -> int:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         report["together"] = [
             together.measure(_typed(ref), count, args.seconds, args.threads or max(1, cores // count), settings)
-            for ref in catalog.parse_methods(args.methods) for count in counts]
+            for ref in catalog.parse_methods(args.methods)
+            for count in counts
+        ]
     if args.json:
         print(json.dumps(report, indent=1))
         return 0
-    print(f"{report['device']}, {report['threads']} threads, load {report['load']:.1f}; matrix product "
-          f"{limits.flops / 1e9:.0f} GF/s, copy {limits.bytes / 1e9:.1f} GB/s; batch {batch}, {args.precision}")
+    print(
+        f"{report['device']}, {report['threads']} threads, load {report['load']:.1f}; matrix product "
+        f"{limits.flops / 1e9:.0f} GF/s, copy {limits.bytes / 1e9:.1f} GB/s; batch {batch}, {args.precision}"
+    )
     for line in perf.rows(found):
         print(line)
     alone = {one["method"]: one["sequences_per_second"] for one in report.get("together", []) if one["processes"] == 1}
     for one in report.get("together", []):
         ratio = f", {one['sequences_per_second'] / alone[one['method']]:.2f}x of one" if one["method"] in alone else ""
         busy = f", GPU busy {one['gpu_busy']:.0%}" if one["gpu_busy"] is not None else ""
-        print(f"{one['method']:24s} {one['processes']} at once: {one['sequences_per_second']:8.1f} seq/s in all{ratio}{busy}, "
-              f"{one['peak_memory_bytes'] / 2**20:.0f} MiB each")
+        print(
+            f"{one['method']:24s} {one['processes']} at once: {one['sequences_per_second']:8.1f} seq/s in all{ratio}{busy}, "
+            f"{one['peak_memory_bytes'] / 2**20:.0f} MiB each"
+        )
     if args.reference:
         for name, layout in (("reference", "torch's layout"), ("reference_channels_last", "channels last too")):
             print(_ratio(report[name], layout))
         one = report["information"]
         low, high = one["ratio_range"]
-        print(f"plain I(s; z) / ours at batch {one['batch_size']}, with gradients: {one['ratio']:.1f}x ({low:.1f} to {high:.1f})")
+        print(
+            f"plain I(s; z) / ours at batch {one['batch_size']}, with gradients: {one['ratio']:.1f}x ({low:.1f} to {high:.1f})"
+        )
     return 0
 
 
@@ -128,10 +160,12 @@ def _parity(args: argparse.Namespace, settings: dict[str, Any]) -> int:
 
 def _ratio(one: dict[str, Any], layout: str) -> str:
     low, high = one["ratio_range"]
-    return (f"plain C-DSVAE step ({layout}) / ours: {one['ratio']:.2f}x ({low:.2f} to {high:.2f} over {one['rounds']} rounds"
-            f"{', disturbed: repeat on a quieter machine' if one['disturbed'] else ''}); plain "
-            f"{one['plain']['flops_per_frame'] / 1e6:.0f} MF/frame at {one['plain']['share_of_matmul']:.0%} of the "
-            f"matrix-product rate, ours {one['ours']['flops_per_frame'] / 1e6:.0f} at {one['ours']['share_of_matmul']:.0%}")
+    return (
+        f"plain C-DSVAE step ({layout}) / ours: {one['ratio']:.2f}x ({low:.2f} to {high:.2f} over {one['rounds']} rounds"
+        f"{', disturbed: repeat on a quieter machine' if one['disturbed'] else ''}); plain "
+        f"{one['plain']['flops_per_frame'] / 1e6:.0f} MF/frame at {one['plain']['share_of_matmul']:.0%} of the "
+        f"matrix-product rate, ours {one['ours']['flops_per_frame'] / 1e6:.0f} at {one['ours']['share_of_matmul']:.0%}"
+    )
 
 
 def _typed(ref: MethodRef) -> str:

@@ -90,14 +90,21 @@ def _slurm(args: argparse.Namespace, store: Store, cells: Sequence[Stored], know
         args.device = args.device or "auto"
         arguments = slurm.cell_arguments(args, args.data_dir or data_root())
     root = Path(arguments[arguments.index("--data-dir") + 1])
-    summary = slurm.submit(store, cells, _options(args, known), cell_arguments=arguments,
-                           prerequisites=slurm.missing_prerequisites(store, cells, root),
-                           tables=_tables(store))
+    summary = slurm.submit(
+        store,
+        cells,
+        _options(args, known),
+        cell_arguments=arguments,
+        prerequisites=slurm.missing_prerequisites(store, cells, root),
+        tables=_tables(store),
+    )
     for line in summary.lines():
         print(line)
     if summary.refused:
-        raise UserError(f"SLURM refused a request: {summary.refused} What it accepted is in the queue; type "
-                        "the 'bench run' line again for the rest.")
+        raise UserError(
+            f"SLURM refused a request: {summary.refused} What it accepted is in the queue; type "
+            "the 'bench run' line again for the rest."
+        )
     return 0
 
 

@@ -40,22 +40,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", choices=("real", "synthetic"), help="default: the preset's")
     parser.add_argument("--seeds", type=int, help="number of seeds, counted from 0 (default: the preset's)")
     parser.add_argument("--first-seed", type=int, default=0, help="the first seed (default: 0)")
-    parser.add_argument("--table", default="comparison",
-                        help="plan the cells of this table: comparison, augmentation, estimators, batch-size")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
-                        help="change a setting, or an option of the data (data.features=spec200); such records never "
-                        "stand in the preset's row")
+    parser.add_argument(
+        "--table",
+        default="comparison",
+        help="plan the cells of this table: comparison, augmentation, estimators, batch-size",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change a setting, or an option of the data (data.features=spec200); such records never "
+        "stand in the preset's row",
+    )
     parser.add_argument("--out", type=Path, default=Path("runs"), help="output folder (default: ./runs)")
     parser.add_argument("--data-dir", type=Path, help="prepared data (default: $SEQDIS_DATA or the user's cache)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--launcher", choices=("auto", "local", "slurm"), default="auto")
     parser.add_argument("--workers", type=int, help="cells at once here (default: one a GPU, else one a core)")
-    parser.add_argument("--per-device", type=int, default=1, metavar="N",
-                        help="cells side by side on each GPU (default: 1)")
-    parser.add_argument("--time-budget", metavar="TIME", help="end within this time, such as 9m: whole cells first, what "
-                        "does not fit is trained on, saved and stopped; the same line goes on")
-    parser.add_argument("--pack-to", type=Path, metavar="DIR",
-                        help="keep the results that are there packed in few files in DIR (see bench pack)")
+    parser.add_argument(
+        "--per-device", type=int, default=1, metavar="N", help="cells side by side on each GPU (default: 1)"
+    )
+    parser.add_argument(
+        "--time-budget",
+        metavar="TIME",
+        help="end within this time, such as 9m: whole cells first, what "
+        "does not fit is trained on, saved and stopped; the same line goes on",
+    )
+    parser.add_argument(
+        "--pack-to",
+        type=Path,
+        metavar="DIR",
+        help="keep the results that are there packed in few files in DIR (see bench pack)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show the cells and an estimate; change nothing")
     parser.add_argument("--json", action="store_true", help="with --dry-run: the plan as JSON")
     from seqdis.bench.launch import slurm
@@ -97,16 +115,28 @@ def run(args: argparse.Namespace) -> int:
     if launcher == "local" and preset.needs_gpu and not args.dry_run:
         _require_gpu(args)
     seeds = range(args.first_seed, args.first_seed + (args.seeds or preset.seeds))
-    planned = plan.plan(plan.grid(methods, datasets, source=source, preset=preset.name, seeds=seeds, table=args.table,
-                                  overrides=plan.parse_overrides(args.overrides)))
+    planned = plan.plan(
+        plan.grid(
+            methods,
+            datasets,
+            source=source,
+            preset=preset.name,
+            seeds=seeds,
+            table=args.table,
+            overrides=plan.parse_overrides(args.overrides),
+        )
+    )
     store = Store(args.out)
     if args.dry_run:
         return _dry_run(args, planned, store, launcher)
     store.check_writable()
     missing = [cell for cell in planned if not store.is_done(cell.id)]
     store.add_all((cell.id, cell.config) for cell in missing)
-    print(f"{len(planned)} cells: {len(planned) - len(missing)} done already, {len(missing)} to run ({launcher}); "
-          f"preset {preset.name}, {source} data, output in {args.out}", flush=True)
+    print(
+        f"{len(planned)} cells: {len(planned) - len(missing)} done already, {len(missing)} to run ({launcher}); "
+        f"preset {preset.name}, {source} data, output in {args.out}",
+        flush=True,
+    )
     if launcher == "slurm" and missing:
         if budget is not None:
             raise UserError("--time-budget is for runs on this machine; on SLURM the limit is --time.")
@@ -149,7 +179,8 @@ def _require_data(args: argparse.Namespace, datasets: list[str], preset: Any, ro
     for name in datasets:
         try:
             catalog.load_dataset(name).open(
-                root, "real", preset.size, **{**preset.data, **plan.data_options(name, overrides)})
+                root, "real", preset.size, **{**preset.data, **plan.data_options(name, overrides)}
+            )
         except MissingDataError as error:
             missing[name] = str(error)
     if not missing:
@@ -159,8 +190,10 @@ def _require_data(args: argparse.Namespace, datasets: list[str], preset: Any, ro
     if rest:
         line += f" What runs now: {_without(args, rest)}"
     elif preset.source == "real" and args.source is None:
-        line += (" To see the whole job now on generated data: bench run --methods "
-                 f"{args.methods or 'all'} --datasets {args.datasets} --preset quick")
+        line += (
+            " To see the whole job now on generated data: bench run --methods "
+            f"{args.methods or 'all'} --datasets {args.datasets} --preset quick"
+        )
     raise UserError(" ".join(missing.values()) + line)
 
 
@@ -169,8 +202,12 @@ def _without(args: argparse.Namespace, datasets: list[str]) -> str:
     words = ["bench run", "--datasets", ",".join(datasets)]
     if args.methods:
         words[1:1] = ["--methods", args.methods]
-    for flag, value in (("--preset", None if args.preset == "paper" else args.preset), ("--source", args.source),
-                        ("--seeds", args.seeds), ("--table", None if args.table == "comparison" else args.table)):
+    for flag, value in (
+        ("--preset", None if args.preset == "paper" else args.preset),
+        ("--source", args.source),
+        ("--seeds", args.seeds),
+        ("--table", None if args.table == "comparison" else args.table),
+    ):
         if value is not None:
             words += [flag, str(value)]
     for item in args.overrides:
@@ -194,11 +231,13 @@ def _require_gpu(args: argparse.Namespace) -> None:
     raise UserError(
         f"the {args.preset} preset needs a GPU or a SLURM cluster, and this machine has neither ({cells}). "
         f"Type: bench run --methods {args.methods or 'all'} --datasets {args.datasets} --preset quick; "
-        "or insist with --device cpu.")
+        "or insist with --device cpu."
+    )
 
 
-def _run_local(args: argparse.Namespace, store: Store, missing: list[Planned], root: Path, budget: float | None,
-               started: float) -> tuple[int, int]:
+def _run_local(
+    args: argparse.Namespace, store: Store, missing: list[Planned], root: Path, budget: float | None, started: float
+) -> tuple[int, int]:
     """Makes prerequisites, runs the pool, shows it. Returns how many cells failed, and how many are not finished."""
     from seqdis.bench.display import show
     from seqdis.bench.launch import local
@@ -206,8 +245,12 @@ def _run_local(args: argparse.Namespace, store: Store, missing: list[Planned], r
     from seqdis.bench.prerequisites import make
 
     make([cell.config for cell in missing], root, args.device)
-    pool = local.Pool(store, [(cell.id, cell.cell.title) for cell in missing],
-                      local.slots(args.device, args.workers, args.per_device), args.data_dir)
+    pool = local.Pool(
+        store,
+        [(cell.id, cell.cell.title) for cell in missing],
+        local.slots(args.device, args.workers, args.per_device),
+        args.data_dir,
+    )
     if budget is not None:
         from seqdis.bench.launch.timebox import give_box
 
@@ -274,18 +317,30 @@ def _dry_run(args: argparse.Namespace, planned: list[Planned], store: Store, lau
     seconds = seconds_of_cells([cell.config for cell in missing], store)
     places = len(local.slots(args.device, args.workers, args.per_device))
     if args.json:
-        print(json.dumps({
-            "launcher": launcher, "workers": places, "estimated_seconds": sum(seconds) / places,
-            "cells": [{"id": cell.id, "title": cell.cell.title, "done": store.is_done(cell.id), **cell.config["cell"]}
-                      for cell in planned]}, indent=1))
+        print(
+            json.dumps(
+                {
+                    "launcher": launcher,
+                    "workers": places,
+                    "estimated_seconds": sum(seconds) / places,
+                    "cells": [
+                        {"id": cell.id, "title": cell.cell.title, "done": store.is_done(cell.id), **cell.config["cell"]}
+                        for cell in planned
+                    ],
+                },
+                indent=1,
+            )
+        )
         return 0
     left = dict(zip([cell.id for cell in missing], seconds, strict=True))
     for cell in planned:
         text = f"about {left[cell.id] / 60:.1f} min" if cell.id in left else "done"
         print(f"{cell.id:72s} {text}")
-    print(f"{len(planned)} cells, {len(planned) - len(missing)} done, {len(missing)} to run; "
-          f"about {sum(seconds) / places / 60:.0f} min with {places} workers (an estimate, from operation counts or "
-          "from cells already run here)")
+    print(
+        f"{len(planned)} cells, {len(planned) - len(missing)} done, {len(missing)} to run; "
+        f"about {sum(seconds) / places / 60:.0f} min with {places} workers (an estimate, from operation counts or "
+        "from cells already run here)"
+    )
     if launcher == "slurm":
         for request in slurm.render(store, missing, args, args.data_dir):
             print(request)

@@ -18,8 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", choices=("real", "synthetic"), default="synthetic")
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--trials", type=int, default=8, help="the first is the preset as it stands")
-    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
-                        help="changes a setting of every trial, for a shorter or wider search")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="changes a setting of every trial, for a shorter or wider search",
+    )
     parser.add_argument("--out", type=Path, default=Path("runs"))
     parser.add_argument("--data-dir", type=Path, help="prepared data (default: $SEQDIS_DATA or the user's cache)")
     parser.add_argument("--device", default="auto")
@@ -41,16 +47,29 @@ def run(args: argparse.Namespace) -> int:
     fixed = plan.parse_overrides(args.overrides)
     found = {}
     for ref in refs:
-        ranked = tuning.search(ref, args.dataset, source=args.source, preset=args.preset, count=args.trials,
-                               out=args.out, root=root, device=args.device, workers=workers,
-                               fixed=fixed)
-        found[str(ref)] = [{"trial": trial.number, "score": trial.score, "settings": trial.overrides,
-                            "validation": trial.scores} for trial in ranked]
+        ranked = tuning.search(
+            ref,
+            args.dataset,
+            source=args.source,
+            preset=args.preset,
+            count=args.trials,
+            out=args.out,
+            root=root,
+            device=args.device,
+            workers=workers,
+            fixed=fixed,
+        )
+        found[str(ref)] = [
+            {"trial": trial.number, "score": trial.score, "settings": trial.overrides, "validation": trial.scores}
+            for trial in ranked
+        ]
         if not args.json:
             print(f"{ref} on {args.dataset} ({args.source}), {args.preset}, validation score, best first:")
             for trial in ranked:
-                print(f"  {trial.score:.3f}  trial {trial.number}  "
-                      + (" ".join(f"{key}={value}" for key, value in trial.overrides.items()) or "(as it stands)"))
+                print(
+                    f"  {trial.score:.3f}  trial {trial.number}  "
+                    + (" ".join(f"{key}={value}" for key, value in trial.overrides.items()) or "(as it stands)")
+                )
     if args.json:
         print(json.dumps(found, indent=1))
     return 0

@@ -14,8 +14,13 @@ SHORTEST = 2.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("filter", nargs="?", default="", help="only cells whose id starts with or contains this")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="output folder (default: ./runs)")
-    parser.add_argument("--every", type=float, default=5.0, metavar="SECONDS",
-                        help=f"seconds between two looks, at least {SHORTEST:.0f} (default: 5)")
+    parser.add_argument(
+        "--every",
+        type=float,
+        default=5.0,
+        metavar="SECONDS",
+        help=f"seconds between two looks, at least {SHORTEST:.0f} (default: 5)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -22,7 +22,9 @@ from seqdis.bench.core.errors import UserError
 
 def _space_error(path: Path, error: OSError) -> UserError | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(f"no space left to write {path}: free some or choose another folder with --out, then run again.")
+        return UserError(
+            f"no space left to write {path}: free some or choose another folder with --out, then run again."
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
         return UserError(f"cannot write {path}: {error.strerror}. Choose a folder that you may write to with --out.")
     return None

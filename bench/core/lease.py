@@ -89,8 +89,9 @@ class Lease:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.release()
 
     @property
@@ -150,9 +151,15 @@ class Lease:
             raise
 
     def _content(self) -> Holder:
-        return {"token": self.token, "host": socket.gethostname(), "pid": os.getpid(),
-                "process": process_identity(os.getpid()), "interval": self.interval, "started": _utc(),
-                **slurm_identity()}
+        return {
+            "token": self.token,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "process": process_identity(os.getpid()),
+            "interval": self.interval,
+            "started": _utc(),
+            **slurm_identity(),
+        }
 
     def _is_ours(self) -> bool:
         if self._file is None:
@@ -273,8 +280,11 @@ def slurm_identity() -> dict[str, str]:
     job = f"{job}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}" if job else os.environ.get("SLURM_JOB_ID")
     if not job:
         return {}
-    return {"job": job, "restarts": os.environ.get("SLURM_RESTART_COUNT") or "0",
-            "submission": os.environ.get("SEQDIS_SUBMISSION", "")}
+    return {
+        "job": job,
+        "restarts": os.environ.get("SLURM_RESTART_COUNT") or "0",
+        "submission": os.environ.get("SEQDIS_SUBMISSION", ""),
+    }
 
 
 def is_gone(holder: Holder) -> bool:

@@ -137,8 +137,14 @@ class Pool:
             command += ["--data-dir", str(self.data_dir)]
         with open(folder / LOG, "ab") as log:
             # A session of its own: Ctrl-C reaches the pool, which then asks the workers to save and stop.
-            run.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                                           env=slot.environment, stdin=subprocess.DEVNULL)
+            run.process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=slot.environment,
+                stdin=subprocess.DEVNULL,
+            )
         run.slot, run.state, run.started = slot, "running", time.time()
 
     def _keep_time(self) -> None:
@@ -183,7 +189,10 @@ class Pool:
         if code == INTERRUPTED:
             return "waiting", "interrupted; run the same line again to go on"
         if code < 0 and self.box is not None and self.box.is_over:
-            return "waiting", "stopped at the end of its time; run the same line again to go on from its last checkpoint"
+            return (
+                "waiting",
+                "stopped at the end of its time; run the same line again to go on from its last checkpoint",
+            )
         with contextlib.suppress(UserError):
             return "failed", str(read_json(folder / ERROR)["reason"])
         return "failed", f"ended with {_signal_name(code)}; its log: {folder / LOG}"

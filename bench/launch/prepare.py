@@ -1,6 +1,6 @@
 """The prerequisite job: makes the data set and the judge that a cell reads, unless they are there.
 
-    python -m seqdis.bench.launch.prepare <cell folder> --data-dir ROOT
+python -m seqdis.bench.launch.prepare <cell folder> --data-dir ROOT
 """
 
 from __future__ import annotations

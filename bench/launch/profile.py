@@ -116,9 +116,17 @@ class Options:
             raise UserError(f"--max-jobs {max_jobs} is not a number of jobs; give 1 or more.")
         asked = {**table, **flags}
         _check_values(asked)
-        return cls(asked=asked, flags=tuple(sorted(flags)), rules=rules, max_jobs=max_jobs,
-                   setup=tuple(setup), python=other.get("python", ""), extra=other.get("extra", {}),
-                   hold=bool(args.hold or other.get("hold", False)), profile=name)
+        return cls(
+            asked=asked,
+            flags=tuple(sorted(flags)),
+            rules=rules,
+            max_jobs=max_jobs,
+            setup=tuple(setup),
+            python=other.get("python", ""),
+            extra=other.get("extra", {}),
+            hold=bool(args.hold or other.get("hold", False)),
+            profile=name,
+        )
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Options:
@@ -156,21 +164,28 @@ def _made(base: Needs, asked: Mapping[str, Any]) -> Needs:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of everything that submits."""
     group = parser.add_argument_group("SLURM", "flags win over the profile file; see docs/slurm.md")
-    group.add_argument("--profile", metavar="NAME|FILE", help="a table of ./slurm.toml or ~/.config/seqdis/slurm.toml, "
-                       "or another file")
-    for name, text in (("partition", "partition"), ("account", "account"), ("qos", "quality of service"),
-                       ("constraint", "node features")):
+    group.add_argument(
+        "--profile", metavar="NAME|FILE", help="a table of ./slurm.toml or ~/.config/seqdis/slurm.toml, or another file"
+    )
+    for name, text in (
+        ("partition", "partition"),
+        ("account", "account"),
+        ("qos", "quality of service"),
+        ("constraint", "node features"),
+    ):
         group.add_argument(f"--{name}", help=text)
     group.add_argument("--gpus", metavar="N", help="GPUs of a job, such as 1 or a100:1")
     group.add_argument("--cpus", type=int, metavar="N", help="CPU cores of a job")
     group.add_argument("--mem", metavar="SIZE", help="memory of a job, such as 16G")
-    group.add_argument("--time", metavar="LIMIT", help="time limit of a job, such as 12:00:00; cells that reach it go "
-                       "on in the next")
+    group.add_argument(
+        "--time", metavar="LIMIT", help="time limit of a job, such as 12:00:00; cells that reach it go on in the next"
+    )
     group.add_argument("--max-jobs", type=int, metavar="N", help="jobs that run at the same time (default: no bound)")
     group.add_argument("--pack", type=int, metavar="K", help="small cells that one job runs (default: 1)")
     group.add_argument("--at-once", type=int, metavar="N", help="of these, how many at the same time (default: 1)")
-    group.add_argument("--setup", action="append", metavar="LINE",
-                       help="a shell line that each job runs first; may be repeated")
+    group.add_argument(
+        "--setup", action="append", metavar="LINE", help="a shell line that each job runs first; may be repeated"
+    )
     group.add_argument("--hold", action="store_true", help="submit held; 'scontrol release' starts the jobs")
 
 
@@ -183,8 +198,10 @@ def load_profile(wanted: str | None) -> tuple[str, dict[str, Any]]:
     path, table = _locate(wanted)
     if path is None:
         if wanted:
-            raise UserError(f"--profile {wanted}: there is no {FILE} here nor in {_home()}; write one (docs/slurm.md) "
-                            "or give the flags.")
+            raise UserError(
+                f"--profile {wanted}: there is no {FILE} here nor in {_home()}; write one (docs/slurm.md) "
+                "or give the flags."
+            )
         return "", {}
     try:
         content = tomllib.loads(path.read_text())
@@ -196,8 +213,10 @@ def load_profile(wanted: str | None) -> tuple[str, dict[str, Any]]:
         raise UserError(f"{path}: {', '.join(stray)} must stand below a [profile] heading.")
     chosen = table or default or (next(iter(tables)) if len(tables) == 1 else None)
     if chosen is None:
-        raise UserError(f"{path} has several profiles; choose with --profile {'|'.join(sorted(tables))}, or say "
-                        'default = "..." in its first line.')
+        raise UserError(
+            f"{path} has several profiles; choose with --profile {'|'.join(sorted(tables))}, or say "
+            'default = "..." in its first line.'
+        )
     if chosen not in tables:
         raise unknown_name("profile", chosen, tables, f"cat {path}")
     return f"{path}:{chosen}", tables[chosen]

@@ -58,8 +58,14 @@ class Request:
     parallelism: int = 0
 
 
-def build(cells: Sequence[Planned], options: Options, prerequisites: Sequence[Prerequisite], *, max_array: int,
-          tables: Sequence[str] = ()) -> list[Request]:
+def build(
+    cells: Sequence[Planned],
+    options: Options,
+    prerequisites: Sequence[Prerequisite],
+    *,
+    max_array: int,
+    tables: Sequence[str] = (),
+) -> list[Request]:
     """All requests of a launch, in the order in which they are submitted.
 
     Args:
@@ -69,8 +75,10 @@ def build(cells: Sequence[Planned], options: Options, prerequisites: Sequence[Pr
         max_array: SLURM's MaxArraySize.
         tables: the command that writes the tables when all has ended; empty for none.
     """
-    helpers = [Request(COMMAND, needed.title, options.helper_needs(gpu=needed.gpu), argv=needed.argv)
-               for needed in prerequisites]
+    helpers = [
+        Request(COMMAND, needed.title, options.helper_needs(gpu=needed.gpu), argv=needed.argv)
+        for needed in prerequisites
+    ]
     arrays = _arrays(cells, options, prerequisites, max_array)
     _throttle(arrays, options.max_jobs)
     last = []
@@ -80,8 +88,9 @@ def build(cells: Sequence[Planned], options: Options, prerequisites: Sequence[Pr
     return [*helpers, *arrays, *last]
 
 
-def _arrays(cells: Sequence[Planned], options: Options, prerequisites: Sequence[Prerequisite],
-            max_array: int) -> list[Request]:
+def _arrays(
+    cells: Sequence[Planned], options: Options, prerequisites: Sequence[Prerequisite], max_array: int
+) -> list[Request]:
     groups: dict[tuple[Needs, tuple[str, ...]], list[str]] = {}
     for cell in cells:
         part = cell.config["cell"]
@@ -90,9 +99,9 @@ def _arrays(cells: Sequence[Planned], options: Options, prerequisites: Sequence[
         groups.setdefault((needs, waits), []).append(cell.id)
     requests: list[Request] = []
     for (needs, waits), ids in groups.items():
-        tasks = [ids[start:start + needs.pack] for start in range(0, len(ids), needs.pack)]
+        tasks = [ids[start : start + needs.pack] for start in range(0, len(ids), needs.pack)]
         for start in range(0, len(tasks), max_array):
-            chunk = tasks[start:start + max_array]
+            chunk = tasks[start : start + max_array]
             requests.append(Request(CELLS, f"cells {len(requests) + 1}", needs, tasks=chunk, after_ok=waits))
     return requests
 
@@ -119,34 +128,59 @@ def parameters(request: Request, folder: Path, options: Options, dependency: str
     if options.hold:
         extra["hold"] = True
     return {
-        "job_name": PREFIX + folder.name, "comment": f"seqdis-bench: {request.title}",
-        "partition": needs.partition or None, "account": needs.account or None, "qos": needs.qos or None,
-        "constraint": needs.constraint or None, "gpus_per_node": None if needs.gpus == "0" else needs.gpus,
-        "nodes": 1, "ntasks_per_node": 1, "cpus_per_task": needs.cpus, "mem": needs.mem, "time": needs.time,
-        "signal_delay_s": needs.signal_seconds, "dependency": dependency or None, "wckey": None,
+        "job_name": PREFIX + folder.name,
+        "comment": f"seqdis-bench: {request.title}",
+        "partition": needs.partition or None,
+        "account": needs.account or None,
+        "qos": needs.qos or None,
+        "constraint": needs.constraint or None,
+        "gpus_per_node": None if needs.gpus == "0" else needs.gpus,
+        "nodes": 1,
+        "ntasks_per_node": 1,
+        "cpus_per_task": needs.cpus,
+        "mem": needs.mem,
+        "time": needs.time,
+        "signal_delay_s": needs.signal_seconds,
+        "dependency": dependency or None,
+        "wckey": None,
         # srun has not inherited the number of CPUs from sbatch since SLURM 22.05.
-        "srun_args": [f"--cpus-per-task={needs.cpus}"], "stderr_to_stdout": True,
-        "setup": _setup(needs, folder, options), "teardown": _teardown(request),
-        "array_parallelism": max(1, request.parallelism), "additional_parameters": extra,
+        "srun_args": [f"--cpus-per-task={needs.cpus}"],
+        "stderr_to_stdout": True,
+        "setup": _setup(needs, folder, options),
+        "teardown": _teardown(request),
+        "array_parallelism": max(1, request.parallelism),
+        "additional_parameters": extra,
     }
 
 
 def _setup(needs: Needs, folder: Path, options: Options) -> list[str]:
     threads = max(1, needs.cpus // min(needs.at_once, needs.pack))
     # SLURM_EXPORT_ENV: where sbatch exports nothing by default, srun must still pass on what stands here.
-    variables = {"SLURM_EXPORT_ENV": "ALL", "PYTHONSAFEPATH": "1", "SEQDIS_SUBMISSION": folder.name,
-                 "SEQDIS_THREADS": threads, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **MALLOC}
+    variables = {
+        "SLURM_EXPORT_ENV": "ALL",
+        "PYTHONSAFEPATH": "1",
+        "SEQDIS_SUBMISSION": folder.name,
+        "SEQDIS_THREADS": threads,
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        **MALLOC,
+    }
     # Progress is read by people, now and then: a shared file system is spared.
-    return ['export SEQDIS_PROGRESS_SECONDS="${SEQDIS_PROGRESS_SECONDS:-15}"',
-            *(f"export {name}={shlex.quote(str(value))}" for name, value in variables.items()), *options.setup]
+    return [
+        'export SEQDIS_PROGRESS_SECONDS="${SEQDIS_PROGRESS_SECONDS:-15}"',
+        *(f"export {name}={shlex.quote(str(value))}" for name, value in variables.items()),
+        *options.setup,
+    ]
 
 
 def _teardown(request: Request) -> list[str]:
     """Runs outside of a container, where SLURM's commands are."""
     job = "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" if request.kind == CELLS else "$SLURM_JOB_ID"
-    return ["status=$?",
-            f'if [ "$status" -eq {REQUEUE} ]; then scontrol requeue "{job}" || echo "requeue failed; run again"; fi',
-            "exit $status"]
+    return [
+        "status=$?",
+        f'if [ "$status" -eq {REQUEUE} ]; then scontrol requeue "{job}" || echo "requeue failed; run again"; fi',
+        "exit $status",
+    ]
 
 
 @functools.cache

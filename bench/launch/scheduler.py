@@ -9,8 +9,21 @@ import subprocess
 from collections.abc import Iterable, Sequence
 
 # States after which a job never runs again by itself. Everything else counts as alive.
-ENDED = frozenset({"COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED",
-                   "DEADLINE", "BOOT_FAIL", "REVOKED", "SPECIAL_EXIT"})
+ENDED = frozenset(
+    {
+        "COMPLETED",
+        "FAILED",
+        "TIMEOUT",
+        "CANCELLED",
+        "NODE_FAIL",
+        "OUT_OF_MEMORY",
+        "PREEMPTED",
+        "DEADLINE",
+        "BOOT_FAIL",
+        "REVOKED",
+        "SPECIAL_EXIT",
+    }
+)
 RUNNING = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"})
 # Reasons for which nothing happens until a person does something.
 HELD = ("held", "JobHeldUser", "JobHeldAdmin", "launch failed", "launch_failed", "DependencyNeverSatisfied")
@@ -99,15 +112,16 @@ def cancel(targets: Iterable[str]) -> None:
     """
     targets = list(targets)
     for start in range(0, len(targets), 500):
-        _ask(["scancel", "--quiet", *targets[start:start + 500]], 90)
+        _ask(["scancel", "--quiet", *targets[start : start + 500]], 90)
 
 
 def _ask(command: Sequence[str], timeout: float) -> str:
     # Without SLURM_BITSTR_LEN=0 long lists of array tasks are cut short.
     environment = {**os.environ, "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment,
-                              stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, env=environment, stdin=subprocess.DEVNULL
+        )
     except FileNotFoundError:
         raise SchedulerUnknown(f"{command[0]} is not installed here") from None
     except subprocess.TimeoutExpired:

@@ -50,8 +50,10 @@ class Summary:
     def lines(self) -> list[str]:
         """For people."""
         arrays = sum(one.is_cells for one in self.submitted)
-        text = [f"submitted {self.cells} cells in {arrays} job arrays"
-                + (f" (jobs {', '.join(self.job_ids)})" if self.job_ids else "")]
+        text = [
+            f"submitted {self.cells} cells in {arrays} job arrays"
+            + (f" (jobs {', '.join(self.job_ids)})" if self.job_ids else "")
+        ]
         if self.live:
             text.append(f"{self.live} cells are in the queue already")
         if self.elsewhere:
@@ -69,20 +71,34 @@ def launch(store: Store, missing: Sequence[Planned], args: argparse.Namespace, r
     """
     options = Options.from_args(args)
     started = time.monotonic()
-    summary = submit(store, missing, options, cell_arguments=cell_arguments(args, root),
-                     prerequisites=missing_prerequisites(store, missing, root),
-                     tables=table_command(store.out, args.table))
+    summary = submit(
+        store,
+        missing,
+        options,
+        cell_arguments=cell_arguments(args, root),
+        prerequisites=missing_prerequisites(store, missing, root),
+        tables=table_command(store.out, args.table),
+    )
     for line in summary.lines():
         print(line)
     print(f"in {time.monotonic() - started:.1f} s; this machine may go away now. Next: bench status --out {store.out}")
     if summary.refused:
-        raise UserError(f"SLURM refused a request: {summary.refused} What it accepted is in the queue; when this is "
-                        "put right, the same line submits only the rest.")
+        raise UserError(
+            f"SLURM refused a request: {summary.refused} What it accepted is in the queue; when this is "
+            "put right, the same line submits only the rest."
+        )
     return 0
 
 
-def submit(store: Store, cells: Sequence[Planned], options: Options, *, prerequisites: Sequence[Prerequisite] = (),
-           cell_arguments: Sequence[str] = (), tables: Sequence[str] = ()) -> Summary:
+def submit(
+    store: Store,
+    cells: Sequence[Planned],
+    options: Options,
+    *,
+    prerequisites: Sequence[Prerequisite] = (),
+    cell_arguments: Sequence[str] = (),
+    tables: Sequence[str] = (),
+) -> Summary:
     """Submits those of `cells` that nobody works on. Their folders, with config.json, must be there.
 
     Args:
@@ -100,15 +116,20 @@ def submit(store: Store, cells: Sequence[Planned], options: Options, *, prerequi
             jobs = scheduler.queue(submissions.PREFIX)
             max_array = scheduler.max_array_size()
         except SchedulerUnknown as error:
-            raise UserError(f"SLURM does not answer ({error}); nothing was submitted. Run the same line again later, "
-                            "or use --launcher local.") from None
+            raise UserError(
+                f"SLURM does not answer ({error}); nothing was submitted. Run the same line again later, "
+                "or use --launcher local."
+            ) from None
         known = submissions.load_all(store.out)
         adopt(known, jobs)
         summary = Summary()
         todo = _todo(store, cells, known, jobs, summary)
         live = _live_commands(known, jobs)
-        wanted = [needed for needed in prerequisites
-                  if needed.title not in live and any(cell.id in needed.cells for cell in todo)]
+        wanted = [
+            needed
+            for needed in prerequisites
+            if needed.title not in live and any(cell.id in needed.cells for cell in todo)
+        ]
         waiting = [needed for needed in prerequisites if needed.title in live]
         built = requests.build(todo, options, [*wanted, *waiting], max_array=max_array, tables=tables)
         built = [request for request in built if request.kind == CELLS or request.title not in live]
@@ -127,8 +148,9 @@ def render(store: Store, missing: Sequence[Planned], args: argparse.Namespace, r
     from seqdis.datasets.base import data_root
 
     prerequisites = missing_prerequisites(store, missing, root or data_root())
-    built = requests.build(missing, options, prerequisites, max_array=max_array,
-                           tables=table_command(store.out, args.table))
+    built = requests.build(
+        missing, options, prerequisites, max_array=max_array, tables=table_command(store.out, args.table)
+    )
     ids = {request.title: f"<job of request {number}>" for number, request in enumerate(built, 1)}
     texts = []
     for number, request in enumerate(built, 1):
@@ -162,8 +184,9 @@ def adopt(known: Sequence[Submission], jobs: Sequence[Job]) -> None:
                 submission.settle("abandoned")
 
 
-def _todo(store: Store, cells: Sequence[Planned], known: Sequence[Submission], jobs: Sequence[Job],
-          summary: Summary) -> list[Planned]:
+def _todo(
+    store: Store, cells: Sequence[Planned], known: Sequence[Submission], jobs: Sequence[Job], summary: Summary
+) -> list[Planned]:
     live = submissions.jobs_by_cell(known, [job for job in jobs if job.is_live])
     now = shared_now(store.out)
     todo = []
@@ -196,8 +219,11 @@ def _worked_on_outside(folder: Path, now: float) -> bool:
 
 def _live_commands(known: Sequence[Submission], jobs: Sequence[Job]) -> Mapping[str, str]:
     by_name = {job.name: job for job in jobs if job.is_live}
-    return {one.manifest["title"]: by_name[one.name].job_id for one in known
-            if not one.is_cells and one.name in by_name and one.manifest["title"] != "tables"}
+    return {
+        one.manifest["title"]: by_name[one.name].job_id
+        for one in known
+        if not one.is_cells and one.name in by_name and one.manifest["title"] != "tables"
+    }
 
 
 def missing_prerequisites(store: Store, cells: Sequence[Planned], root: Path) -> list[Prerequisite]:
@@ -217,10 +243,20 @@ def missing_prerequisites(store: Store, cells: Sequence[Planned], root: Path) ->
         except MissingDataError:
             users = [cell.id for cell in cells if _data_of(cell.config) == wanted]
         part = config["cell"]
-        found.append(Prerequisite(
-            title=f"prepare {part['dataset']} ({part['source']}, {part['size']} pixels)",
-            argv=("-m", "seqdis.bench.launch.prepare", str(store.folder(users[0])), "--data-dir", str(root.absolute())),
-            gpu=presets.get(part["preset"]).needs_gpu, cells=frozenset(users)))
+        found.append(
+            Prerequisite(
+                title=f"prepare {part['dataset']} ({part['source']}, {part['size']} pixels)",
+                argv=(
+                    "-m",
+                    "seqdis.bench.launch.prepare",
+                    str(store.folder(users[0])),
+                    "--data-dir",
+                    str(root.absolute()),
+                ),
+                gpu=presets.get(part["preset"]).needs_gpu,
+                cells=frozenset(users),
+            )
+        )
     return found
 
 
@@ -239,16 +275,30 @@ def table_command(out: Path, table: str) -> list[str]:
     return ["-m", "seqdis.bench.launch.tables", str(out.absolute()), table]
 
 
-def _submit_all(store: Store, built: Sequence[Request], options: Options, job_ids: dict[str, str],
-                cell_arguments: Sequence[str], summary: Summary) -> None:
+def _submit_all(
+    store: Store,
+    built: Sequence[Request],
+    options: Options,
+    job_ids: dict[str, str],
+    cell_arguments: Sequence[str],
+    summary: Summary,
+) -> None:
     from seqdis.bench.provenance import code_version
 
     ids_of: dict[str, str] = {}
     for request in built:
         submission = submissions.create(
-            store.out, kind=request.kind, title=request.title, needs=dataclasses.asdict(request.needs),
-            options=options.to_json(), tasks=request.tasks, argv=request.argv, cell_arguments=cell_arguments,
-            prerequisites=[ids_of.get(title, title) for title in request.after_ok], code=code_version())
+            store.out,
+            kind=request.kind,
+            title=request.title,
+            needs=dataclasses.asdict(request.needs),
+            options=options.to_json(),
+            tasks=request.tasks,
+            argv=request.argv,
+            cell_arguments=cell_arguments,
+            prerequisites=[ids_of.get(title, title) for title in request.after_ok],
+            code=code_version(),
+        )
         made = requests.executor(request, submission.folder, options, requests.dependency(request, job_ids))
         try:
             job_id = _sbatch(made)

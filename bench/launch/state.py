@@ -79,9 +79,13 @@ class Survey:
         return all(cell.state == "done" for cell in self.cells)
 
     def to_json(self) -> dict[str, Any]:
-        return {"counts": self.counts, "total": len(self.cells), "scheduler": self.scheduler,
-                "helpers": [{"title": title, "state": state} for title, state in self.commands],
-                "cells": [dataclasses.asdict(cell) for cell in self.cells]}
+        return {
+            "counts": self.counts,
+            "total": len(self.cells),
+            "scheduler": self.scheduler,
+            "helpers": [{"title": title, "state": state} for title, state in self.commands],
+            "cells": [dataclasses.asdict(cell) for cell in self.cells],
+        }
 
 
 def survey(store: Store, *, only: Iterable[str] | None = None) -> Survey:
@@ -91,8 +95,9 @@ def survey(store: Store, *, only: Iterable[str] | None = None) -> Survey:
         UserError: nothing was ever planned there.
     """
     if not store.cells.is_dir():
-        raise UserError(f"{store.out} holds no cells; start with: bench run --methods all --datasets sprites,mug "
-                        f"--out {store.out}")
+        raise UserError(
+            f"{store.out} holds no cells; start with: bench run --methods all --datasets sprites,mug --out {store.out}"
+        )
     known = submissions.load_all(store.out)
     jobs, scheduler = _ask(known)
     look = _Look(store, known, jobs, scheduler)
@@ -126,8 +131,9 @@ def _ask(known: Sequence[Submission]) -> tuple[list[Job], str]:
 
 def _helpers(known: Sequence[Submission], jobs: Sequence[Job]) -> list[tuple[str, str]]:
     titles = {one.name: one.manifest["title"] for one in known if not one.is_cells}
-    return [(titles[job.name], f"{job.state.lower()}{_because(job)}")
-            for job in jobs if job.is_live and job.name in titles]
+    return [
+        (titles[job.name], f"{job.state.lower()}{_because(job)}") for job in jobs if job.is_live and job.name in titles
+    ]
 
 
 def _because(job: Job) -> str:
@@ -178,10 +184,17 @@ class _Look:
         if _certainly_gone(holder) or (silent and (job is None or job.state != "RUNNING")):
             return None
         progress = _json(folder / PROGRESS)
-        state = CellState(cell, "running", host=str(holder.get("host", "")), job=str(holder.get("job", "")),
-                          step=int(progress.get("step") or 0), steps=int(progress.get("steps") or 0),
-                          seconds_left=progress.get("seconds_left"), beat_age=age,
-                          phase=str(progress.get("phase", "starting")))
+        state = CellState(
+            cell,
+            "running",
+            host=str(holder.get("host", "")),
+            job=str(holder.get("job", "")),
+            step=int(progress.get("step") or 0),
+            steps=int(progress.get("steps") or 0),
+            seconds_left=progress.get("seconds_left"),
+            beat_age=age,
+            phase=str(progress.get("phase", "starting")),
+        )
         state.detail = _progress_text(state, progress) + (f"; no heartbeat for {age:.0f} s" if silent else "")
         return state
 

@@ -104,9 +104,19 @@ def root(out: Path) -> Path:
     return out / "submissions"
 
 
-def create(out: Path, *, kind: str, needs: Mapping[str, Any], options: Mapping[str, Any], title: str,
-           tasks: Sequence[Sequence[str]] = (), argv: Sequence[str] = (), prerequisites: Sequence[str] = (),
-           cell_arguments: Sequence[str] = (), code: Mapping[str, Any] | None = None) -> Submission:
+def create(
+    out: Path,
+    *,
+    kind: str,
+    needs: Mapping[str, Any],
+    options: Mapping[str, Any],
+    title: str,
+    tasks: Sequence[Sequence[str]] = (),
+    argv: Sequence[str] = (),
+    prerequisites: Sequence[str] = (),
+    cell_arguments: Sequence[str] = (),
+    code: Mapping[str, Any] | None = None,
+) -> Submission:
     """Makes a submission's folder and manifest, before sbatch is called.
 
     Raises:
@@ -114,9 +124,17 @@ def create(out: Path, *, kind: str, needs: Mapping[str, Any], options: Mapping[s
     """
     folder = root(out) / new_id()
     manifest = {
-        "schema": 1, "id": folder.name, "kind": kind, "title": title, "created": utc_now(),
-        "tasks": [list(task) for task in tasks], "argv": list(argv), "cell_arguments": list(cell_arguments),
-        "prerequisites": list(prerequisites), "needs": dict(needs), "options": dict(options),
+        "schema": 1,
+        "id": folder.name,
+        "kind": kind,
+        "title": title,
+        "created": utc_now(),
+        "tasks": [list(task) for task in tasks],
+        "argv": list(argv),
+        "cell_arguments": list(cell_arguments),
+        "prerequisites": list(prerequisites),
+        "needs": dict(needs),
+        "options": dict(options),
         "code": dict(code or {}),
     }
     write_json(folder / MANIFEST, manifest)

@@ -1,6 +1,6 @@
 """The last job of a grid: writes its tables when all cells have ended, and says which cells they lack.
 
-    python -m seqdis.bench.launch.tables <out> [TABLE ...]
+python -m seqdis.bench.launch.tables <out> [TABLE ...]
 """
 
 from __future__ import annotations

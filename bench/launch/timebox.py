@@ -43,8 +43,15 @@ class TimeBox:
         clock: the monotonic clock.
     """
 
-    def __init__(self, seconds: float, left: Callable[[str], float], has_begun: Callable[[str], bool], *,
-                 started: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        left: Callable[[str], float],
+        has_begun: Callable[[str], bool],
+        *,
+        started: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.seconds, self.left, self.has_begun, self.clock = seconds, left, has_begun, clock
         started = clock() if started is None else started
         self.kill_at = started + seconds - min(8.0, 0.1 * seconds)
@@ -79,8 +86,9 @@ class TimeBox:
         return next((one for one in waiting if self.has_begun(one.cell_id)), waiting[0])
 
 
-def give_box(pool: Pool, configs: dict[str, dict[str, Any]], root: Path, device: str, seconds: float,
-             started: float) -> None:
+def give_box(
+    pool: Pool, configs: dict[str, dict[str, Any]], root: Path, device: str, seconds: float, started: float
+) -> None:
     """Gives a pool its time box, with estimates that follow what is measured while it runs.
 
     Args:
@@ -106,8 +114,12 @@ def give_box(pool: Pool, configs: dict[str, dict[str, Any]], root: Path, device:
         return opened(json.dumps([cell, config["data"]]))
 
     estimator = Estimator(pool.store, n_clips=n_clips, device=device_name(pick_device(device)))
-    pool.box = TimeBox(seconds, lambda cell_id: estimator.seconds(configs[cell_id], cell_id),
-                       lambda cell_id: (pool.store.folder(cell_id) / CHECKPOINT).exists(), started=started)
+    pool.box = TimeBox(
+        seconds,
+        lambda cell_id: estimator.seconds(configs[cell_id], cell_id),
+        lambda cell_id: (pool.store.folder(cell_id) / CHECKPOINT).exists(),
+        started=started,
+    )
 
     def learn(run: Run) -> None:
         record = read_record(pool.store.folder(run.cell_id) / NAME)

@@ -195,9 +195,16 @@ class Worker:
     def _fail(folder: Path, reason: str) -> None:
         print(f"{folder.name}: {reason}", flush=True)
         with contextlib.suppress(UserError):  # a full disk: the job's own log has it
-            write_json(folder / "error.json", {
-                "reason": reason, "traceback": "", "when": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
-                "attempt": len(read_attempts(folder)), **slurm_identity()})
+            write_json(
+                folder / "error.json",
+                {
+                    "reason": reason,
+                    "traceback": "",
+                    "when": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
+                    "attempt": len(read_attempts(folder)),
+                    **slurm_identity(),
+                },
+            )
 
 
 def last_step(folder: Path) -> int:

@@ -37,12 +37,27 @@ MOVEMENTS = ((KNIT, OPEN), (NARROWED, DROOPING), (RAISED, WIDE), (NARROWED, WIDE
 # Where the head goes with each movement, right and down, in widths of the frame.
 HEAD = np.array(((0, -0.1), (0, 0.1), (-0.1, 0), (0, 0), (0, 0), (0, 0)), np.float32)
 
-BACKGROUNDS = ((40, 60, 150), (30, 130, 110), (150, 40, 70), (210, 190, 90), (120, 120, 130), (24, 24, 30),
-               (224, 224, 230))
+BACKGROUNDS = (
+    (40, 60, 150),
+    (30, 130, 110),
+    (150, 40, 70),
+    (210, 190, 90),
+    (120, 120, 130),
+    (24, 24, 30),
+    (224, 224, 230),
+)
 SKINS = ((255, 220, 190), (236, 178, 130), (190, 130, 86), (132, 84, 56), (84, 52, 40))
 HAIRS = ((32, 26, 26), (110, 62, 26), (236, 200, 90), (206, 76, 24), (176, 176, 184), (120, 50, 140))
-SHIRTS = ((240, 240, 240), (220, 40, 40), (40, 170, 70), (50, 90, 230), (250, 160, 20), (20, 20, 20), (190, 60, 190),
-          (60, 200, 210))
+SHIRTS = (
+    (240, 240, 240),
+    (220, 40, 40),
+    (40, 170, 70),
+    (50, 90, 230),
+    (250, 160, 20),
+    (20, 20, 20),
+    (190, 60, 190),
+    (60, 200, 210),
+)
 IRISES = ((50, 34, 24), (30, 70, 160), (30, 110, 60))
 LIPS = ((190, 60, 70), (150, 50, 60), (214, 90, 100))
 TEETH, THROAT, WHITE = (248, 248, 240), (64, 14, 20), (250, 250, 250)
@@ -61,8 +76,9 @@ def performance(expression: int, generator: np.random.Generator) -> Floats:
     return strength
 
 
-def draw_videos(identities: NDArray[np.int64], expressions: NDArray[np.int64], takes: NDArray[np.int64],
-                size: int) -> NDArray[np.uint8]:
+def draw_videos(
+    identities: NDArray[np.int64], expressions: NDArray[np.int64], takes: NDArray[np.int64], size: int
+) -> NDArray[np.uint8]:
     """Videos (N, 2, 15, 3, size, size): two clips of each identity, expression and take (N,)."""
     movements, light = [], []
     shift = np.zeros((len(identities), 2), int)
@@ -84,10 +100,16 @@ def draw_videos(identities: NDArray[np.int64], expressions: NDArray[np.int64], t
 def draw_frames(identities: NDArray[np.int64], strength: Floats, size: int) -> Floats:
     """Frames (M, size, size, 3) in 0..255: the faces of `identities` (M,) with movements of `strength` (M, 6)."""
     canvas = _still_faces(size)[identities]
-    looks = {name: np.array(colours, np.float32) for name, colours in
-             (("skin", SKINS), ("hair", HAIRS), ("iris", IRISES), ("lips", LIPS))}
-    person = {"skin": looks["skin"][identities % 5], "brow": looks["hair"][identities % 6] * 0.6,
-              "iris": looks["iris"][identities % 3], "lips": looks["lips"][identities // 3 % 3]}
+    looks = {
+        name: np.array(colours, np.float32)
+        for name, colours in (("skin", SKINS), ("hair", HAIRS), ("iris", IRISES), ("lips", LIPS))
+    }
+    person = {
+        "skin": looks["skin"][identities % 5],
+        "brow": looks["hair"][identities % 6] * 0.6,
+        "iris": looks["iris"][identities % 3],
+        "lips": looks["lips"][identities // 3 % 3],
+    }
     top, bottom = int(0.16 * size), int(0.62 * size)
     eyes = canvas[:, top:bottom]
     for side in (-1, 1):
@@ -117,8 +139,9 @@ def _ellipse(x: Floats, y: Floats, rx: Any, ry: Any) -> Floats:
     return distance
 
 
-def _paint_eye(canvas: Floats, person: dict[str, Floats], strength: Floats, side: int,
-               grid: tuple[Floats, Floats]) -> None:
+def _paint_eye(
+    canvas: Floats, person: dict[str, Floats], strength: Floats, side: int, grid: tuple[Floats, Floats]
+) -> None:
     x, y = grid
     raised, knit, narrowed = (strength[:, i, None, None] for i in (RAISED, KNIT, NARROWED))
     across = (x - 0.5) * side - 0.17
@@ -175,5 +198,5 @@ def _moved(frames: Floats, offset: NDArray[np.int64]) -> Floats:
     """Frames (N, T, S, S, 3), each moved right and down by whole pixels (N, T, 2); edges are repeated."""
     places = np.arange(frames.shape[2])
     columns, rows = (np.clip(places - offset[..., axis, None], 0, len(places) - 1) for axis in (0, 1))
-    videos, times = np.ogrid[:frames.shape[0], :frames.shape[1]]
+    videos, times = np.ogrid[: frames.shape[0], : frames.shape[1]]
     return frames[videos[..., None, None], times[..., None, None], rows[..., :, None], columns[..., None, :]]

@@ -50,16 +50,23 @@ class Phone:
 
 
 VOWELS = (
-    Phone("iy", (280, 2250, 2900, 3500), 1.0, seconds=0.11), Phone("ih", (400, 1950, 2550, 3500), 1.0),
-    Phone("eh", (540, 1800, 2480, 3500), 1.0), Phone("ae", (680, 1700, 2420, 3500), 1.0, seconds=0.12),
-    Phone("aa", (730, 1100, 2440, 3400), 1.0, seconds=0.12), Phone("ah", (620, 1200, 2400, 3400), 1.0),
-    Phone("uh", (440, 1020, 2240, 3300), 1.0), Phone("uw", (310, 880, 2250, 3300), 1.0, seconds=0.11),
+    Phone("iy", (280, 2250, 2900, 3500), 1.0, seconds=0.11),
+    Phone("ih", (400, 1950, 2550, 3500), 1.0),
+    Phone("eh", (540, 1800, 2480, 3500), 1.0),
+    Phone("ae", (680, 1700, 2420, 3500), 1.0, seconds=0.12),
+    Phone("aa", (730, 1100, 2440, 3400), 1.0, seconds=0.12),
+    Phone("ah", (620, 1200, 2400, 3400), 1.0),
+    Phone("uh", (440, 1020, 2240, 3300), 1.0),
+    Phone("uw", (310, 880, 2250, 3300), 1.0, seconds=0.11),
     Phone("er", (480, 1350, 1700, 3300), 1.0, seconds=0.1),
 )
 ONSETS = (
-    Phone("m", (260, 1100, 2200, 3300), 0.35, seconds=0.07), Phone("n", (260, 1600, 2500, 3300), 0.35, seconds=0.06),
-    Phone("l", (350, 1050, 2700, 3400), 0.6, seconds=0.06), Phone("r", (350, 1200, 1600, 3300), 0.6, seconds=0.06),
-    Phone("w", (300, 700, 2200, 3300), 0.55, seconds=0.06), Phone("y", (270, 2150, 2950, 3500), 0.55, seconds=0.06),
+    Phone("m", (260, 1100, 2200, 3300), 0.35, seconds=0.07),
+    Phone("n", (260, 1600, 2500, 3300), 0.35, seconds=0.06),
+    Phone("l", (350, 1050, 2700, 3400), 0.6, seconds=0.06),
+    Phone("r", (350, 1200, 1600, 3300), 0.6, seconds=0.06),
+    Phone("w", (300, 700, 2200, 3300), 0.55, seconds=0.06),
+    Phone("y", (270, 2150, 2950, 3500), 0.55, seconds=0.06),
     Phone("s", (320, 1700, 2600, 3500), 0.0, 0.6, 5800, 1300, 0.1),
     Phone("sh", (320, 1800, 2500, 3500), 0.0, 0.7, 3000, 900, 0.1),
     Phone("f", (320, 1200, 2400, 3500), 0.0, 0.25, 5000, 3500, 0.09),
@@ -94,9 +101,12 @@ def draw_voice(rng: np.random.Generator) -> Voice:
     height = rng.normal()
     return Voice(
         pitch=float(np.clip(150 * np.exp(0.28 * height + 0.12 * rng.normal()), 75, 300)),
-        pitch_range=float(rng.uniform(0.06, 0.2)), tract=float(np.exp(0.075 * height + 0.05 * rng.normal())),
-        tilt=float(rng.uniform(-13, -5)), breath=float(10 ** rng.uniform(-2.4, -1.1)),
-        tempo=float(rng.uniform(0.88, 1.15)), bandwidth=float(rng.uniform(0.8, 1.5)),
+        pitch_range=float(rng.uniform(0.06, 0.2)),
+        tract=float(np.exp(0.075 * height + 0.05 * rng.normal())),
+        tilt=float(rng.uniform(-13, -5)),
+        breath=float(10 ** rng.uniform(-2.4, -1.1)),
+        tempo=float(rng.uniform(0.88, 1.15)),
+        bandwidth=float(rng.uniform(0.8, 1.5)),
         curve=tuple(float(v) for v in rng.normal(scale=5, size=9)),
     )
 
@@ -151,15 +161,17 @@ def script(seed: int = 0) -> list[Spoken]:
             rng = np.random.default_rng(derive(seed, "voice", split, number))
             voice = draw_voice(rng)
             speaker = f"{split}{number:02d}"
-            spoken += [Spoken(split, speaker, f"u{k}", voice, draw_score(voice, rng), int(rng.integers(1 << 62)))
-                       for k in range(UTTERANCES)]
+            spoken += [
+                Spoken(split, speaker, f"u{k}", voice, draw_score(voice, rng), int(rng.integers(1 << 62)))
+                for k in range(UTTERANCES)
+            ]
     return spoken
 
 
 def synthesise(spoken: list[Spoken]) -> Iterator[NDArray[np.float32]]:
     """The waveforms (S,) of utterances, in order, a block of them at a time."""
     for start in range(0, len(spoken), BLOCK):
-        yield from _block(spoken[start:start + BLOCK])
+        yield from _block(spoken[start : start + BLOCK])
 
 
 def _block(spoken: list[Spoken]) -> NDArray[np.float32]:
@@ -202,8 +214,9 @@ def _targets(utterance: Spoken) -> Array:
     Formants glide over 40 ms (coarticulation), levels over 15 ms.
     """
     n = round(SECONDS * RATE) // HOP + 1
-    table = np.array([[*phone.formants, phone.voice, phone.noise, phone.noise_at, phone.noise_width]
-                      for phone in PHONES])
+    table = np.array(
+        [[*phone.formants, phone.voice, phone.noise, phone.noise_at, phone.noise_width] for phone in PHONES]
+    )
     which = np.searchsorted(utterance.score.ends, np.arange(n) * HOP, side="right")
     rows = table[utterance.score.phones[np.minimum(which, len(utterance.score.phones) - 1)]]
     return np.hstack([_smoothed(rows[:, :4], 0.04), _smoothed(rows[:, 4:], 0.015)])

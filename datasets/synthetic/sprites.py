@@ -67,8 +67,9 @@ def timing(action: int, seed: int) -> NDArray[np.int64]:
 
 def palettes(attributes: NDArray[np.int64]) -> NDArray[np.uint8]:
     """The colour of each part (N, 11, 3) for characters with `attributes` (N, 4)."""
-    skin, pants, tops, hair = (np.array(colours)[attributes[:, i]] for i, colours in
-                               enumerate((SKINS, PANTS_COLOURS, TOPS_COLOURS, HAIRS)))
+    skin, pants, tops, hair = (
+        np.array(colours)[attributes[:, i]] for i, colours in enumerate((SKINS, PANTS_COLOURS, TOPS_COLOURS, HAIRS))
+    )
     shaded = [value for colour in (skin, pants, tops, hair) for value in (colour, colour * 4 // 5)]
     fixed = [np.broadcast_to(np.array(colour), skin.shape) for colour in (SHOE_COLOUR, EYE_COLOUR)]
     return np.stack([np.zeros_like(skin), *shaded, *fixed], axis=1).astype(np.uint8)

@@ -51,10 +51,11 @@ def frame_nets(
         decoder: see `FrameDecoder`.
     """
     if shape.is_video:
-        return (FrameEncoder(shape.frame, width, embedding_dim),
-                FrameDecoder(latent_dim, shape.frame, width, decoder))
-    return (AudioFrameEncoder(shape.frame[0], 4 * width, embedding_dim),
-            AudioFrameDecoder(latent_dim, shape.frame[0], 4 * width))
+        return (FrameEncoder(shape.frame, width, embedding_dim), FrameDecoder(latent_dim, shape.frame, width, decoder))
+    return (
+        AudioFrameEncoder(shape.frame[0], 4 * width, embedding_dim),
+        AudioFrameDecoder(latent_dim, shape.frame[0], 4 * width),
+    )
 
 
 def init_normal(module: nn.Module, std: float = 0.01) -> None:

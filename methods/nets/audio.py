@@ -15,8 +15,9 @@ class AudioFrameEncoder(nn.Module):
 
     def __init__(self, n_features: int, hidden_dim: int = 256, out_dim: int = 128) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(n_features, hidden_dim), nn.LeakyReLU(0.2),
-                                 nn.Linear(hidden_dim, out_dim), nn.LeakyReLU(0.2))
+        self.net = nn.Sequential(
+            nn.Linear(n_features, hidden_dim), nn.LeakyReLU(0.2), nn.Linear(hidden_dim, out_dim), nn.LeakyReLU(0.2)
+        )
 
     def forward(self, x: Tensor, update_statistics: bool = True) -> Tensor:
         """Embeds frames. `update_statistics` is there for the video encoder's sake: this one keeps none."""
@@ -29,9 +30,13 @@ class AudioFrameDecoder(nn.Module):
 
     def __init__(self, in_dim: int, n_features: int, hidden_dim: int = 256) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(in_dim, hidden_dim), nn.LeakyReLU(0.2),
-                                 nn.Linear(hidden_dim, hidden_dim), nn.LeakyReLU(0.2),
-                                 nn.Linear(hidden_dim, n_features))
+        self.net = nn.Sequential(
+            nn.Linear(in_dim, hidden_dim),
+            nn.LeakyReLU(0.2),
+            nn.Linear(hidden_dim, hidden_dim),
+            nn.LeakyReLU(0.2),
+            nn.Linear(hidden_dim, n_features),
+        )
 
     def forward(self, code: Tensor, update_statistics: bool = True) -> Tensor:
         """Features (..., F) from codes (..., in_dim)."""

@@ -71,11 +71,17 @@ class ImageGenerator(nn.Module):
         channels, side = frame[0], frame[-1]
         stages = n_stages(side)
         out_dim = width << (stages - 1)
-        layers: list[nn.Module] = [nn.ConvTranspose2d(in_dim, out_dim, 4, 1, 0, bias=False),
-                                   nn.BatchNorm2d(out_dim), nn.ReLU(inplace=True)]
+        layers: list[nn.Module] = [
+            nn.ConvTranspose2d(in_dim, out_dim, 4, 1, 0, bias=False),
+            nn.BatchNorm2d(out_dim),
+            nn.ReLU(inplace=True),
+        ]
         for stage in reversed(range(stages - 1)):
-            layers += [nn.ConvTranspose2d(width << (stage + 1), width << stage, 4, 2, 1, bias=False),
-                       nn.BatchNorm2d(width << stage), nn.ReLU(inplace=True)]
+            layers += [
+                nn.ConvTranspose2d(width << (stage + 1), width << stage, 4, 2, 1, bias=False),
+                nn.BatchNorm2d(width << stage),
+                nn.ReLU(inplace=True),
+            ]
         self.net = nn.Sequential(*layers, ToPixels(width, channels, bias=False), nn.Tanh())
 
     def forward(self, z: Tensor) -> Tensor:
@@ -90,9 +96,14 @@ class FeatureGenerator(nn.Module):
         super().__init__()
         hidden = 4 * width
         self.net = nn.Sequential(
-            nn.Linear(in_dim, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True),
-            nn.Linear(hidden, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True),
-            nn.Linear(hidden, frame[0]))
+            nn.Linear(in_dim, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, frame[0]),
+        )
 
     def forward(self, z: Tensor) -> Tensor:
         return cast(Tensor, self.net(z))
@@ -126,9 +137,11 @@ class FeatureDiscriminator(nn.Module):
     def __init__(self, frame: tuple[int, ...], width: int) -> None:
         super().__init__()
         hidden = 4 * width
-        self.net = nn.Sequential(*_normalised(nn.Linear(frame[0], hidden), None),
-                                 *_normalised(nn.Linear(hidden, hidden, bias=False), nn.BatchNorm1d(hidden)),
-                                 nn.Linear(hidden, 1))
+        self.net = nn.Sequential(
+            *_normalised(nn.Linear(frame[0], hidden), None),
+            *_normalised(nn.Linear(hidden, hidden, bias=False), nn.BatchNorm1d(hidden)),
+            nn.Linear(hidden, 1),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.net(x))
@@ -148,8 +161,9 @@ class TemporalConv(nn.Module):
         padding: temporal and spatial padding.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 2,
-                 padding: tuple[int, int] = (0, 0)) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 2, padding: tuple[int, int] = (0, 0)
+    ) -> None:
         super().__init__()
         self.kernel, self.stride, self.padding = kernel, stride, padding
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels * kernel, 4, 4))

@@ -68,8 +68,7 @@ class StaticPosterior(nn.Module):
         leaky_heads: see `GaussianHead`.
     """
 
-    def __init__(self, embedding_dim: int, hidden_dim: int, static_dim: int, leaky_heads: bool = False
-                 ) -> None:
+    def __init__(self, embedding_dim: int, hidden_dim: int, static_dim: int, leaky_heads: bool = False) -> None:
         super().__init__()
         self.lstm = nn.LSTM(embedding_dim, hidden_dim, batch_first=True, bidirectional=True)
         self.head = GaussianHead(2 * hidden_dim, static_dim, leaky_heads)

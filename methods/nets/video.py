@@ -115,8 +115,15 @@ class FrameDecoder(nn.Module):
         output: what the last layer ends in.
     """
 
-    def __init__(self, in_dim: int, frame: tuple[int, ...], width: int, kind: DecoderKind = "transposed",
-                 activation: Activation | None = None, output: Output = "sigmoid") -> None:
+    def __init__(
+        self,
+        in_dim: int,
+        frame: tuple[int, ...],
+        width: int,
+        kind: DecoderKind = "transposed",
+        activation: Activation | None = None,
+        output: Output = "sigmoid",
+    ) -> None:
         super().__init__()
         channels = stage_channels(frame, width)[::-1]
         layers: list[nn.Module] = [nn.ConvTranspose2d(in_dim, channels[0], 4, 1, 0)]
@@ -125,8 +132,10 @@ class FrameDecoder(nn.Module):
             last: nn.Module = ToPixels(channels[-1], frame[0])
         elif kind == "upsample":
             channels = [*channels[:-1], 2 * width, width]
-            layers += [nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(a, b, 3, 1, 1))
-                       for a, b in itertools.pairwise(channels)]
+            layers += [
+                nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(a, b, 3, 1, 1))
+                for a, b in itertools.pairwise(channels)
+            ]
             last = nn.Conv2d(width, frame[0], 1)
         else:
             raise ValueError(f"decoder must be 'transposed' or 'upsample'; got {kind!r}")

@@ -56,8 +56,14 @@ def test_view_variants_leave_the_first_reconstruction_alone() -> None:
 def test_running_statistics_move_with_all_views_only_where_it_says_so() -> None:
     means = []
     for name in (FILE, f"{FILE}:all-views"):
-        bed = perf.Bed(catalog.parse_methods(name)[0], preset="quick", dataset="sprites", batch_size=6,
-                       device=torch.device("cpu"), n_clips=32)
+        bed = perf.Bed(
+            catalog.parse_methods(name)[0],
+            preset="quick",
+            dataset="sprites",
+            batch_size=6,
+            device=torch.device("cpu"),
+            n_clips=32,
+        )
         bed.step()
         means.append(bed.trainer.method.state_dict()["frame_encoder.norms.0.num_batches_tracked"].item())
     assert means == [1, 2]

@@ -15,8 +15,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ABSENT = {"submitit", "pooch", "soundfile", "seqdis-bench", "pytest", "hypothesis", "playwright"}
-TINY = ["--preset", "quick", "--set", "training.steps=6", "--set", "training.validations=1", "--set", "draws=1",
-        "--set", "max_clips=32"]
+TINY = [
+    "--preset",
+    "quick",
+    "--set",
+    "training.steps=6",
+    "--set",
+    "training.validations=1",
+    "--set",
+    "draws=1",
+    "--set",
+    "max_clips=32",
+]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +36,9 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True)
     python = folder / "venv" / "bin" / "python"
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    packages = Path(subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True).stdout.strip())
+    packages = Path(
+        subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    )
     links: dict[str, Path] = {}
     for found in distributions():
         if found.metadata["Name"].lower() not in ABSENT:
@@ -43,23 +55,44 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def bench(machine: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     alone = ["unshare", "-rn"] if _can_leave_the_network() else []
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(machine / "home"), "PYTHONPATH": str(machine / "site"),
-                   "SEQDIS_DATA": str(machine / "data"), "OMP_NUM_THREADS": "1", "SEQDIS_COMMIT": "ab" * 20,
-                   "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run([*alone, str(machine / "venv/bin/python"), "-P", "-m", "seqdis.bench.cli", *arguments],
-                          capture_output=True, text=True, cwd=machine, env=environment, timeout=400)
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(machine / "home"),
+        "PYTHONPATH": str(machine / "site"),
+        "SEQDIS_DATA": str(machine / "data"),
+        "OMP_NUM_THREADS": "1",
+        "SEQDIS_COMMIT": "ab" * 20,
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    return subprocess.run(
+        [*alone, str(machine / "venv/bin/python"), "-P", "-m", "seqdis.bench.cli", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=machine,
+        env=environment,
+        timeout=400,
+    )
 
 
 def _can_leave_the_network() -> bool:
-    return shutil.which("unshare") is not None and subprocess.run(
-        ["unshare", "-rn", "true"], capture_output=True).returncode == 0
+    return (
+        shutil.which("unshare") is not None
+        and subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode == 0
+    )
 
 
 def test_the_python_lacks_what_it_should_lack(machine: Path) -> None:
-    code = ("import importlib.util as u, seqdis.bench; print([n for n in ('submitit', 'pooch', 'soundfile', 'torch') "
-            "if u.find_spec(n)], seqdis.bench.__file__)")
-    done = subprocess.run([str(machine / "venv/bin/python"), "-P", "-c", code], capture_output=True, text=True, check=True,
-                          env={"PYTHONPATH": str(machine / "site"), "PATH": os.environ["PATH"]})
+    code = (
+        "import importlib.util as u, seqdis.bench; print([n for n in ('submitit', 'pooch', 'soundfile', 'torch') "
+        "if u.find_spec(n)], seqdis.bench.__file__)"
+    )
+    done = subprocess.run(
+        [str(machine / "venv/bin/python"), "-P", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(machine / "site"), "PATH": os.environ["PATH"]},
+    )
     assert done.stdout.startswith("['torch'] ")
     assert str(machine / "site") in done.stdout
 
@@ -89,8 +122,23 @@ def test_real_sprites_from_sheets_to_packed_records(machine: Path, tmp_path: Pat
         pytest.skip("SEQDIS_TEST_DATA names no folder with the LPC sheets")
     prepared = bench(machine, "data", "prepare", "sprites", "--from", f"{folder}/lpc-sprites", "--size", "32")
     assert prepared.returncode == 0, prepared.stdout + prepared.stderr
-    done = bench(machine, "run", "--methods", "dsvae", "--datasets", "sprites", "--source", "real", *TINY,
-                 "--workers", "1", "--time-budget", "5m", "--pack-to", "packed")
+    done = bench(
+        machine,
+        "run",
+        "--methods",
+        "dsvae",
+        "--datasets",
+        "sprites",
+        "--source",
+        "real",
+        *TINY,
+        "--workers",
+        "1",
+        "--time-budget",
+        "5m",
+        "--pack-to",
+        "packed",
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     (cell,) = (machine / "runs" / "cells").iterdir()
     figure = bench(machine, "figure", "swap", str(cell))

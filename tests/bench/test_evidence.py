@@ -34,6 +34,8 @@ def test_no_interval_goes_beyond_what_the_metric_can_be(build, make_record, data
 @pytest.mark.parametrize("dataset", ["sprites", "smmnist", "timit"])
 def test_columns_of_known_range_say_so(build, make_record, dataset):
     (table,) = build("comparison", [make_record("cdsvae", dataset)]).tables
-    units = {column.unit: column.limits for column in table.columns if not column.key.endswith(("_published", "_difference"))}
+    units = {
+        column.unit: column.limits for column in table.columns if not column.key.endswith(("_published", "_difference"))
+    }
     assert units["%"] == (0.0, 1.0)
     assert units.get("nats", (0.0,))[0] == 0.0

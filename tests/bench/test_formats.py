@@ -211,7 +211,9 @@ def test_latex_is_escaped(hostile):
     assert "\\input" not in text
     assert r"\textbackslash{}input\{" in text
     for line in body:
-        assert not re.search(r"(?<!\\)[#%~^_]", re.sub(r"\\label\{[^}]*\}", "", line).replace("}~", "}").replace("^{\\circ}", ""))
+        assert not re.search(
+            r"(?<!\\)[#%~^_]", re.sub(r"\\label\{[^}]*\}", "", line).replace("}~", "}").replace("^{\\circ}", "")
+        )
     assert _balanced(text)
 
 
@@ -260,8 +262,14 @@ def test_latex_compiles(hostile, tmp_path):
 @pytest.mark.parametrize("everything", [False, True])
 def test_latex_fits_the_column_of_a_paper(tmp_path, make_record, store_record, name, everything):
     for method, variant, batch in (
-        ("dsvae", "", 0), ("dsvae", "mws", 0), ("s3vae", "", 0), ("mocogan", "", 0), ("cdsvae", "", 0),
-        ("cdsvae", "", 128), ("cdsvae", "no-content-aug", 0), ("cdsvae", "no-motion-aug", 0),
+        ("dsvae", "", 0),
+        ("dsvae", "mws", 0),
+        ("s3vae", "", 0),
+        ("mocogan", "", 0),
+        ("cdsvae", "", 0),
+        ("cdsvae", "", 128),
+        ("cdsvae", "no-content-aug", 0),
+        ("cdsvae", "no-motion-aug", 0),
     ):
         for dataset in ("sprites", "mug", "smmnist", "timit"):
             for seed in range(3):
@@ -305,7 +313,11 @@ def _widened(record, seed):
         return size * (1 + 0.123 * (seed - 1)) if isinstance(value, float) else value
 
     record["metrics"] = widen(record["metrics"])
-    record["cost"] = {**widen(record["cost"], 12345.0), "gpu_memory_bytes": 79_999 << 20, "energy_joules": 8e6 + 1e6 * seed}
+    record["cost"] = {
+        **widen(record["cost"], 12345.0),
+        "gpu_memory_bytes": 79_999 << 20,
+        "energy_joules": 8e6 + 1e6 * seed,
+    }
     record["environment"]["device"] = "NVIDIA H100 80GB HBM3"
     if record["cell"]["variant"].startswith("no-"):
         record["title"] = "C-DSVAE (no content augmentation)"

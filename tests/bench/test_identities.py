@@ -76,9 +76,18 @@ def test_the_same_counts_give_the_same_interval():
 
 @pytest.mark.parametrize(
     "value",
-    [None, [], "9 9", {}, {"unit": "x"}, {"unit": "x", "metric": "m", "clips": "1 2", "right": "1"},
-     {"unit": "x", "metric": "m", "clips": "1 b", "right": "1 1"}, {"unit": "x", "metric": "m", "clips": "", "right": ""},
-     {"unit": 3, "metric": "m", "clips": "1", "right": "1"}, {"unit": "x", "metric": "m", "clips": [1], "right": [1]}],
+    [
+        None,
+        [],
+        "9 9",
+        {},
+        {"unit": "x"},
+        {"unit": "x", "metric": "m", "clips": "1 2", "right": "1"},
+        {"unit": "x", "metric": "m", "clips": "1 b", "right": "1 1"},
+        {"unit": "x", "metric": "m", "clips": "", "right": ""},
+        {"unit": 3, "metric": "m", "clips": "1", "right": "1"},
+        {"unit": "x", "metric": "m", "clips": [1], "right": [1]},
+    ],
 )
 def test_damaged_counts_are_none(tmp_path, make_record, store_record, value):
     store_record(tmp_path, make_record(changes={"identities": value}))

@@ -10,8 +10,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FREE_OF_TORCH = ("aggregate", "tables", "statistics", "formats", "published", "validate", "records", "store", "plan",
-                 "presets", "catalog", "figures", "publish", "display", "cli")
+FREE_OF_TORCH = (
+    "aggregate",
+    "tables",
+    "statistics",
+    "formats",
+    "published",
+    "validate",
+    "records",
+    "store",
+    "plan",
+    "presets",
+    "catalog",
+    "figures",
+    "publish",
+    "display",
+    "cli",
+)
 MAY_IMPORT = {
     "methods": ("seqdis.methods",),
     "datasets": ("seqdis.datasets", "seqdis.bench.core"),
@@ -63,15 +78,19 @@ def test_module_needs_no_torch(module: str) -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = ("import sys\nfrom seqdis.bench.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
-            "print(sorted({'torch', 'numpy', 'pandas', 'scipy', 'rich', 'submitit'} & set(sys.modules)))")
+    code = (
+        "import sys\nfrom seqdis.bench.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'torch', 'numpy', 'pandas', 'scipy', 'rich', 'submitit'} & set(sys.modules)))"
+    )
     assert run_python(code).strip().endswith("[]")
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["table", "--help"], ["run", "--help"], ["status", "--help"]])
 def test_light_commands_import_no_torch(arguments: list[str]) -> None:
-    code = (f"import sys\nfrom seqdis.bench.cli import main\ntry:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
-            "print('torch' in sys.modules)")
+    code = (
+        f"import sys\nfrom seqdis.bench.cli import main\ntry:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
+        "print('torch' in sys.modules)"
+    )
     assert run_python(code).strip().endswith("False")
 
 

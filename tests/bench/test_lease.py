@@ -35,8 +35,12 @@ def holder(tmp_path: Path):
     started: list[subprocess.Popen[str]] = []
 
     def start(interval: float = 0.1, **environment: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen([sys.executable, "-P", "-c", HOLD, str(tmp_path), str(interval)],
-                                   stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", HOLD, str(tmp_path), str(interval)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
         started.append(process)
         return process
 
@@ -146,8 +150,12 @@ def test_replaced_owner_is_stopped_before_it_publishes(tmp_path: Path) -> None:
 
 def test_later_start_of_the_same_job_takes_over_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     old = {"host": "n1", "pid": 1, "job": "7_3", "restarts": "0", "submission": "a"}
-    for name, value in {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3", "SLURM_RESTART_COUNT": "1",
-                        "SEQDIS_SUBMISSION": "a"}.items():
+    for name, value in {
+        "SLURM_ARRAY_JOB_ID": "7",
+        "SLURM_ARRAY_TASK_ID": "3",
+        "SLURM_RESTART_COUNT": "1",
+        "SEQDIS_SUBMISSION": "a",
+    }.items():
         monkeypatch.setenv(name, value)
     assert is_gone(old)
     assert not is_gone({**old, "restarts": "1"})

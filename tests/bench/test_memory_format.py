@@ -13,8 +13,9 @@ from seqdis.bench.experiment import to_channels_last
 def test_convolutions_over_time_are_left_as_they_are() -> None:
     """A plug-in may hold a Conv3d, which `Module.to(memory_format=torch.channels_last)` fails on."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv3d(3, 4, 2), nn.Flatten(1, 2), nn.Conv2d(12, 5, 3), nn.BatchNorm2d(5), nn.Flatten(),
-                        nn.Linear(20, 2))
+    net = nn.Sequential(
+        nn.Conv3d(3, 4, 2), nn.Flatten(1, 2), nn.Conv2d(12, 5, 3), nn.BatchNorm2d(5), nn.Flatten(), nn.Linear(20, 2)
+    )
     before = copy.deepcopy(net)
     assert to_channels_last(net) is net  # type: ignore[arg-type]  # any module will do
     assert net[2].weight.is_contiguous(memory_format=torch.channels_last)

@@ -26,8 +26,9 @@ LIMIT = 1 << 20
 
 @pytest.fixture(scope="module")
 def cells() -> list[Planned]:
-    return plan(grid([MethodRef("dsvae"), MethodRef("cdsvae")], ["sprites"], source="synthetic", preset="quick",
-                     seeds=range(2)))
+    return plan(
+        grid([MethodRef("dsvae"), MethodRef("cdsvae")], ["sprites"], source="synthetic", preset="quick", seeds=range(2))
+    )
 
 
 def noise(n: int, seed: int) -> bytes:
@@ -36,8 +37,10 @@ def noise(n: int, seed: int) -> bytes:
 
 def clip_arrays(seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
-    return {name: rng.integers(0, 256, (*lead, 4, 16, 16, 3), dtype=np.uint8)
-            for name, lead in (("originals", (6,)), ("swaps", (6, 6)), ("samples", (9,)))}
+    return {
+        name: rng.integers(0, 256, (*lead, 4, 16, 16, 3), dtype=np.uint8)
+        for name, lead in (("originals", (6,)), ("swaps", (6, 6)), ("samples", (9,)))
+    }
 
 
 @pytest.fixture
@@ -83,8 +86,9 @@ def test_records_clips_and_logs_come_back_as_they_were(store: Store, cells: list
     assert sorted(again.known) == sorted(cell.id for cell in cells[:2])
 
 
-def test_state_is_carried_in_parts_and_taken_over_only_when_asked_for(store: Store, cells: list[Planned],
-                                                                      tmp_path: Path) -> None:
+def test_state_is_carried_in_parts_and_taken_over_only_when_asked_for(
+    store: Store, cells: list[Planned], tmp_path: Path
+) -> None:
     packed = pack(store, tmp_path / "packed", limit=LIMIT)
     assert sum("state" in path.name for path in packed.files) == 3
     taken = import_packed(packs(tmp_path / "packed"), tmp_path / "there", state=True)
@@ -109,8 +113,9 @@ def test_no_file_is_larger_than_the_limit_nor_are_there_too_many(store: Store, t
     assert bool(packed.left_out) == (limit < 15 << 20)
 
 
-def test_state_beyond_the_limit_is_named_and_left_out(store: Store, tmp_path: Path, cells: list[Planned],
-                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_beyond_the_limit_is_named_and_left_out(
+    store: Store, tmp_path: Path, cells: list[Planned], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(packing, "STATE_BYTES", 1 << 20)
     packed = pack(store, tmp_path / "packed")
     assert packed.states == 0
@@ -128,8 +133,9 @@ def test_packing_again_leaves_nothing_of_the_earlier_pack(store: Store, cells: l
     assert {path: path.read_bytes() for path in pack(store, tmp_path / "packed").files} == before
 
 
-def test_file_is_deflated_once_and_again_only_when_it_changes(store: Store, cells: list[Planned], tmp_path: Path,
-                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_is_deflated_once_and_again_only_when_it_changes(
+    store: Store, cells: list[Planned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deflated = []
     really = zlib.compressobj
 
@@ -140,15 +146,20 @@ def test_file_is_deflated_once_and_again_only_when_it_changes(store: Store, cell
     monkeypatch.setattr(packing.zlib, "compressobj", counted)
     press = Press()
     packed = pack(store, tmp_path / "packed", press=press)
-    names = [member.filename for path in packed.files for member in zipfile.ZipFile(path).infolist()
-             if member.compress_type == zipfile.ZIP_DEFLATED]
+    names = [
+        member.filename
+        for path in packed.files
+        for member in zipfile.ZipFile(path).infolist()
+        if member.compress_type == zipfile.ZIP_DEFLATED
+    ]
     assert len(deflated) == len(set(names)) > 4
     deflated.clear()
     (store.folder(cells[2].id) / "error.json").write_text('{"reason": "something else"}')
     packed = pack(store, tmp_path / "packed", press=press)
     assert len(deflated) == 1
     assert {path.name: path.read_bytes() for path in packed.files} == {
-        path.name: path.read_bytes() for path in pack(store, tmp_path / "anew").files}
+        path.name: path.read_bytes() for path in pack(store, tmp_path / "anew").files
+    }
 
 
 def test_packs_are_what_zipfile_writes(store: Store, tmp_path: Path) -> None:
@@ -176,8 +187,9 @@ def test_record_that_is_not_valid_is_refused_with_its_clips(store: Store, cells:
     assert not (Store(tmp_path / "there").folder(cells[0].id)).exists()
 
 
-def test_state_that_is_cut_or_of_another_config_is_not_taken_over(store: Store, cells: list[Planned],
-                                                                  tmp_path: Path) -> None:
+def test_state_that_is_cut_or_of_another_config_is_not_taken_over(
+    store: Store, cells: list[Planned], tmp_path: Path
+) -> None:
     pack(store, tmp_path / "packed", limit=LIMIT)
     (tmp_path / "packed" / "results-state-2.zip").unlink()
     assert import_packed(packs(tmp_path / "packed"), tmp_path / "there", state=True).states == []

@@ -14,8 +14,13 @@ from seqdis.bench import parity, perf
 from seqdis.bench.catalog import MethodRef
 from seqdis.bench.core.errors import UserError
 
-SETTINGS: dict[str, Any] = {"preset": "quick", "dataset": "sprites", "batch_size": 4, "device": torch.device("cpu"),
-                            "n_clips": 820}
+SETTINGS: dict[str, Any] = {
+    "preset": "quick",
+    "dataset": "sprites",
+    "batch_size": 4,
+    "device": torch.device("cpu"),
+    "n_clips": 820,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +50,9 @@ def test_other_mathematics_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     from seqdis.methods import estimators
 
     real = estimators.squared_error
-    monkeypatch.setattr(estimators, "squared_error", lambda x, made: real(x, made) * (
-        1.01 if x.dtype == torch.float32 else 1.0))
+    monkeypatch.setattr(
+        estimators, "squared_error", lambda x, made: real(x, made) * (1.01 if x.dtype == torch.float32 else 1.0)
+    )
     (found,) = parity.compare(MethodRef("dsvae"), ["float32"], steps=0, **SETTINGS)
     assert found["term_error"] == pytest.approx(0.01, rel=0.05)
     assert found["gradient_error"] > 2e-3
@@ -67,8 +73,9 @@ def test_options_of_a_gpu_are_refused_on_the_cpu() -> None:
 
 def test_command_prints_parity_and_refuses_graphs() -> None:
     line = [sys.executable, "-P", "-m", "seqdis.bench.cli", "perf", "--device", "cpu", "--threads", "1", "--batch", "4"]
-    done = subprocess.run([*line, "--parity", "float32", "--methods", "dsvae", "--json"], capture_output=True, text=True,
-                          check=True)
+    done = subprocess.run(
+        [*line, "--parity", "float32", "--methods", "dsvae", "--json"], capture_output=True, text=True, check=True
+    )
     (found,) = json.loads(done.stdout)["parity"]["dsvae"]
     assert found["option"] == "float32"
     assert 0 < found["gradient_error"] < 2e-3

@@ -27,9 +27,14 @@ def test_grid_runs_seed_0_of_every_row_first() -> None:
 
 def test_ids_differ_by_all_that_changes_numbers() -> None:
     variants = [
-        planned("dsvae"), planned("dsvae", preset="demo"), planned("dsvae", datasets="mug"), planned("dsvae:mws"),
-        planned("dsvae", overrides={"training.steps": 3}), planned("dsvae", source="real"),
-        planned("dsvae", overrides={"method.recon_weight": 2.0}), planned("dsvae", overrides={"draws": 2}),
+        planned("dsvae"),
+        planned("dsvae", preset="demo"),
+        planned("dsvae", datasets="mug"),
+        planned("dsvae:mws"),
+        planned("dsvae", overrides={"training.steps": 3}),
+        planned("dsvae", source="real"),
+        planned("dsvae", overrides={"method.recon_weight": 2.0}),
+        planned("dsvae", overrides={"draws": 2}),
     ]
     ids = [cell.id for cells in variants for cell in cells]
     assert len(set(ids)) == len(ids)
@@ -53,10 +58,15 @@ def test_plugin_path_does_not_change_the_id_but_its_content_does(tmp_path: Path)
     assert ids[0] == ids[1] != ids[2]
 
 
-@pytest.mark.parametrize(("methods", "message"), [
-    ("cdsva", "did you mean 'cdsvae'"), ("cdsvae:no-content", "did you mean 'no-content-aug'"),
-    ("", "no method named"), ("nowhere.py:X", "does not exist"),
-])
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        ("cdsva", "did you mean 'cdsvae'"),
+        ("cdsvae:no-content", "did you mean 'no-content-aug'"),
+        ("", "no method named"),
+        ("nowhere.py:X", "does not exist"),
+    ],
+)
 def test_unknown_method_names_the_nearest(methods: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         catalog.parse_methods(methods)
@@ -72,11 +82,17 @@ def test_all_means_the_six_of_the_field() -> None:
     assert catalog.parse_methods("dsvae,dsvae") == [MethodRef("dsvae")]
 
 
-@pytest.mark.parametrize(("item", "message"), [
-    ("training.stepz=3", "did you mean 'training.steps'"), ("steps", "not of the form"),
-    ("training.steps=many", "must be int"), ("training.precision=float8", "must be one of"),
-    ("training.compile=1", "must be bool"), ("method.lr=true", "must be float"),
-])
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ("training.stepz=3", "did you mean 'training.steps'"),
+        ("steps", "not of the form"),
+        ("training.steps=many", "must be int"),
+        ("training.precision=float8", "must be one of"),
+        ("training.compile=1", "must be bool"),
+        ("method.lr=true", "must be float"),
+    ],
+)
 def test_bad_setting_is_one_sentence(item: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         planned(overrides=plan.parse_overrides([item]))
@@ -105,8 +121,10 @@ def test_preset_settings_reach_only_methods_that_have_them() -> None:
         lr: float = 1e-4
 
     assert presets.method_settings(presets.get("quick"), "x", "sprites", Own) == {"width": 16}
-    paper = {cell.cell.method.name: cell.config["method"]["lr"]
-             for cell in planned("all", preset="paper", source="real", seeds=range(1))}
+    paper = {
+        cell.cell.method.name: cell.config["method"]["lr"]
+        for cell in planned("all", preset="paper", source="real", seeds=range(1))
+    }
     assert paper["dsvae"] == paper["cdsvae"] == 1.5e-3
     assert (paper["mocogan"], paper["fhvae"]) == (2e-4, 1e-3)
     with pytest.raises(UserError, match="did you mean 'quick'"):
@@ -124,9 +142,13 @@ def test_settings_by_data_set_reach_that_family_there_and_give_way_to_the_method
     class Stranger:
         dynamic_dim: int = 32
 
-    preset = dataclasses.replace(presets.QUICK, objective={"lr": 5e-3, "dynamic_dim": 4},
-                                 by_dataset={"smmnist": {"dynamic_dim": 16, "kl": 1.0}},
-                                 by_method={"own": {"dynamic_dim": 3}}, by_method_and_dataset={})
+    preset = dataclasses.replace(
+        presets.QUICK,
+        objective={"lr": 5e-3, "dynamic_dim": 4},
+        by_dataset={"smmnist": {"dynamic_dim": 16, "kl": 1.0}},
+        by_method={"own": {"dynamic_dim": 3}},
+        by_method_and_dataset={},
+    )
     settings = presets.method_settings
     assert settings(preset, "x", "smmnist", Family) == {"lr": 5e-3, "dynamic_dim": 16}
     assert settings(preset, "x", "sprites", Family) == {"lr": 5e-3, "dynamic_dim": 4}
@@ -139,8 +161,9 @@ def test_a_preset_s_settings_by_data_set_name_data_sets_and_settings_that_exist(
         assert {*preset.by_dataset, *preset.training_by_dataset} <= set(catalog.dataset_names())
         for dataset, settings in preset.by_dataset.items():
             source = catalog.load_dataset(dataset).sources[0]
-            for cell in plan.plan(plan.grid(catalog.parse_methods("dsvae"), [dataset], source=source, preset=preset.name,
-                                            seeds=range(1))):
+            for cell in plan.plan(
+                plan.grid(catalog.parse_methods("dsvae"), [dataset], source=source, preset=preset.name, seeds=range(1))
+            ):
                 assert settings.items() <= cell.config["method"].items()
 
 

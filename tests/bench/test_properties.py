@@ -31,8 +31,22 @@ NASTY = st.text(
     ),
     max_size=120,
 ) | st.sampled_from(
-    ["\\input{/etc/passwd}", "</script><script>alert(1)</script>", "=HYPERLINK(1)", "[x](javascript:a)", "$\\relax$",
-     "<img src=x onerror=alert(1)>", "a | b", "&lt;b&gt;", "\\end{tabular}", "{{7*7}}", "-1+1", "\x1b[31m", "]]>", "^^M"]
+    [
+        "\\input{/etc/passwd}",
+        "</script><script>alert(1)</script>",
+        "=HYPERLINK(1)",
+        "[x](javascript:a)",
+        "$\\relax$",
+        "<img src=x onerror=alert(1)>",
+        "a | b",
+        "&lt;b&gt;",
+        "\\end{tabular}",
+        "{{7*7}}",
+        "-1+1",
+        "\x1b[31m",
+        "]]>",
+        "^^M",
+    ]
 )
 
 
@@ -62,8 +76,28 @@ def test_the_fast_reader_agrees_with_the_plain_one_on_damaged_records(
     logs, after = text.index(',\n  "validation"'), text.index('\n "cost"')
     at = data.draw(st.integers(0, logs - 12) | st.integers(after, len(text)))
     length = data.draw(st.integers(0, 12))
-    tokens = ('"', ",", "\n", '\n "cost": ', '\n "title": "x",', '\n "metrics": {},', "}", "]", "1e999", " 5,", "NaN",
-              "-", "\\", '": 3', " ", "null", "[", "0.25", "", "x")
+    tokens = (
+        '"',
+        ",",
+        "\n",
+        '\n "cost": ',
+        '\n "title": "x",',
+        '\n "metrics": {},',
+        "}",
+        "]",
+        "1e999",
+        " 5,",
+        "NaN",
+        "-",
+        "\\",
+        '": 3',
+        " ",
+        "null",
+        "[",
+        "0.25",
+        "",
+        "x",
+    )
     put = data.draw(st.sampled_from(tokens))
     path.write_text(text[:at] + put + text[at + length :])
     fast, plain = _read(path, plainly=False), _read(path, plainly=True)
@@ -104,7 +138,9 @@ def _holm_by_definition(p_values: list[float]) -> list[float]:
         return found
 
     levels = sorted({min(1.0, p * m) for p in p_values for m in range(1, len(p_values) + 1)} | {1.0})
-    return [next((level for level in levels if index in rejected(level + 1e-12)), 1.0) for index in range(len(p_values))]
+    return [
+        next((level for level in levels if index in rejected(level + 1e-12)), 1.0) for index in range(len(p_values))
+    ]
 
 
 @CALM
@@ -192,8 +228,16 @@ def _document(text: str) -> Document:
         label="Method",
         columns=[Column(key="acc", title="Acc", better="up", unit="%", scale=100), Column(key="t", title="what")],
         sections=[
-            Section(rows=[Row(label=text, cells={"acc": Cell(mean=0.5, n=1), "t": Cell(text=text)}, marks=("1",),
-                              about={"method": text})]),
+            Section(
+                rows=[
+                    Row(
+                        label=text,
+                        cells={"acc": Cell(mean=0.5, n=1), "t": Cell(text=text)},
+                        marks=("1",),
+                        about={"method": text},
+                    )
+                ]
+            ),
             Section(rows=[Row(label="plain", cells={"acc": Cell(mean=0.25, n=1)})], title=text),
         ],
         footnotes={"1": text},

@@ -13,8 +13,20 @@ from typing import Any
 
 import pytest
 
-TINY = ["--preset", "quick", "--set", "training.steps=24", "--set", "training.validations=2", "--set", "draws=2",
-        "--set", "max_clips=64", "--set", "training.log_every=4"]
+TINY = [
+    "--preset",
+    "quick",
+    "--set",
+    "training.steps=24",
+    "--set",
+    "training.validations=2",
+    "--set",
+    "draws=2",
+    "--set",
+    "max_clips=64",
+    "--set",
+    "training.log_every=4",
+]
 
 
 @pytest.fixture(scope="session")
@@ -23,11 +35,24 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
 
 
-def bench(*arguments: str, data: Path, cwd: Path, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+def bench(
+    *arguments: str, data: Path, cwd: Path, check: bool = True, **environment: str
+) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-m", "seqdis.bench.cli", *arguments], capture_output=True, text=True, cwd=cwd, timeout=300,
-        env={**os.environ, "SEQDIS_DATA": str(data), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1",
-             "PATH": "/usr/bin:/bin", **environment})
+        [sys.executable, "-m", "seqdis.bench.cli", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=300,
+        env={
+            **os.environ,
+            "SEQDIS_DATA": str(data),
+            "PYTHONSAFEPATH": "1",
+            "OMP_NUM_THREADS": "1",
+            "PATH": "/usr/bin:/bin",
+            **environment,
+        },
+    )
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
     return done
@@ -71,7 +96,9 @@ def test_run_leaves_whole_records_and_nothing_else_to_do(finished: Path, data: P
 
 
 def test_dry_run_changes_nothing(data: Path, tmp_path: Path, finished: Path) -> None:
-    done = bench("run", "--methods", "dsvae", "--datasets", "sprites", *TINY, "--dry-run", "--json", data=data, cwd=tmp_path)
+    done = bench(
+        "run", "--methods", "dsvae", "--datasets", "sprites", *TINY, "--dry-run", "--json", data=data, cwd=tmp_path
+    )
     plan = json.loads(done.stdout)
     assert [cell["method"] for cell in plan["cells"]] == ["dsvae"]
     assert plan["estimated_seconds"] > 0
@@ -79,13 +106,26 @@ def test_dry_run_changes_nothing(data: Path, tmp_path: Path, finished: Path) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_killed_run_goes_on_and_gives_the_same_record(number: signal.Signals, data: Path, tmp_path: Path,
-                                                      finished: Path) -> None:
+def test_killed_run_goes_on_and_gives_the_same_record(
+    number: signal.Signals, data: Path, tmp_path: Path, finished: Path
+) -> None:
     line = [sys.executable, "-m", "seqdis.bench.cli", "run", "--methods", "dsvae", "--datasets", "sprites", *TINY]
-    environment = {**os.environ, "SEQDIS_DATA": str(data), "PYTHONSAFEPATH": "1", "PATH": "/usr/bin:/bin",
-                   "SEQDIS_PROGRESS_SECONDS": "0", "SEQDIS_HEARTBEAT": "1"}
-    process = subprocess.Popen(line, cwd=tmp_path, env=environment, start_new_session=True, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
+    environment = {
+        **os.environ,
+        "SEQDIS_DATA": str(data),
+        "PYTHONSAFEPATH": "1",
+        "PATH": "/usr/bin:/bin",
+        "SEQDIS_PROGRESS_SECONDS": "0",
+        "SEQDIS_HEARTBEAT": "1",
+    }
+    process = subprocess.Popen(
+        line,
+        cwd=tmp_path,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     deadline = time.monotonic() + 120
     worker = None
     while time.monotonic() < deadline and process.poll() is None:
@@ -110,9 +150,19 @@ def test_killed_run_goes_on_and_gives_the_same_record(number: signal.Signals, da
 def test_failing_method_is_recorded_and_the_others_go_on(data: Path, tmp_path: Path, finished: Path) -> None:
     (tmp_path / "broken.py").write_text(
         "from seqdis.methods.dsvae import DSVAE\n\n\nclass Broken(DSVAE):\n    title = 'Broken'\n\n"
-        "    def loss(self, batch, player, ctx):\n        raise ValueError('it broke')\n")
-    done = bench("run", "--methods", "broken.py:Broken,dsvae", "--datasets", "sprites", *TINY, data=data, cwd=tmp_path,
-                 check=False)
+        "    def loss(self, batch, player, ctx):\n        raise ValueError('it broke')\n"
+    )
+    done = bench(
+        "run",
+        "--methods",
+        "broken.py:Broken,dsvae",
+        "--datasets",
+        "sprites",
+        *TINY,
+        data=data,
+        cwd=tmp_path,
+        check=False,
+    )
     assert done.returncode == 1
     assert "it broke" in done.stderr
     assert [record["cell"]["method"] for record in records(tmp_path / "runs").values()] == ["dsvae"]
@@ -129,17 +179,28 @@ def test_method_from_one_file_outside_the_repository(data: Path, tmp_path: Path,
     assert record["status"] == "done"
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["--methods", "dsvea", "--datasets", "sprites", "--preset", "quick"], "did you mean 'dsvae'"),
-    (["--methods", "dsvae", "--datasets", "sprits", "--preset", "quick"], "did you mean 'sprites'"),
-    (["--methods", "dsvae", "--datasets", "sprites", "--preset", "quick", "--seeds", "0"], "--seeds 0 runs nothing"),
-    (["--methods", "dsvae", "--datasets", "sprites", "--preset", "quick", "--set", "nothing=1"], "unknown setting"),
-    (["--methods", "dsvae", "--datasets", "sprites", "--preset", "quick", "--set", "nothing"], "not of the form"),
-    (["--methods", "dsvae", "--datasets", "sprites", "--preset", "quick", "--time-budget", "soon"], "not a duration"),
-    (["--methods", "dsvae", "--datasets", "sprites", "--preset", "quick", "--device", "cuda"], "no GPU"),
-    (["--datasets", "sprites", "--preset", "quick", "--table", "comparisons"], "did you mean 'comparison'"),
-])
-def test_bad_input_is_one_sentence_and_exit_code_2(arguments: list[str], message: str, data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--methods", "dsvea", "--datasets", "sprites", "--preset", "quick"], "did you mean 'dsvae'"),
+        (["--methods", "dsvae", "--datasets", "sprits", "--preset", "quick"], "did you mean 'sprites'"),
+        (
+            ["--methods", "dsvae", "--datasets", "sprites", "--preset", "quick", "--seeds", "0"],
+            "--seeds 0 runs nothing",
+        ),
+        (["--methods", "dsvae", "--datasets", "sprites", "--preset", "quick", "--set", "nothing=1"], "unknown setting"),
+        (["--methods", "dsvae", "--datasets", "sprites", "--preset", "quick", "--set", "nothing"], "not of the form"),
+        (
+            ["--methods", "dsvae", "--datasets", "sprites", "--preset", "quick", "--time-budget", "soon"],
+            "not a duration",
+        ),
+        (["--methods", "dsvae", "--datasets", "sprites", "--preset", "quick", "--device", "cuda"], "no GPU"),
+        (["--datasets", "sprites", "--preset", "quick", "--table", "comparisons"], "did you mean 'comparison'"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    arguments: list[str], message: str, data: Path, tmp_path: Path
+) -> None:
     done = bench("run", *arguments, data=data, cwd=tmp_path, check=False, CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 2, done.stdout + done.stderr
     assert message in done.stderr
@@ -148,7 +209,9 @@ def test_bad_input_is_one_sentence_and_exit_code_2(arguments: list[str], message
 
 
 def test_users_own_line_without_mug_says_so_before_it_starts(tmp_path: Path, data: Path) -> None:
-    done = bench("run", "--methods", "all", "--datasets", "sprites,mug", data=tmp_path / "none", cwd=tmp_path, check=False)
+    done = bench(
+        "run", "--methods", "all", "--datasets", "sprites,mug", data=tmp_path / "none", cwd=tmp_path, check=False
+    )
     assert done.returncode == 2
     assert "bench data prepare mug --from" in done.stderr
     assert "bench data prepare sprites" in done.stderr

@@ -42,7 +42,12 @@ def test_states_are_read_from_disk(store: Store) -> None:
         (store.folder("e-running") / "progress.json").write_text(json.dumps(progress))
         found = state.survey(store)
     assert {cell.id[2:]: cell.state for cell in found.cells} == {
-        "done": "done", "failed": "failed", "lost": "lost", "missing": "missing", "running": "running"}
+        "done": "done",
+        "failed": "failed",
+        "lost": "lost",
+        "missing": "missing",
+        "running": "running",
+    }
     by_id = {cell.id: cell for cell in found.cells}
     assert by_id["b-failed"].detail == "total is not finite"
     assert "state saved" in by_id["c-lost"].detail
@@ -79,22 +84,33 @@ def test_refused_submission_leaves_cells_missing(store: Store, monkeypatch: pyte
     assert made.settle("submitted", job_id="1")["state"] == "refused", "an outcome is written once"
 
 
-@pytest.mark.parametrize(("line", "expected", "detail"), [
-    (("PENDING", "Priority"), "queued", "Priority"),
-    (("PENDING", "JobHeldUser"), "held", "scontrol release 7"),
-    (("PENDING", "launch failed requeued held"), "held", "scontrol release 7"),
-    (("PENDING", "DependencyNeverSatisfied"), "held", "cancel it"),
-    (("PENDING", "Dependency"), "waiting", "prepare sprites"),
-    (("RUNNING", "None"), "queued", "its job is running"),
-    (("CANCELLED", "None"), "lost", "cancelled"),
-    (("NODE_FAIL", "None"), "lost", "node fail"),
-    (("COMPLETING", "None"), "queued", "completing"),
-])
-def test_queue_line_gives_the_state(store: Store, monkeypatch: pytest.MonkeyPatch, line: tuple[str, str],
-                                    expected: str, detail: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "expected", "detail"),
+    [
+        (("PENDING", "Priority"), "queued", "Priority"),
+        (("PENDING", "JobHeldUser"), "held", "scontrol release 7"),
+        (("PENDING", "launch failed requeued held"), "held", "scontrol release 7"),
+        (("PENDING", "DependencyNeverSatisfied"), "held", "cancel it"),
+        (("PENDING", "Dependency"), "waiting", "prepare sprites"),
+        (("RUNNING", "None"), "queued", "its job is running"),
+        (("CANCELLED", "None"), "lost", "cancelled"),
+        (("NODE_FAIL", "None"), "lost", "node fail"),
+        (("COMPLETING", "None"), "queued", "completing"),
+    ],
+)
+def test_queue_line_gives_the_state(
+    store: Store, monkeypatch: pytest.MonkeyPatch, line: tuple[str, str], expected: str, detail: str
+) -> None:
     helper = submissions.create(store.out, kind="command", needs={}, options={}, title="prepare sprites")
-    made = submissions.create(store.out, kind="cells", needs={}, options={}, title="cells 1",
-                              tasks=[["c-lost"], ["d-missing"]], prerequisites=[helper.id])
+    made = submissions.create(
+        store.out,
+        kind="cells",
+        needs={},
+        options={},
+        title="cells 1",
+        tasks=[["c-lost"], ["d-missing"]],
+        prerequisites=[helper.id],
+    )
     job = Job("7", frozenset({1}), made.name, line[0], "0:01", "1:00", "n1", line[1])
     monkeypatch.setattr(state, "queue", lambda prefix: [job])
     found = state.survey(store, only=["d-missing"]).cells[0]
@@ -106,8 +122,9 @@ def test_queue_line_gives_the_state(store: Store, monkeypatch: pytest.MonkeyPatc
 def test_failed_prerequisite_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "queue", lambda prefix: [])
     helper = submissions.create(store.out, kind="command", needs={}, options={}, title="prepare sprites")
-    submissions.create(store.out, kind="cells", needs={}, options={}, title="cells 1", tasks=[["d-missing"]],
-                       prerequisites=[helper.id])
+    submissions.create(
+        store.out, kind="cells", needs={}, options={}, title="cells 1", tasks=[["d-missing"]], prerequisites=[helper.id]
+    )
     (helper.folder / "error.json").write_text(json.dumps({"reason": "prepare sprites: ended: exit code 2"}))
     found = state.survey(store, only=["d-missing"]).cells[0]
     assert (found.state, "exit code 2" in found.detail) == ("waiting", True)

@@ -116,7 +116,8 @@ def test_supervised_rows_stand_below_the_rule_unranked(build, make_record):
 def test_recorded_notes_are_footnotes_and_name_their_seeds(build, make_record):
     whole, single = "not trained at this scale", "resumed from a checkpoint"
     records = [
-        make_record("cdsvae", seed=seed, changes={"notes": [whole, *([single] if seed == 1 else [])]}) for seed in range(3)
+        make_record("cdsvae", seed=seed, changes={"notes": [whole, *([single] if seed == 1 else [])]})
+        for seed in range(3)
     ]
     table = _only(build("comparison", [*records, make_record("dsvae")]))
     texts = [table.footnotes[mark] for mark in _row(table, "C-DSVAE").marks]
@@ -136,7 +137,9 @@ def test_marks_of_methods_come_before_those_of_numbers(build, make_record):
     table = _only(build("comparison", [make_record(method) for method in ("mocogan", "rwae", "s3vae", "cdsvae")]))
     numbers = [int(mark) for row in table.rows for mark in row.marks]
     assert numbers == list(range(1, len(numbers) + 1))
-    assert list(table.footnotes) == sorted(table.footnotes, key=lambda mark: (mark.isdigit(), int(mark) if mark.isdigit() else 0))
+    assert list(table.footnotes) == sorted(
+        table.footnotes, key=lambda mark: (mark.isdigit(), int(mark) if mark.isdigit() else 0)
+    )
 
 
 def test_external_signals_are_footnoted(build, make_record):

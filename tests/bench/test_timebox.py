@@ -20,8 +20,20 @@ from seqdis.bench.launch.timebox import TimeBox
 from seqdis.bench.plan import Planned, grid, plan
 from seqdis.bench.store import CHECKPOINT, PROGRESS, Store
 
-TINY = ["--preset", "quick", "--set", "training.steps=80", "--set", "training.validations=2", "--set", "draws=2",
-        "--set", "max_clips=64", "--set", "training.log_every=4"]
+TINY = [
+    "--preset",
+    "quick",
+    "--set",
+    "training.steps=80",
+    "--set",
+    "training.validations=2",
+    "--set",
+    "draws=2",
+    "--set",
+    "max_clips=64",
+    "--set",
+    "training.log_every=4",
+]
 
 
 @dataclasses.dataclass
@@ -102,26 +114,35 @@ def test_cells_are_planned_seed_by_seed_in_the_order_that_was_typed() -> None:
     methods = [MethodRef("cdsvae"), MethodRef("dsvae"), MethodRef("cdsvae", "no-content-aug")]
     cells = grid(methods, ["sprites"], source="synthetic", preset="quick", seeds=range(2))
     assert [(cell.seed, str(cell.method)) for cell in cells] == [
-        (seed, name) for seed in (0, 1) for name in ("cdsvae", "dsvae", "cdsvae:no-content-aug")]
+        (seed, name) for seed in (0, 1) for name in ("cdsvae", "dsvae", "cdsvae:no-content-aug")
+    ]
 
 
 # Estimates
 
 
 def planned(method: str, seed: int = 0, **overrides: Any) -> Planned:
-    (found,) = plan(grid([MethodRef(method)], ["sprites"], source="synthetic", preset="quick", seeds=[seed],
-                         overrides=overrides))
+    (found,) = plan(
+        grid([MethodRef(method)], ["sprites"], source="synthetic", preset="quick", seeds=[seed], overrides=overrides)
+    )
     return found
 
 
 def finished(store: Store, cell: Planned, seconds: float, evaluation: float, device: str = "gpu A") -> None:
     """A record with the keys that a record must have and those that estimates read."""
     config = {key: cell.config[key] for key in ("method", "training", "evaluation", "data")}
-    record = dict.fromkeys(("title", "supervision", "ranked", "notes", "judge", "protocol", "metrics", "code", "attempts",
-                            "finished")) | {
-        "schema": 1, "status": "done", "cell": {"id": cell.id, **cell.config["cell"]}, "config": config, "data": {},
-        "training": {"steps": cell.config["training"]["steps"]}, "environment": {"device": device},
-        "cost": {"train_seconds": seconds, "evaluation_seconds": evaluation}}
+    record = dict.fromkeys(
+        ("title", "supervision", "ranked", "notes", "judge", "protocol", "metrics", "code", "attempts", "finished")
+    ) | {
+        "schema": 1,
+        "status": "done",
+        "cell": {"id": cell.id, **cell.config["cell"]},
+        "config": config,
+        "data": {},
+        "training": {"steps": cell.config["training"]["steps"]},
+        "environment": {"device": device},
+        "cost": {"train_seconds": seconds, "evaluation_seconds": evaluation},
+    }
     folder = store.add(cell.id, cell.config)
     (folder / "record.json").write_text(json.dumps(record))
 
@@ -170,15 +191,28 @@ def test_only_the_rest_of_a_cell_with_a_checkpoint_is_counted(tmp_path: Path) ->
 
 def bench(*arguments: str, data: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "seqdis.bench.cli", *arguments], capture_output=True, text=True, cwd=cwd, timeout=300,
-        env={**os.environ, "SEQDIS_DATA": str(data), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1",
-             "PATH": "/usr/bin:/bin", "SEQDIS_PROGRESS_SECONDS": "0"})
+        [sys.executable, "-m", "seqdis.bench.cli", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=300,
+        env={
+            **os.environ,
+            "SEQDIS_DATA": str(data),
+            "PYTHONSAFEPATH": "1",
+            "OMP_NUM_THREADS": "1",
+            "PATH": "/usr/bin:/bin",
+            "SEQDIS_PROGRESS_SECONDS": "0",
+        },
+    )
 
 
 def records(out: Path) -> dict[str, dict[str, Any]]:
     found = {path.parent.name: json.loads(path.read_text()) for path in out.glob("cells/*/record.json")}
-    return {cell_id: {key: record[key] for key in ("training", "cell", "config", "data", "judge", "metrics", "protocol")}
-            for cell_id, record in found.items()}
+    return {
+        cell_id: {key: record[key] for key in ("training", "cell", "config", "data", "judge", "metrics", "protocol")}
+        for cell_id, record in found.items()
+    }
 
 
 @pytest.mark.slow
@@ -187,7 +221,10 @@ def test_time_boxed_runs_end_in_time_and_together_give_the_records_of_one_undist
     whole, boxed, data = tmp_path / "whole", tmp_path / "boxed", tmp_path / "data"
     whole.mkdir()
     boxed.mkdir()
-    assert bench("data", "prepare", "sprites", "--source", "synthetic", "--size", "32", data=data, cwd=whole).returncode == 0
+    assert (
+        bench("data", "prepare", "sprites", "--source", "synthetic", "--size", "32", data=data, cwd=whole).returncode
+        == 0
+    )
     started = time.monotonic()
     assert bench(*line, data=data, cwd=whole).returncode == 0
     # Enough for a start and for a part of the training of one cell, not for both cells.

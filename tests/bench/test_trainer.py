@@ -15,9 +15,20 @@ from seqdis.bench.trainer import Diverged, Interrupted, Trainer
 from seqdis.datasets.base import Factor, Spec, Split
 from seqdis.methods.base import Batch, Context, Method, Needs, Optimisation, Shape
 
-SPEC = Spec(name="toy", title="Toy", source="synthetic", modality="audio", frame=(6,), n_frames=5,
-            factors=(Factor(name="kind", classes=("a", "b"), role="dynamic"),), headline=("fix_dynamic", "kind"),
-            split_rule="none", revision="1", licence="none", citation="none")
+SPEC = Spec(
+    name="toy",
+    title="Toy",
+    source="synthetic",
+    modality="audio",
+    frame=(6,),
+    n_frames=5,
+    factors=(Factor(name="kind", classes=("a", "b"), role="dynamic"),),
+    headline=("fix_dynamic", "kind"),
+    split_rule="none",
+    revision="1",
+    licence="none",
+    citation="none",
+)
 N = 22
 
 
@@ -58,7 +69,9 @@ class Duel(Method):
         x = batch.x + 0.1 * torch.randn(batch.x.shape, generator=ctx.generator)
         made = self.maker(x.flatten(0, 1))
         if player == "critic":
-            return {"total": (self.critic(made.detach()) - 1).square().mean() + self.critic(x.flatten(0, 1)).square().mean()}
+            return {
+                "total": (self.critic(made.detach()) - 1).square().mean() + self.critic(x.flatten(0, 1)).square().mean()
+            }
         mixed = self.mixer(made.view(len(batch.x), 5, 2, 3).transpose(1, 2))
         recon = (made - batch.x.flatten(0, 1)).square().sum() + (mixed - 1).square().sum()
         if self.config.explode and ctx.step > 3:
@@ -76,18 +89,28 @@ class Duel(Method):
         self.steps += 1
 
 
-def make(tmp: Path | None, *, stop_at: int | None = None, validate: Any = None, config: Config | None = None,
-         **training: Any) -> Trainer:
+def make(
+    tmp: Path | None, *, stop_at: int | None = None, validate: Any = None, config: Config | None = None, **training: Any
+) -> Trainer:
     generator = torch.Generator().manual_seed(3)
     x = torch.rand(N, 5, 6, generator=generator).half()
     split = Split(x, {"kind": torch.arange(N) % 2}, torch.arange(N), sequence=torch.arange(N) // 2)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         method = Duel(config or Config(), Shape(frame=(6,), n_frames=5, n_train=N, n_sequences=11))
-    settings = TrainingConfig(**{"steps": 30, "batch_size": 4, "schedule": "cosine", "log_every": 5, "validations": 3,
-                                 **training})
-    trainer = Trainer(method, split, SPEC, settings, seed=1, device=torch.device("cpu"), validate=validate,
-                      checkpoint=tmp / "checkpoint.safetensors" if tmp else None)
+    settings = TrainingConfig(
+        **{"steps": 30, "batch_size": 4, "schedule": "cosine", "log_every": 5, "validations": 3, **training}
+    )
+    trainer = Trainer(
+        method,
+        split,
+        SPEC,
+        settings,
+        seed=1,
+        device=torch.device("cpu"),
+        validate=validate,
+        checkpoint=tmp / "checkpoint.safetensors" if tmp else None,
+    )
     if stop_at is not None:
         trainer.should_stop = lambda: trainer.state.step >= stop_at
     return trainer
@@ -167,8 +190,9 @@ def test_infinite_loss_is_a_clear_failure() -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "empty"])
-def test_damaged_checkpoint_is_set_aside_and_training_starts_anew(tmp_path: Path, damage: str,
-                                                                  capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_checkpoint_is_set_aside_and_training_starts_anew(
+    tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     stopped = make(tmp_path, stop_at=12)
     with pytest.raises(Interrupted):
         stopped.fit()
@@ -186,6 +210,7 @@ def test_a_step_reads_no_number_back(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make(None)
     trainer.epoch_sequences = None
     for name in ("item", "tolist", "__bool__", "__float__", "__int__"):
+
         def refuse(self: Tensor, *arguments: Any, _name: str = name) -> Any:
             raise AssertionError(f"{_name} in a step")
 
@@ -199,8 +224,9 @@ def test_a_step_reads_no_number_back(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_step_never_waits_for_the_gpu(method: str) -> None:
     from seqdis.bench import catalog, perf
 
-    bed = perf.Bed(catalog.parse_methods(method)[0], preset="quick", dataset="sprites", batch_size=8,
-                   device=torch.device("cuda"))
+    bed = perf.Bed(
+        catalog.parse_methods(method)[0], preset="quick", dataset="sprites", batch_size=8, device=torch.device("cuda")
+    )
     bed.step()
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")

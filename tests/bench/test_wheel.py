@@ -27,17 +27,22 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
     out = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "build", "--wheel", "--outdir", str(out), str(source)], check=True,
-                   capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", str(out), str(source)], check=True, capture_output=True
+    )
     return next(out.glob("*.whl"))
 
 
 def tracked() -> set[str]:
     listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", *ROOMS], capture_output=True, text=True, check=True)
     names = {name for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
-    return {name for name in names if name.endswith(".py")
-            or (Path(name).suffix in DATA and not name.startswith(("results/records", "results/leaderboard")))
-            or name.startswith("bench/page/")}
+    return {
+        name
+        for name in names
+        if name.endswith(".py")
+        or (Path(name).suffix in DATA and not name.startswith(("results/records", "results/leaderboard")))
+        or name.startswith("bench/page/")
+    }
 
 
 @pytest.mark.wheel

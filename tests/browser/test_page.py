@@ -456,5 +456,7 @@ def test_bars_that_are_never_ranked_with_the_others_look_otherwise(site, open_pa
     assert apart
     colours = {bar.query_selector(".fill").evaluate("node => getComputedStyle(node).fill") for bar in apart}
     others = page.query_selector_all(".bar:not(.unranked)")
-    assert colours.isdisjoint({bar.query_selector(".fill").evaluate("node => getComputedStyle(node).fill") for bar in others})
+    assert colours.isdisjoint(
+        {bar.query_selector(".fill").evaluate("node => getComputedStyle(node).fill") for bar in others}
+    )
     assert "never ranked" in page.inner_text("figure.chart:has(.bar.unranked) figcaption")

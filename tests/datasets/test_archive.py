@@ -111,8 +111,10 @@ def test_damage_is_named(tmp_path: Path, name: str) -> None:
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "corpus.rar").write_bytes(b"Rar!")
-    with pytest.raises(UserError, match="neither a folder nor an archive"), \
-            archive.opened(tmp_path / "corpus.rar", tmp_path):
+    with (
+        pytest.raises(UserError, match="neither a folder nor an archive"),
+        archive.opened(tmp_path / "corpus.rar", tmp_path),
+    ):
         pass
 
 

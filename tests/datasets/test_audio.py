@@ -34,9 +34,18 @@ RATE = 16_000
 def sphere(samples: np.ndarray, *, rate: int = RATE, order: str = "01", count: int = -1, extra: str = "") -> bytes:
     """A NIST SPHERE file of int16 samples (S,) or (S, channels)."""
     channels = 1 if samples.ndim == 1 else samples.shape[1]
-    lines = ["NIST_1A", "   1024", f"channel_count -i {channels}",
-             f"sample_count -i {len(samples) if count < 0 else count}", f"sample_rate -i {rate}",
-             "sample_n_bytes -i 2", f"sample_byte_format -s2 {order}", *([extra] if extra else []), "end_head", ""]
+    lines = [
+        "NIST_1A",
+        "   1024",
+        f"channel_count -i {channels}",
+        f"sample_count -i {len(samples) if count < 0 else count}",
+        f"sample_rate -i {rate}",
+        "sample_n_bytes -i 2",
+        f"sample_byte_format -s2 {order}",
+        *([extra] if extra else []),
+        "end_head",
+        "",
+    ]
     header = "\n".join(lines).encode().ljust(1024, b" ")
     return header + samples.astype("<i2" if order == "01" else ">i2").tobytes()
 
@@ -76,17 +85,20 @@ def test_channels_are_averaged(tmp_path: Path, kind: str) -> None:
     np.testing.assert_allclose(read_audio(path.with_suffix(".sph"))[0], samples.mean(1) / 32768, atol=1e-6)
 
 
-@pytest.mark.parametrize(("content", "text"), [
-    (b"", "is empty"),
-    (b"this is no audio", "no audio file"),
-    (sphere(noise(100))[:300], "damaged|header"),
-    (sphere(noise(100), count=200), "100 of 200 samples"),
-    (sphere(noise(100), count=0), "no samples"),
-    (sphere(noise(100), rate=8000), "8000 Hz"),
-    (sphere(noise(100), extra="sample_coding -s26 pcm,embedded-shorten-v2.00"), "shorten"),
-    (sphere(noise(100)).replace(b"sample_rate -i", b"sample_late -i"), "header"),
-    (b"RIFF\x10\x00\x00\x00WAVEfmt ", "damaged|no audio"),
-])
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"", "is empty"),
+        (b"this is no audio", "no audio file"),
+        (sphere(noise(100))[:300], "damaged|header"),
+        (sphere(noise(100), count=200), "100 of 200 samples"),
+        (sphere(noise(100), count=0), "no samples"),
+        (sphere(noise(100), rate=8000), "8000 Hz"),
+        (sphere(noise(100), extra="sample_coding -s26 pcm,embedded-shorten-v2.00"), "shorten"),
+        (sphere(noise(100)).replace(b"sample_rate -i", b"sample_late -i"), "header"),
+        (b"RIFF\x10\x00\x00\x00WAVEfmt ", "damaged|no audio"),
+    ],
+)
 def test_bad_files_are_named(tmp_path: Path, content: bytes, text: str) -> None:
     path = tmp_path / "bad.wav"
     path.write_bytes(content)
@@ -107,11 +119,11 @@ def slow_log_mel(x: np.ndarray, features: Features) -> np.ndarray:
     corners = 700 * (10 ** (np.linspace(0, top, 82) / 2595) - 1)
     rows = []
     for start in range(0, len(x) - features.window + 1, features.hop):
-        frame = emphasised[start:start + features.window] * np.hamming(features.window)
-        spectrum = np.abs(np.fft.fft(frame, features.n_fft))[:features.n_fft // 2 + 1]
+        frame = emphasised[start : start + features.window] * np.hamming(features.window)
+        spectrum = np.abs(np.fft.fft(frame, features.n_fft))[: features.n_fft // 2 + 1]
         row = []
         for band in range(80):
-            low, centre, high = corners[band:band + 3]
+            low, centre, high = corners[band : band + 3]
             total = 0.0
             for k, magnitude in enumerate(spectrum):
                 f = k * features.rate / features.n_fft
@@ -130,7 +142,7 @@ def test_log_mel_equals_the_slow_reference(rate: int) -> None:
     slow = [slow_log_mel(wave, features) for wave in waves]
     np.testing.assert_allclose(found.numpy(), np.concatenate(slow), atol=2e-4)
     assert [features.n_frames(len(wave)) for wave in waves] == [len(rows) for rows in slow]
-    first = np.log((waves[0][:features.window].astype(np.float64) ** 2).mean())
+    first = np.log((waves[0][: features.window].astype(np.float64) ** 2).mean())
     assert energy[0].item() == pytest.approx(first, abs=1e-4)
 
 
@@ -195,20 +207,22 @@ def test_stretching_keeps_the_tone_continuous() -> None:
     spectrum = np.abs(np.fft.rfft(long * np.hanning(len(long)))) ** 2
     peak = spectrum.argmax()
     assert peak * RATE / len(long) == pytest.approx(220, abs=2)
-    assert spectrum[max(0, peak - 12):peak + 13].sum() / spectrum.sum() > 0.99
+    assert spectrum[max(0, peak - 12) : peak + 13].sum() / spectrum.sum() > 0.99
 
 
 def test_events_stay_where_they_were() -> None:
     rng = np.random.default_rng(0)
     wave = 0.001 * rng.normal(size=2 * RATE).astype(np.float32)
     for start in (6000, 15_000, 24_000):
-        wave[start:start + 2500] += 0.3 * rng.normal(size=2500).astype(np.float32)
+        wave[start : start + 2500] += 0.3 * rng.normal(size=2500).astype(np.float32)
     for factor in (Fraction(4, 3), Fraction(3, 4)):
         moved = wsola.shift_voices([wave], [factor], RATE)[0]
         level = [np.sqrt(np.convolve(w**2, np.ones(400) / 400, "same")) for w in (wave, moved)]
         for start in (6000, 15_000, 24_000):
-            centre = [np.average(np.arange(start - 3000, start + 5500), weights=w[start - 3000:start + 5500] > 0.05)
-                      for w in level]
+            centre = [
+                np.average(np.arange(start - 3000, start + 5500), weights=w[start - 3000 : start + 5500] > 0.05)
+                for w in level
+            ]
             assert abs(centre[0] - centre[1]) < 160  # less than a feature frame
     alone = wsola.shift_voices([wave], [Fraction(4, 3)], RATE)[0]
     together = wsola.shift_voices([wave[:9000], wave], [Fraction(4, 3)] * 2, RATE)[1]
@@ -221,8 +235,10 @@ def test_copies_do_not_lead_or_lag(spoken: tuple[list[synthetic.Spoken], list[np
     original = log_features(waves, Features())[1].view(24, -1).numpy()
     for factor in (Fraction(12, 11), Fraction(11, 12), Fraction(4, 3), Fraction(3, 4)):
         moved = log_features(wsola.shift_voices(waves, [factor] * 24, RATE), Features())[1].view(24, -1).numpy()
-        likeness = [np.corrcoef(original[:, 5:-5].ravel(), moved[:, 5 + lag:moved.shape[1] - 5 + lag].ravel())[0, 1]
-                    for lag in range(-4, 5)]
+        likeness = [
+            np.corrcoef(original[:, 5:-5].ravel(), moved[:, 5 + lag : moved.shape[1] - 5 + lag].ravel())[0, 1]
+            for lag in range(-4, 5)
+        ]
         assert int(np.argmax(likeness)) == 4, (factor, likeness)
 
 
@@ -236,9 +252,16 @@ def test_factors_go_both_ways_and_avoid_one() -> None:
 def make_split(*, is_random: bool, shifted: bool = False) -> SegmentSplit:
     lengths = torch.tensor([20, 27, 28, 61])
     x = torch.arange(136).half()[:, None].expand(136, 3).contiguous()
-    frames = Frames(x=x, lengths=lengths, speaker=torch.tensor([0, 0, 1, 1]), loud=(torch.arange(136) % 2).byte(),
-                    mean=torch.zeros(3), std=torch.ones(3), phone=(torch.arange(136) % 39).to(torch.int8),
-                    shifted=torch.stack([x + 500, x + 1000]) if shifted else None)
+    frames = Frames(
+        x=x,
+        lengths=lengths,
+        speaker=torch.tensor([0, 0, 1, 1]),
+        loud=(torch.arange(136) % 2).byte(),
+        mean=torch.zeros(3),
+        std=torch.ones(3),
+        phone=(torch.arange(136) % 39).to(torch.int8),
+        shifted=torch.stack([x + 500, x + 1000]) if shifted else None,
+    )
     return SegmentSplit(frames, is_random=is_random)
 
 
@@ -324,15 +347,14 @@ def test_phones_are_aligned_and_cover_the_utterance(spoken: tuple[list[synthetic
         assert (np.diff(utterance.score.ends) >= 0).all()
         begins = np.append(0, utterance.score.ends[:-1])
         for phone, a, b in zip(utterance.score.phones, begins, utterance.score.ends, strict=True):
-            middle = wave[a + (b - a) // 4:b - (b - a) // 4]
+            middle = wave[a + (b - a) // 4 : b - (b - a) // 4]
             if len(middle) > 100:
                 kind = synthetic.PHONES[phone]
                 (quiet if kind.name == "sil" else loud if kind in synthetic.VOWELS else []).append(middle.std())
     assert np.median(loud) > 10 * np.median(quiet)
 
 
-def test_speakers_are_told_apart_on_voices_never_heard(
-        spoken: tuple[list[synthetic.Spoken], list[np.ndarray]]) -> None:
+def test_speakers_are_told_apart_on_voices_never_heard(spoken: tuple[list[synthetic.Spoken], list[np.ndarray]]) -> None:
     script, waves = spoken
     values, _ = log_features(waves, Features())
     mean = values.view(len(waves), -1, 80).mean(1).numpy()

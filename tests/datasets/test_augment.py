@@ -47,8 +47,9 @@ def test_content_view_can_reverse_and_refuses_other_modes() -> None:
         content_view(2, 4, gen(), "sort")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("policy", [ALL, AugmentPolicy(crop=True), AugmentPolicy(colour=True),
-                                    AugmentPolicy(blur=True)])
+@pytest.mark.parametrize(
+    "policy", [ALL, AugmentPolicy(crop=True), AugmentPolicy(colour=True), AugmentPolicy(blur=True)]
+)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_frame_of_a_clip_is_changed_alike(policy: AugmentPolicy, channels: int) -> None:
     still = clips(c=channels)[:, :1].expand(-1, 5, -1, -1, -1)
@@ -118,14 +119,15 @@ def _slow_resample(frame: np.ndarray, side: float, top: float, left: float, sigm
             x = min(max((j + 0.5) * side + left * (1 - side) * w - 0.5, 0), w - 1)
             y0, x0 = min(int(y), h - 2), min(int(x), w - 2)
             fy, fx = y - y0, x - x0
-            out[i, j] = ((1 - fy) * ((1 - fx) * frame[y0, x0] + fx * frame[y0, x0 + 1])
-                         + fy * ((1 - fx) * frame[y0 + 1, x0] + fx * frame[y0 + 1, x0 + 1]))
+            out[i, j] = (1 - fy) * ((1 - fx) * frame[y0, x0] + fx * frame[y0, x0 + 1]) + fy * (
+                (1 - fx) * frame[y0 + 1, x0] + fx * frame[y0 + 1, x0 + 1]
+            )
     if sigma is None:
         return out
     kernel = np.array([[math.exp(-(a * a + b * b) / (2 * sigma**2)) for a in (-1, 0, 1)] for b in (-1, 0, 1)])
     kernel /= kernel.sum()
     padded = np.pad(out, 1, mode="reflect")
-    return np.array([[(padded[i:i + 3, j:j + 3] * kernel).sum() for j in range(w)] for i in range(h)])
+    return np.array([[(padded[i : i + 3, j : j + 3] * kernel).sum() for j in range(w)] for i in range(h)])
 
 
 def _slow_recolour(clip: np.ndarray, brightness: float, contrast: float, saturation: float, angle: float) -> np.ndarray:
@@ -152,11 +154,15 @@ def test_views_equal_a_slow_reference_with_the_same_draws() -> None:
     for n, draw in enumerate(draws):
         side = math.sqrt(0.8 + 0.2 * draw[augment._AREA])
         sigma = 0.1 + 1.9 * draw[augment._SIGMA] if draw[augment._BLUR] < 0.5 else None
-        frames = [[_slow_resample(x[n, t, c].numpy(), side, draw[augment._TOP], draw[augment._LEFT], sigma)
-                   for c in range(3)] for t in range(2)]
+        frames = [
+            [_slow_resample(x[n, t, c].numpy(), side, draw[augment._TOP], draw[augment._LEFT], sigma) for c in range(3)]
+            for t in range(2)
+        ]
         jittered = draw[augment._COLOUR] < 0.8
-        factors = [0.2 + 1.6 * draw[k] if jittered else 1.0
-                   for k in (augment._BRIGHTNESS, augment._CONTRAST, augment._SATURATION)]
+        factors = [
+            0.2 + 1.6 * draw[k] if jittered else 1.0
+            for k in (augment._BRIGHTNESS, augment._CONTRAST, augment._SATURATION)
+        ]
         if draw[augment._GREY] < 0.2:
             factors[2] = 0.0
         angle = 2 * math.pi * 0.2 * (2 * draw[augment._HUE] - 1) if jittered else 0.0
@@ -169,9 +175,9 @@ def test_views_equal_a_slow_reference_with_the_same_draws() -> None:
 def test_greyscale_and_jitter_come_as_often_as_they_should() -> None:
     x = clips(b=4000, t=1, size=16)
     view = motion_view(x, AugmentPolicy(colour=True), gen())
-    grey = ((view[:, 0, 0] - view[:, 0, 1]).abs().amax(dim=(1, 2)) < 1e-5)
+    grey = (view[:, 0, 0] - view[:, 0, 1]).abs().amax(dim=(1, 2)) < 1e-5
     assert grey.float().mean().item() == pytest.approx(0.2, abs=0.03)
-    untouched = ((view - x).abs().amax(dim=(1, 2, 3, 4)) < 1e-5)
+    untouched = (view - x).abs().amax(dim=(1, 2, 3, 4)) < 1e-5
     assert untouched.float().mean().item() == pytest.approx(0.2 * 0.8, abs=0.03)
 
 

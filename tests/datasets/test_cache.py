@@ -157,15 +157,19 @@ def test_unfilled_stream_is_never_published(tmp_path: Path) -> None:
 
 
 def test_too_little_space_is_said_before_writing(tmp_path: Path) -> None:
-    with (pytest.raises(UserError, match=r"MiB are free.*--data-dir"),
-          writing_cache(tmp_path / "toy", {"revision": "r1"}, needs_bytes=1 << 60)):
+    with (
+        pytest.raises(UserError, match=r"MiB are free.*--data-dir"),
+        writing_cache(tmp_path / "toy", {"revision": "r1"}, needs_bytes=1 << 60),
+    ):
         pytest.fail("entered")
 
 
 def test_unwritable_place_is_one_clear_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with (pytest.raises(UserError, match=r"cannot write.*--data-dir"),
-          writing_cache(tmp_path / "file" / "toy", {"revision": "r1"})):
+    with (
+        pytest.raises(UserError, match=r"cannot write.*--data-dir"),
+        writing_cache(tmp_path / "file" / "toy", {"revision": "r1"}),
+    ):
         pytest.fail("entered")
 
 

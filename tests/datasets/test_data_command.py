@@ -47,9 +47,12 @@ def test_prepare_verify_and_preview_of_a_stand_in(root: Path, capsys: pytest.Cap
 @pytest.mark.slow
 def test_benchmark_of_preparing_compares_the_same_digits() -> None:
     script = Path(__file__).resolve().parents[2] / "examples" / "prepare_benchmark.py"
-    done = subprocess.run([sys.executable, "-P", str(script), "--digits", "2000"], capture_output=True, text=True,
-                          check=True)
-    assert re.match(r"digits, 2000 and 10000 to test, 8 MiB: .* peak \d+ MiB, of which \d+ MiB are imports", done.stdout)
+    done = subprocess.run(
+        [sys.executable, "-P", str(script), "--digits", "2000"], capture_output=True, text=True, check=True
+    )
+    assert re.match(
+        r"digits, 2000 and 10000 to test, 8 MiB: .* peak \d+ MiB, of which \d+ MiB are imports", done.stdout
+    )
 
 
 def test_verify_of_damaged_data_fails_with_the_command(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,17 +66,21 @@ def test_verify_of_damaged_data_fails_with_the_command(root: Path, capsys: pytes
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["prepare", "sprits"], "did you mean 'sprites'"),
-    (["prepare", "sprites", "--size", "48"], "64 or 32 pixels, not 48"),
-    (["prepare", "mug"], "bench data prepare mug --from DIR"),
-    (["prepare", "sprites", "--from", "/nonexistent"], "is not there"),
-    (["prepare", "sprites", "--split", "subject"], "sprites has one split"),
-    (["verify", "mug"], "bench data prepare mug --from DIR"),
-    (["preview", "mug", "--source", "synthetic"], "bench data prepare mug --source synthetic"),
-])
-def test_mistakes_are_one_sentence_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str],
-                                                   words: list[str], message: str) -> None:
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["prepare", "sprits"], "did you mean 'sprites'"),
+        (["prepare", "sprites", "--size", "48"], "64 or 32 pixels, not 48"),
+        (["prepare", "mug"], "bench data prepare mug --from DIR"),
+        (["prepare", "sprites", "--from", "/nonexistent"], "is not there"),
+        (["prepare", "sprites", "--split", "subject"], "sprites has one split"),
+        (["verify", "mug"], "bench data prepare mug --from DIR"),
+        (["preview", "mug", "--source", "synthetic"], "bench data prepare mug --source synthetic"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
     assert main(["data", *words, "--data-dir", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -91,9 +98,20 @@ def test_preview_writes_png_files_only(root: Path, capsys: pytest.CaptureFixture
 def test_spectrogram_sheet_puts_low_frequencies_below_and_time_to_the_right() -> None:
     x = torch.zeros(4, 20, 80, dtype=torch.float16)
     x[:, 10:, :40] = 1  # loud in the second half, below the middle of the axis
-    spec = Spec(name="toy", title="Toy", source="synthetic", modality="audio", frame=(80,), n_frames=20,
-                factors=(Factor(name="speaker", role="static", classes=("a", "b")),),
-                headline=("verification", "speaker"), split_rule="", revision="1", licence="", citation="")
+    spec = Spec(
+        name="toy",
+        title="Toy",
+        source="synthetic",
+        modality="audio",
+        frame=(80,),
+        n_frames=20,
+        factors=(Factor(name="speaker", role="static", classes=("a", "b")),),
+        headline=("verification", "speaker"),
+        split_rule="",
+        revision="1",
+        licence="",
+        citation="",
+    )
     png = contact_sheet(Split(x, {"speaker": torch.tensor([0, 0, 1, 1])}, torch.arange(4)), spec)
     with Image.open(io.BytesIO(png)) as image:
         pixels = np.asarray(image.convert("L")).astype(int)
@@ -107,17 +125,28 @@ def real_files(name: str, tmp_path: Path) -> Path:
     if name in ("mug", "speech"):
         folder = tmp_path / "files"
         make = make_video if name == "mug" else make_voice
-        places = ([f"{subject:03d}/{expression}/take{take:03d}" for subject in (1, 2) for expression in ("anger", "fear")
-                   for take in range(2)] if name == "mug"
-                  else [f"speaker{speaker}/{number}.wav" for speaker in range(6) for number in range(2)])
+        places = (
+            [
+                f"{subject:03d}/{expression}/take{take:03d}"
+                for subject in (1, 2)
+                for expression in ("anger", "fear")
+                for take in range(2)
+            ]
+            if name == "mug"
+            else [f"speaker{speaker}/{number}.wav" for speaker in range(6) for number in range(2)]
+        )
         for number, place in enumerate(places):
             make(folder / place, number)
         return folder
     configured = os.environ.get("SEQDIS_TEST_DATA")
     if not configured:
         pytest.skip("SEQDIS_TEST_DATA is not set")
-    below = {"sprites": "lpc-sprites", "smmnist-10k": "mnist", "fsdd-mini": "speech/fsdd-mini",
-             "librispeech-mini": "speech/librispeech-mini"}
+    below = {
+        "sprites": "lpc-sprites",
+        "smmnist-10k": "mnist",
+        "fsdd-mini": "speech/fsdd-mini",
+        "librispeech-mini": "speech/librispeech-mini",
+    }
     return Path(configured) / below[name]
 
 
@@ -125,7 +154,7 @@ def make_video(folder: Path, number: int) -> None:
     folder.mkdir(parents=True)
     for t in range(30):
         frame = np.full((80, 80, 3), 20 * number, np.uint8)
-        frame[20:50, t:t + 30] = 255 - 25 * number
+        frame[20:50, t : t + 30] = 255 - 25 * number
         Image.fromarray(frame).save(folder / f"img_{t:04d}.jpg")
 
 
@@ -156,13 +185,21 @@ def packed(files: Path, target: Path, *, evil: bool = False) -> Path:
     return target
 
 
-FROM_ARCHIVES = [("sprites", "zip"), ("mug", "zip"), ("mug", "tar.gz"), ("smmnist-10k", "tar.gz"), ("speech", "zip"),
-                 ("fsdd-mini", "zip"), ("librispeech-mini", "tar.gz")]
+FROM_ARCHIVES = [
+    ("sprites", "zip"),
+    ("mug", "zip"),
+    ("mug", "tar.gz"),
+    ("smmnist-10k", "tar.gz"),
+    ("speech", "zip"),
+    ("fsdd-mini", "zip"),
+    ("librispeech-mini", "tar.gz"),
+]
 
 
 @pytest.mark.parametrize(("name", "kind"), FROM_ARCHIVES)
-def test_every_data_set_is_prepared_from_an_archive_of_its_folder(tmp_path: Path, name: str, kind: str,
-                                                                  capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_data_set_is_prepared_from_an_archive_of_its_folder(
+    tmp_path: Path, name: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     files = real_files(name, tmp_path)
     size = ["--size", "32"] if name == "sprites" else []  # both sizes of the others: unpacked once
     root = tmp_path / "data"
@@ -184,8 +221,9 @@ def test_every_data_set_is_prepared_from_an_archive_of_its_folder(tmp_path: Path
 
 
 @pytest.mark.parametrize(("name", "kind"), FROM_ARCHIVES)
-def test_a_hostile_archive_is_refused_whole(tmp_path: Path, name: str, kind: str,
-                                            capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_hostile_archive_is_refused_whole(
+    tmp_path: Path, name: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     archive = packed(real_files(name, tmp_path), tmp_path / f"mine.{kind}", evil=True)
     root = tmp_path / "below" / "data"
     assert main(["data", "prepare", name, "--data-dir", str(root), "--from", str(archive)]) == 2

@@ -25,7 +25,7 @@ def make_video(folder: Path, number: int, n_frames: int = 34, side: int = SIDE) 
     background, colour = rng.integers(0, 256, 3), rng.integers(0, 256, 3)
     for t in range(n_frames):
         frame = np.full((side, side, 3), background, np.uint8)
-        frame[20:50, t:t + 30] = colour
+        frame[20:50, t : t + 30] = colour
         Image.fromarray(frame).save(folder / f"img_{t:04d}.jpg", quality=95)
 
 
@@ -113,9 +113,16 @@ def _missing(path: Path) -> None:
     path.unlink()
 
 
-@pytest.mark.parametrize(("damage", "reason"), [
-    (_truncate, "damaged images"), (_empty, "empty files"), (_text, "damaged images"), (_other_size, "damaged images"),
-    (_missing, None)])
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (_truncate, "damaged images"),
+        (_empty, "empty files"),
+        (_text, "damaged images"),
+        (_other_size, "damaged images"),
+        (_missing, None),
+    ],
+)
 def test_a_damaged_frame_is_stepped_over_and_counted(tmp_path: Path, damage: object, reason: str | None) -> None:
     make_video(tmp_path / "take", 1)
     broken = tmp_path / "take" / "img_0010.jpg"

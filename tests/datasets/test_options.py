@@ -16,8 +16,14 @@ from seqdis.datasets.base import chosen_options
 
 
 def planned(dataset: str, **overrides: Any) -> plan.Planned:
-    cells = plan.grid(catalog.parse_methods("dsvae"), [dataset], source="synthetic", preset="quick", seeds=[0],
-                      overrides={f"data.{key}": value for key, value in overrides.items()})
+    cells = plan.grid(
+        catalog.parse_methods("dsvae"),
+        [dataset],
+        source="synthetic",
+        preset="quick",
+        seeds=[0],
+        overrides={f"data.{key}": value for key, value in overrides.items()},
+    )
     return plan.plan(cells)[0]
 
 
@@ -32,16 +38,24 @@ def test_options_are_in_the_config_and_change_the_id() -> None:
     assert planned("smmnist", n_test=100).config["data"] == {"n_test": 100}
 
 
-@pytest.mark.parametrize(("dataset", "key", "value", "message"), [
-    ("timit", "feature", "spec200", "timit has no option data.feature; those that it has: data.features, data.augment"),
-    ("timit", "features", "mfcc", "data.features of timit is mel80 or spec200, not 'mfcc'"),
-    ("timit", "sa", 1, "data.sa of timit is false or true, not 1"),
-    ("librispeech-mini", "sa", True, "librispeech-mini has no option data.sa"),
-    ("sprites", "split", "subject", "sprites has no option data.split; those that it has: none"),
-    ("mug", "split", "take", "data.split of mug is video or subject, not 'take'"),
-    ("smmnist", "n_test", 10_001, "data.n_test of smmnist is a number up to 10000, not 10001"),
-    ("smmnist", "n_test", True, "not True"),
-])
+@pytest.mark.parametrize(
+    ("dataset", "key", "value", "message"),
+    [
+        (
+            "timit",
+            "feature",
+            "spec200",
+            "timit has no option data.feature; those that it has: data.features, data.augment",
+        ),
+        ("timit", "features", "mfcc", "data.features of timit is mel80 or spec200, not 'mfcc'"),
+        ("timit", "sa", 1, "data.sa of timit is false or true, not 1"),
+        ("librispeech-mini", "sa", True, "librispeech-mini has no option data.sa"),
+        ("sprites", "split", "subject", "sprites has no option data.split; those that it has: none"),
+        ("mug", "split", "take", "data.split of mug is video or subject, not 'take'"),
+        ("smmnist", "n_test", 10_001, "data.n_test of smmnist is a number up to 10000, not 10001"),
+        ("smmnist", "n_test", True, "not True"),
+    ],
+)
 def test_unknown_options_and_values_are_one_sentence(dataset: str, key: str, value: Any, message: str) -> None:
     with pytest.raises(UserError) as caught:
         chosen_options(catalog.load_dataset(dataset), {key: value})
@@ -62,8 +76,9 @@ def test_every_default_is_admitted_and_opens_what_no_option_opens(dataset: str, 
             assert (folder != plain) == (option.stored and value != option.default)
 
 
-def test_the_option_goes_from_the_command_line_to_the_prepared_data(tmp_path: Path,
-                                                                    capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_option_goes_from_the_command_line_to_the_prepared_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["timit", "--source", "synthetic", "--data-dir", str(tmp_path), "--set", "data.features=spec200"]
     assert main(["data", "verify", *words]) == 2
     error = capsys.readouterr().err
@@ -80,16 +95,46 @@ def test_the_option_goes_from_the_command_line_to_the_prepared_data(tmp_path: Pa
         assert sheet.size == (2 * (2 * 123 + 6), 6 * (2 * 200 + 6))
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["data", "prepare", "timit", "--set", "data.features=mfcc"], "mel80 or spec200, not 'mfcc'"),
-    (["data", "prepare", "timit", "--set", "features=spec200"], "write data.NAME=VALUE"),
-    (["run", "--methods", "dsvae", "--datasets", "timit", "--preset", "quick", "--set", "data.features=mfcc",
-      "--dry-run"], "mel80 or spec200, not 'mfcc'"),
-    (["run", "--methods", "dsvae", "--datasets", "sprites,timit", "--preset", "quick", "--set",
-      "data.features=spec200", "--dry-run"], "sprites has no option data.features"),
-])
-def test_mistakes_end_the_command_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str],
-                                         message: str) -> None:
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data", "prepare", "timit", "--set", "data.features=mfcc"], "mel80 or spec200, not 'mfcc'"),
+        (["data", "prepare", "timit", "--set", "features=spec200"], "write data.NAME=VALUE"),
+        (
+            [
+                "run",
+                "--methods",
+                "dsvae",
+                "--datasets",
+                "timit",
+                "--preset",
+                "quick",
+                "--set",
+                "data.features=mfcc",
+                "--dry-run",
+            ],
+            "mel80 or spec200, not 'mfcc'",
+        ),
+        (
+            [
+                "run",
+                "--methods",
+                "dsvae",
+                "--datasets",
+                "sprites,timit",
+                "--preset",
+                "quick",
+                "--set",
+                "data.features=spec200",
+                "--dry-run",
+            ],
+            "sprites has no option data.features",
+        ),
+    ],
+)
+def test_mistakes_end_the_command_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
     assert main([*words, "--data-dir", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -97,8 +142,23 @@ def test_mistakes_end_the_command_with_2(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_a_dry_run_shows_the_cell_with_its_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["run", "--methods", "dsvae", "--datasets", "timit", "--preset", "quick", "--data-dir", str(tmp_path),
-             "--out", str(tmp_path / "runs"), "--set", "data.augment=vtlp", "--dry-run", "--json"]
+    words = [
+        "run",
+        "--methods",
+        "dsvae",
+        "--datasets",
+        "timit",
+        "--preset",
+        "quick",
+        "--data-dir",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "runs"),
+        "--set",
+        "data.augment=vtlp",
+        "--dry-run",
+        "--json",
+    ]
     assert main(words) == 0
     (cell,) = json.loads(capsys.readouterr().out)["cells"]
     assert cell["overrides"] == {"data.augment": "vtlp"}
@@ -106,6 +166,6 @@ def test_a_dry_run_shows_the_cell_with_its_option(tmp_path: Path, capsys: pytest
 
 def test_describe_lists_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["describe", "timit"]) == 0
-    assert "data.features  mel80 or spec200; default \"mel80\"" in capsys.readouterr().out
+    assert 'data.features  mel80 or spec200; default "mel80"' in capsys.readouterr().out
     assert main(["describe", "mug", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["options"]["split"]["choices"] == ["video", "subject"]

@@ -45,7 +45,7 @@ def test_flow_marks_the_cell_in_which_something_moves(size: int) -> None:
         for t in range(4):
             shift = t * size // 32 if t < 3 else 2 * size // 32
             y, x = row * third + 1, column * third + 1
-            clip[0, t, :, y:y + third - 4, x + min(shift, 3):x + min(shift, 3) + third - 4] = patch
+            clip[0, t, :, y : y + third - 4, x + min(shift, 3) : x + min(shift, 3) + third - 4] = patch
         flow = grid_flow(clip)
         assert flow.shape == (1, 4, 9)
         assert flow[0, 0].argmax() == cell
@@ -57,7 +57,7 @@ def test_flow_marks_the_cell_in_which_something_moves(size: int) -> None:
 def test_flow_length_is_in_pixels_of_a_64_frame_whatever_the_size(size: int) -> None:
     wide = texture(size + 8)
     step = size // 32
-    clip = np.stack([wide[:, 4:-4, t * step:t * step + size] for t in range(3)])[None]
+    clip = np.stack([wide[:, 4:-4, t * step : t * step + size] for t in range(3)])[None]
     assert grid_flow(clip)[0, :2, 4] == pytest.approx([2, 2], abs=0.4)
 
 
@@ -69,8 +69,11 @@ def test_flow_equals_opencv_on_one_pair_of_frames() -> None:
     pair = grey[1].astype(np.uint8), grey[2].astype(np.uint8)
     flow = cv2.calcOpticalFlowFarneback(*pair, None, 0.5, 1, 7, 3, 5, 1.1, 0)
     length = 2 * np.sqrt((flow.astype(float) ** 2).sum(-1))
-    expected = [np.mean([length[y, x] for y in range(a, b) for x in range(c, d)])
-                for a, b in ((0, 11), (11, 21), (21, 32)) for c, d in ((0, 11), (11, 21), (21, 32))]
+    expected = [
+        np.mean([length[y, x] for y in range(a, b) for x in range(c, d)])
+        for a, b in ((0, 11), (11, 21), (21, 32))
+        for c, d in ((0, 11), (11, 21), (21, 32))
+    ]
     assert grid_flow(clips)[0, 1] == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
@@ -85,8 +88,9 @@ def test_moving_cells_marks_the_top_k_and_never_still_ones() -> None:
 
 @pytest.mark.parametrize("size", [32, 64])
 def test_openings_of_drawn_faces_follow_eyes_and_lips(size: int) -> None:
-    identities, expressions, takes = (grid.ravel() for grid in np.meshgrid(
-        np.arange(0, 52, 3), np.array([2, 3]), np.arange(1), indexing="ij"))
+    identities, expressions, takes = (
+        grid.ravel() for grid in np.meshgrid(np.arange(0, 52, 3), np.array([2, 3]), np.arange(1), indexing="ij")
+    )
     videos = faces.draw_videos(identities, expressions, takes, size)
     measured = opening(videos.reshape(-1, *videos.shape[2:]), BOXES["synthetic"]).reshape(len(videos), 2, 15, 3)
     found: dict[str, list[float]] = {"eyes": [], "lips": []}
@@ -105,7 +109,7 @@ def test_openings_of_drawn_faces_follow_eyes_and_lips(size: int) -> None:
 def test_opening_of_a_plain_rectangle_is_its_height() -> None:
     left, top, right, bottom = (round(value * 64) for value in BOXES["real"][2][0])
     clip = np.full((1, 1, 3, 64, 64), 200, np.uint8)
-    clip[:, :, :, top + 5:top + 12, left + 1:right - 1] = 60
+    clip[:, :, :, top + 5 : top + 12, left + 1 : right - 1] = 60
     measured = opening(clip, BOXES["real"])[0, 0]
     width = right - left
     assert measured[2] == pytest.approx(7 * (width - 2) / width / 64)
@@ -202,7 +206,7 @@ def test_steadied_frames_undo_whole_pixel_moves_of_a_head() -> None:
     face = faces.draw_frames(np.array([8]), np.zeros((1, 6), np.float32), 64)[0].astype(np.uint8).transpose(2, 0, 1)
     moves = [(0, 0), (3, -5), (-7, 2), (11, 0), (0, -11)]
     wide = np.pad(face, ((0, 0), (12, 12), (12, 12)), mode="edge")
-    clip = np.stack([wide[:, 12 - down:76 - down, 12 - right:76 - right] for down, right in moves])[None]
+    clip = np.stack([wide[:, 12 - down : 76 - down, 12 - right : 76 - right] for down, right in moves])[None]
     steady = steadied(clip)
     inner = steady[0, :, :, 12:-12, 12:-12]
     assert (inner == inner[:1]).all()

@@ -92,7 +92,7 @@ def test_render_equals_pasting_each_digit(size: int) -> None:
         canvas = np.zeros((64, 64))
         for k in range(2):
             x, y = position[b, t, k].tolist()
-            canvas[y:y + 32, x:x + 32] += digits[b, k].numpy()
+            canvas[y : y + 32, x : x + 32] += digits[b, k].numpy()
         canvas = canvas.clip(0, 255)
         if size == 32:
             canvas = np.floor(canvas.reshape(32, 2, 32, 2).mean((1, 3)) + 0.5)
@@ -219,8 +219,10 @@ def test_preparing_again_gives_the_same_bytes(root: Path, tmp_path: Path) -> Non
 
 
 def test_two_processes_preparing_at_once_make_one_good_cache(tmp_path: Path) -> None:
-    code = ("import sys, pathlib; from seqdis.datasets.smmnist import SmMnist; "
-            "SmMnist.prepare(pathlib.Path(sys.argv[1]), 'synthetic')")
+    code = (
+        "import sys, pathlib; from seqdis.datasets.smmnist import SmMnist; "
+        "SmMnist.prepare(pathlib.Path(sys.argv[1]), 'synthetic')"
+    )
     both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(2)]
     assert [process.wait(600) for process in both] == [0, 0]
     SmMnist.verify(tmp_path, "synthetic")
@@ -234,8 +236,9 @@ def test_missing_cache_names_the_command(tmp_path: Path) -> None:
         SmMnist10k.open(tmp_path, "real", 32)
 
 
-@pytest.mark.parametrize(("options", "text"),
-                         [({"n_test": 10_001}, "10000 test clips"), ({"n_validation": -1}, "not -1")])
+@pytest.mark.parametrize(
+    ("options", "text"), [({"n_test": 10_001}, "10000 test clips"), ({"n_validation": -1}, "not -1")]
+)
 def test_wrong_counts_are_refused(root: Path, options: dict[str, int], text: str) -> None:
     with pytest.raises(UserError, match=text):
         SmMnist.open(root, "synthetic", 32, **options)

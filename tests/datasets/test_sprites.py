@@ -49,8 +49,9 @@ def with_pillow(sheets: Path, character: int) -> np.ndarray:
 
     canvas = Image.new("RGBA", (832, 1344), (0, 0, 0, 255))
     digits = [character // 216, character // 36 % 6, character // 6 % 6, character % 6]
-    names = [f"{folder}/{digit}" for folder, digit in
-             zip(("body", "bottomwear", "topwear", "hair"), digits, strict=True)]
+    names = [
+        f"{folder}/{digit}" for folder, digit in zip(("body", "bottomwear", "topwear", "hair"), digits, strict=True)
+    ]
     for name in [*names, "shoes/1"]:
         canvas = Image.alpha_composite(canvas, Image.open(sheets / f"{name}.png").convert("RGBA"))
 
@@ -60,8 +61,17 @@ def with_pillow(sheets: Path, character: int) -> np.ndarray:
 
     # The first tile of each row: walk 130, 117, 143 (front, left, right), spell 26, 13, 39, slash 182, 169, 195.
     walk, spell, slash = [8, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3, 4, 5, 4, 6], [0, 1, 2, 3, 4, 5, 4, 0]
-    rows = [(130, walk), (117, walk), (143, walk), (26, spell), (13, spell), (39, spell), (182, slash), (169, slash),
-            (195, slash)]
+    rows = [
+        (130, walk),
+        (117, walk),
+        (143, walk),
+        (26, spell),
+        (13, spell),
+        (39, spell),
+        (182, slash),
+        (169, slash),
+        (195, slash),
+    ]
     return np.stack([np.stack([tile(first + column) for column in columns]) for first, columns in rows])
 
 
@@ -126,8 +136,9 @@ def test_preparing_says_how_far_it_is_when_it_is_not_on_a_terminal(prepared: Pat
 
 def test_splits_share_no_character_and_hold_every_motion_equally(prepared: Path) -> None:
     dataset = Sprites.open(prepared, "real", 32)
-    train, validation, test = (set(split.identity.tolist()) for split in
-                               (dataset.train, dataset.validation, dataset.test))
+    train, validation, test = (
+        set(split.identity.tolist()) for split in (dataset.train, dataset.validation, dataset.test)
+    )
     assert (len(train), len(validation), len(test)) == (900, 100, 296)
     assert len(train | validation | test) == 1296
     for split in (dataset.train, dataset.validation, dataset.test):
@@ -157,8 +168,9 @@ def test_segments_are_halves_of_their_clip(prepared: Path) -> None:
 
 
 @pytest.mark.slow
-def test_small_frames_are_derived_from_the_native_cache_without_sheets(tmp_path: Path, prepared: Path,
-                                                                       sheets: Path) -> None:
+def test_small_frames_are_derived_from_the_native_cache_without_sheets(
+    tmp_path: Path, prepared: Path, sheets: Path
+) -> None:
     folder = Sprites.prepare(tmp_path, "real", 64, from_dir=sheets)
     try:
         Sprites.prepare(tmp_path, "real", 32)
@@ -220,8 +232,9 @@ def test_failed_download_is_one_clear_sentence(tmp_path: Path, monkeypatch: pyte
     assert "\n" not in str(caught.value)
 
 
-def test_download_takes_the_sheets_and_refuses_other_files(sheets: Path, tmp_path: Path,
-                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_takes_the_sheets_and_refuses_other_files(
+    sheets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import functools
     import http.server
     import threading

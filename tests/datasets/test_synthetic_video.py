@@ -46,8 +46,9 @@ def nearest(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_
     return float((train_labels[distances.argmin(1)] == test_labels).mean())
 
 
-def linear(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray,
-           ridge: float) -> float:
+def linear(
+    train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray, ridge: float
+) -> float:
     """Accuracy of a ridge regression onto the classes."""
     targets = np.eye(train_labels.max() + 1)[train_labels]
     design = np.concatenate([train, np.ones((len(train), 1))], axis=1)

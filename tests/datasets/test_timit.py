@@ -24,8 +24,10 @@ N_SAMPLES = 4000  # 23 frames
 
 
 def sphere(samples: np.ndarray, rate: int = 16_000) -> bytes:
-    header = (f"NIST_1A\n   1024\nchannel_count -i 1\nsample_count -i {len(samples)}\nsample_rate -i {rate}\n"
-              "sample_n_bytes -i 2\nsample_byte_format -s2 01\nsample_coding -s3 pcm\nend_head\n")
+    header = (
+        f"NIST_1A\n   1024\nchannel_count -i 1\nsample_count -i {len(samples)}\nsample_rate -i {rate}\n"
+        "sample_n_bytes -i 2\nsample_byte_format -s2 01\nsample_coding -s3 pcm\nend_head\n"
+    )
     return header.encode().ljust(1024) + samples.astype("<i2").tobytes()
 
 
@@ -95,7 +97,10 @@ def test_full_layout_gives_the_asr_split(layout: Path) -> None:
     counts = {split: [u for u in found.utterances if u.split == split] for split in corpora.SPLITS}
     assert {split: len(items) for split, items in counts.items()} == {"train": 3696, "validation": 400, "test": 192}
     assert {split: len({u.speaker for u in items}) for split, items in counts.items()} == {
-        "train": 462, "validation": 50, "test": 24}
+        "train": 462,
+        "validation": 50,
+        "test": 24,
+    }
     assert not any(u.name.startswith("SA") for u in found.utterances)
     assert found.skipped == {"SA sentences": 2 * 536, "speakers outside the core test": 94 * 10}
     assert len([u for u in corpora.scan_timit(layout, with_sa=True).utterances if u.split == "test"]) == 240
@@ -130,8 +135,9 @@ def test_full_layout_is_prepared_with_phones(layout: Path, tmp_path: Path) -> No
     assert [factor.name for factor in data.spec.frame_factors] == ["phone"]
     labels = data.test.frame_labels["phone"][0].tolist()
     middle = np.arange(20) * 160 + 200
-    expected = np.select([middle < 1000, middle < 2200, middle < 2500], [PHONES.index("sil"), PHONES.index("ih"), -1],
-                         PHONES.index("s"))
+    expected = np.select(
+        [middle < 1000, middle < 2200, middle < 2500], [PHONES.index("sil"), PHONES.index("ih"), -1], PHONES.index("s")
+    )
     assert labels == expected.tolist()
     with pytest.raises(UserError, match="one segment"):
         data.segmented()  # every utterance here is too short for two
@@ -165,13 +171,16 @@ def test_missing_speakers_sentences_and_folders_are_named(layout: Path, tmp_path
         corpora.scan_timit(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize(("content", "text"), [
-    (sphere(noise(N_SAMPLES, 0), rate=8000), "8000 Hz"),
-    (b"", "is empty"),
-    (sphere(noise(0, 0)), "no samples"),
-    (sphere(noise(N_SAMPLES, 0))[:2000], "is damaged"),
-    (b"not audio at all", "no audio"),
-])
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (sphere(noise(N_SAMPLES, 0), rate=8000), "8000 Hz"),
+        (b"", "is empty"),
+        (sphere(noise(0, 0)), "no samples"),
+        (sphere(noise(N_SAMPLES, 0))[:2000], "is damaged"),
+        (b"not audio at all", "no audio"),
+    ],
+)
 def test_bad_files_are_named_and_leave_nothing_behind(tmp_path: Path, content: bytes, text: str) -> None:
     corpus = make_corpus(tmp_path / "corpus", {f"s{i}": 2 for i in range(8)})
     bad = corpus / "s5" / "1.wav"
@@ -182,10 +191,15 @@ def test_bad_files_are_named_and_leave_nothing_behind(tmp_path: Path, content: b
     assert [path for path in (tmp_path / "caches").glob("*") if path.is_dir()] == []
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("0 1000 h#\n900\n", "line 2"), ("0 1000 zz\n", "line 1"), ("0 1000 s\n500 900 t\n", "line 2.*backwards"),
-    ("", "is empty"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0 1000 h#\n900\n", "line 2"),
+        ("0 1000 zz\n", "line 1"),
+        ("0 1000 s\n500 900 t\n", "line 2.*backwards"),
+        ("", "is empty"),
+    ],
+)
 def test_wrong_transcripts_are_named(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "SX1.PHN"
     path.write_text(text)
@@ -212,8 +226,11 @@ def test_any_folder_of_speakers_is_split_by_speaker(tmp_path: Path) -> None:
     assert [len(found) for found in speakers] == [7, 2, 2]
     assert not speakers[0] & speakers[1] | speakers[0] & speakers[2] | speakers[1] & speakers[2]
     assert data.spec.factor("speaker").classes.index("once") in speakers[0]
-    assert data.cache.meta["skipped"] == {"files that are no audio": 1, "audio files outside speakers' folders": 1,
-                                          "utterances shorter than 20 frames": 1}
+    assert data.cache.meta["skipped"] == {
+        "files that are no audio": 1,
+        "audio files outside speakers' folders": 1,
+        "utterances shorter than 20 frames": 1,
+    }
     assert data.spec.frame_factors == ()
 
 
@@ -228,8 +245,10 @@ def test_training_features_alone_set_the_scale(tmp_path: Path) -> None:
     assert frames.mean(0).abs().max() < 2e-3
     assert (frames.std(0) - 1).abs().max() < 5e-3
     assert data.test.frames.float().mean() < -3
-    waves = [noise(8000, int(p.parent.name[1:]) * 100 + int(p.stem)).astype(np.float32) / 32768
-             for p in sorted((corpus / "train").rglob("*.wav"))]
+    waves = [
+        noise(8000, int(p.parent.name[1:]) * 100 + int(p.stem)).astype(np.float32) / 32768
+        for p in sorted((corpus / "train").rglob("*.wav"))
+    ]
     values, _ = log_features(waves, Features())
     torch.testing.assert_close(data.train.mean, values.mean(0), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(frames, (values - data.train.mean) / data.train.std, atol=4e-3, rtol=4e-3)
@@ -350,8 +369,12 @@ def test_spoken_digits_under_their_own_rate(shared: Path, tmp_path: Path) -> Non
     assert data.spec.by_role("dynamic")[0].name == "digit"
     assert sorted(data.test.labels["digit"].unique().tolist()) == list(range(10))
     with pytest.raises(UserError, match="8000 Hz, and 16000 Hz"):
-        speech.read_lengths(corpora.Found([Utterance(shared / "fsdd-mini/0_george_0.wav", "a", "b", "train")], {}, ""),
-                            Features(), 16_000, None)
+        speech.read_lengths(
+            corpora.Found([Utterance(shared / "fsdd-mini/0_george_0.wav", "a", "b", "train")], {}, ""),
+            Features(),
+            16_000,
+            None,
+        )
 
 
 def test_librispeech_subset_keeps_speakers_apart(shared: Path, tmp_path: Path) -> None:

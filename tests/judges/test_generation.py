@@ -48,8 +48,10 @@ def test_agreement_of_unrelated_clips_is_that_of_their_classes() -> None:
     assert generation.agreement(drawn, 3) == pytest.approx(0.46, abs=0.01)
 
 
-@pytest.mark.parametrize(("drawn", "message"), [
-    (np.zeros((3, 1), int), "two or more"), (np.zeros(3, int), "two or more"), (np.full((2, 2), 3), r"\[0, 3\)")])
+@pytest.mark.parametrize(
+    ("drawn", "message"),
+    [(np.zeros((3, 1), int), "two or more"), (np.zeros(3, int), "two or more"), (np.full((2, 2), 3), r"\[0, 3\)")],
+)
 def test_consistency_refuses_what_it_cannot_count(drawn: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         generation.consistency(drawn, 3)
@@ -87,12 +89,24 @@ def test_categories_left_over_stand_for_nothing_and_labels_left_over_get_any() -
 MOTIONS, COLOURS, SIZES = 5, 4, 2
 PERMUTATION = torch.tensor([2, 0, 1, 4, 3])
 SPEC = Spec(
-    name="toy", title="Toy", source="synthetic", modality="audio", frame=(MOTIONS + COLOURS + SIZES,), n_frames=3,
-    factors=(Factor(name="motion", classes=tuple("abcde"), role="dynamic"),
-             Factor(name="colour", classes=tuple("abcd"), role="static"),
-             Factor(name="size", classes=tuple("ab"), role="static")),
+    name="toy",
+    title="Toy",
+    source="synthetic",
+    modality="audio",
+    frame=(MOTIONS + COLOURS + SIZES,),
+    n_frames=3,
+    factors=(
+        Factor(name="motion", classes=tuple("abcde"), role="dynamic"),
+        Factor(name="colour", classes=tuple("abcd"), role="static"),
+        Factor(name="size", classes=tuple("ab"), role="static"),
+    ),
     joints=(Joint(name="look", factors=("colour", "size")),),
-    headline=("fix_dynamic", "motion"), split_rule="none", revision="1", licence="none", citation="none")
+    headline=("fix_dynamic", "motion"),
+    split_rule="none",
+    revision="1",
+    licence="none",
+    citation="none",
+)
 
 
 class Reader:
@@ -131,8 +145,9 @@ class ToyGenerator(Method):
     def sample_static(self, n: int, generator: torch.Generator) -> Tensor:
         return torch.rand(n, 2, generator=generator)
 
-    def sample_dynamic(self, n: int, n_frames: int, generator: torch.Generator, *, means: bool = False,
-                       category: Tensor | None = None) -> Tensor:
+    def sample_dynamic(
+        self, n: int, n_frames: int, generator: torch.Generator, *, means: bool = False, category: Tensor | None = None
+    ) -> Tensor:
         if category is None:
             category = torch.randint(MOTIONS, (n,), generator=generator)
         code = torch.cat([category[:, None].float(), torch.rand(n, 1, generator=generator)], 1)
@@ -163,9 +178,16 @@ class ToyData(DataSet):
 
 
 CONFIG = EvaluationConfig(draws=2, batch_size=64)
-METHODS = {name: ToyGenerator(ToyConfig(categories, behaviour)) for name, categories, behaviour in (
-    ("right", "unsupervised", "right"), ("labels", "labels", "right"), ("none", "none", "right"),
-    ("collapsed", "unsupervised", "collapsed"), ("mixed", "unsupervised", "mixed"))}
+METHODS = {
+    name: ToyGenerator(ToyConfig(categories, behaviour))
+    for name, categories, behaviour in (
+        ("right", "unsupervised", "right"),
+        ("labels", "labels", "right"),
+        ("none", "none", "right"),
+        ("collapsed", "unsupervised", "collapsed"),
+        ("mixed", "unsupervised", "mixed"),
+    )
+}
 
 
 def evaluated(name: str, config: EvaluationConfig = CONFIG, **options: int) -> dict[str, Any]:
@@ -245,8 +267,10 @@ def test_a_sorted_joint_counts_the_pair_as_the_judge_sees_it() -> None:
     joint = Joint(name="pair", factors=("low", "high"), is_sorted=True)
     spec = dataclasses.replace(SPEC, factors=factors, joints=(joint,), headline=("fix_static", "pair"))
     found = generation.consistency_scores(logits, spec)["pair"]
-    pairs = [[(int(a.argmax()), int(b.argmax())) for a, b in zip(*rows, strict=True)]
-             for rows in zip(logits["low"], logits["high"], strict=True)]
+    pairs = [
+        [(int(a.argmax()), int(b.argmax())) for a, b in zip(*rows, strict=True)]
+        for rows in zip(logits["low"], logits["high"], strict=True)
+    ]
     slow = np.mean([np.mean([x == y for x, y in itertools.permutations(row, 2)]) for row in pairs])
     assert found["acc_consistency"] == pytest.approx(slow)
     p = np.stack([metrics.softmax(logits[name][:, 0]) for name in logits])

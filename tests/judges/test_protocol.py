@@ -321,9 +321,7 @@ def test_relative_change_depends_on_neither_batch_size_nor_order(exact: Callable
     assert change(ordered, 64) < change(toy.test, 64) - 0.1  # its neighbours differ less than any two clips do
 
 
-def test_relative_change_is_measured_against_the_mean_of_all_pairs(
-    exact: Callable[[str], Any], toy: DataSet
-) -> None:
+def test_relative_change_is_measured_against_the_mean_of_all_pairs(exact: Callable[[str], Any], toy: DataSet) -> None:
     split = toy.test.subset(torch.arange(20))
     subject = subject_of(exact("perfect"), split, toy.spec, CONFIG, torch.device("cpu"))
     kept = subject.reconstruct(torch.arange(20)).double().flatten(1)
@@ -388,7 +386,9 @@ def test_counts_by_identity_add_up_to_the_headline(
     assert (counts["unit"], counts["metric"]) == ("clip", "fix_dynamic/motion/acc")
     assert sum(clips) == len(toy.test)
     assert set(clips[:-1]) == {7}
-    assert sum(right) / (sum(clips) * CONFIG.draws) == pytest.approx(accuracy(found, "fix_dynamic")["motion"], abs=1e-12)
+    assert sum(right) / (sum(clips) * CONFIG.draws) == pytest.approx(
+        accuracy(found, "fix_dynamic")["motion"], abs=1e-12
+    )
     first = [outputs[f"fix_dynamic/{draw}/motion"][:7].argmax(1) == outputs["labels/motion"][:7] for draw in range(3)]
     assert right[0] == np.sum(first)
 
@@ -400,4 +400,6 @@ def test_counts_of_a_joint_want_every_part_right(
     joined.spec = dataclasses.replace(toy.spec, headline=("fix_static", "look"))
     found = evaluate(subject_named("all-in-z"), joined, judge, CONFIG)
     right = [int(number) for number in found["identities"]["right"].split()]
-    assert sum(right) / (len(toy.test) * CONFIG.draws) == pytest.approx(accuracy(found, "fix_static")["look"], abs=1e-12)
+    assert sum(right) / (len(toy.test) * CONFIG.draws) == pytest.approx(
+        accuracy(found, "fix_static")["look"], abs=1e-12
+    )

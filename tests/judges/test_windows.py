@@ -38,7 +38,9 @@ def test_marginals_are_those_of_a_softmax_over_sorted_pairs() -> None:
         p = scores.softmax(0)
         for k in range(4):
             assert low[b, k].exp() == pytest.approx(float(sum(q for q, (i, _) in zip(p, pairs, strict=True) if i == k)))
-            assert high[b, k].exp() == pytest.approx(float(sum(q for q, (_, j) in zip(p, pairs, strict=True) if j == k)))
+            assert high[b, k].exp() == pytest.approx(
+                float(sum(q for q, (_, j) in zip(p, pairs, strict=True) if j == k))
+            )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -53,7 +55,7 @@ def test_a_frame_is_judged_as_its_windows_are_one_by_one(kind: str, side: int) -
     assert whole.shape == (2, 11, 9, 9)
     step = side // 16
     for row, column in ((0, 0), (3, 8), (8, 5)):
-        cut = frames[..., row * step:row * step + side // 2, column * step:column * step + side // 2]
+        cut = frames[..., row * step : row * step + side // 2, column * step : column * step + side // 2]
         torch.testing.assert_close(net.windows(cut)[..., 0, 0], whole[..., row, column], rtol=1e-4, atol=1e-4)
 
 
@@ -114,8 +116,9 @@ def test_a_short_training_already_tells_most_pairs(digits: SmMnist) -> None:
     architecture = default_architecture(digits.spec, "default")
     assert architecture.kind == "cnn-windows"
     assert default_architecture(digits.spec, "second").kind == "cnn-windows-deep"
-    recipe = dataclasses.replace(default_recipe(digits.spec, architecture), windows=100, steps=4, check_every=4,
-                                 look_clips=50)
+    recipe = dataclasses.replace(
+        default_recipe(digits.spec, architecture), windows=100, steps=4, check_every=4, look_clips=50
+    )
     shown: list[str] = []
     judge = fit_judge(digits, recipe=recipe, progress=lambda *words: shown.append(words[2]))
     assert judge.card["joint"]["digits"] > 0.4  # chance is 0.02

@@ -15,16 +15,34 @@ import seqdis.methods
 from seqdis.methods.base import Batch, Context, Method, Shape, SignalShape
 
 TINY = {
-    "width": 4, "embedding_dim": 12, "hidden_dim": 10, "static_dim": 6, "dynamic_dim": 4, "critic_dim": 8,
+    "width": 4,
+    "embedding_dim": 12,
+    "hidden_dim": 10,
+    "static_dim": 6,
+    "dynamic_dim": 4,
+    "critic_dim": 8,
     "critic_layers": 2,
 }
 SHAPES = {
-    "video32": Shape(frame=(3, 32, 32), n_frames=8, n_train=40, n_sequences=20, n_motions=3,
-                     signal=SignalShape(dim=9, kind="multilabel")),
-    "video64": Shape(frame=(1, 64, 64), n_frames=8, n_train=40, n_sequences=20, n_motions=3,
-                     signal=SignalShape(dim=3, kind="regression")),
-    "audio": Shape(frame=(20,), n_frames=20, n_train=40, n_sequences=20, n_motions=0,
-                   signal=SignalShape(dim=1, kind="multilabel")),
+    "video32": Shape(
+        frame=(3, 32, 32),
+        n_frames=8,
+        n_train=40,
+        n_sequences=20,
+        n_motions=3,
+        signal=SignalShape(dim=9, kind="multilabel"),
+    ),
+    "video64": Shape(
+        frame=(1, 64, 64),
+        n_frames=8,
+        n_train=40,
+        n_sequences=20,
+        n_motions=3,
+        signal=SignalShape(dim=3, kind="regression"),
+    ),
+    "audio": Shape(
+        frame=(20,), n_frames=20, n_train=40, n_sequences=20, n_motions=0, signal=SignalShape(dim=1, kind="multilabel")
+    ),
 }
 
 
@@ -40,8 +58,11 @@ def method_classes() -> dict[str, type[Method]]:
 
 def rows() -> list[str]:
     """Every method and variant, as typed: `rwae`, `rwae:gan`."""
-    return [f"{name}:{variant}" if variant else name
-            for name, method in method_classes().items() for variant in ("", *method.variants)]
+    return [
+        f"{name}:{variant}" if variant else name
+        for name, method in method_classes().items()
+        for variant in ("", *method.variants)
+    ]
 
 
 def config_of(row: str, **changes: Any) -> Any:
@@ -67,10 +88,14 @@ def make_batch(shape: Shape, size: int = 6, *, seed: int = 0, n_frames: int = 0)
     draw = torch.rand if shape.is_video else torch.randn
     x = draw(size, n_frames, *shape.frame, generator=generator)
     batch = Batch(
-        x=x, index=torch.arange(size), sequence=torch.arange(size) // 2 % max(shape.n_sequences, 1),
+        x=x,
+        index=torch.arange(size),
+        sequence=torch.arange(size) // 2 % max(shape.n_sequences, 1),
         n_segments=torch.full((size,), 2),
         content_view=torch.rand(size, n_frames, generator=generator).argsort(1),
-        motion_view=0.7 * x + 0.1, motion_labels=torch.randint(max(shape.n_motions, 1), (size,), generator=generator))
+        motion_view=0.7 * x + 0.1,
+        motion_labels=torch.randint(max(shape.n_motions, 1), (size,), generator=generator),
+    )
     if shape.signal is not None:
         signal = torch.rand(size, n_frames, shape.signal.dim, generator=generator)
         batch.signal = signal.round() if shape.signal.kind == "multilabel" else signal
@@ -79,14 +104,21 @@ def make_batch(shape: Shape, size: int = 6, *, seed: int = 0, n_frames: int = 0)
 
 def make_context(shape: Shape, *, seed: int = 0, step: int = 0) -> Context:
     """A context at the given step, its generator freshly seeded; `segments` gives two clips of each sequence."""
+
     def segments(sequences: torch.Tensor) -> Iterator[Batch]:
         size = 2 * len(sequences)
         batch = make_batch(shape, size, seed=99)
         batch.sequence = sequences.repeat_interleave(2)
         yield batch
 
-    return Context(n_train=shape.n_train, step=step, epoch=0, n_steps=100, segments=segments,
-                   generator=torch.Generator().manual_seed(seed))
+    return Context(
+        n_train=shape.n_train,
+        step=step,
+        epoch=0,
+        n_steps=100,
+        segments=segments,
+        generator=torch.Generator().manual_seed(seed),
+    )
 
 
 def train(method: Method, shape: Shape, n_steps: int, *, size: int = 6, lr: float = 0.0) -> list[dict[str, float]]:
@@ -129,8 +161,11 @@ TERMS: dict[str, dict[str, set[str]]] = {
     "cdsvae:gamma0": {"model": {*_ELBO, *_CONTRASTIVE}},
     "fhvae": {"model": _FHVAE},
     "fhvae:alpha0": {"model": _FHVAE - {"discriminative"}},
-    "mocogan": {"image_discriminator": {"adversarial_image"}, "video_discriminator": {"adversarial_video", "category"},
-                "generator": {"adversarial_image", "adversarial_video", "category"}},
+    "mocogan": {
+        "image_discriminator": {"adversarial_image"},
+        "video_discriminator": {"adversarial_video", "category"},
+        "generator": {"adversarial_image", "adversarial_video", "category"},
+    },
     "autoencoder": {"model": {"recon", "kl_dynamic"}},
     "autoencoder:all-in-s": {"model": {"recon", "kl_static"}},
 }
@@ -175,8 +210,12 @@ REFUSALS = {("rwae:weak", "audio"): "number of actions", ("mocogan:labels", "aud
 
 def combinations() -> list[tuple[str, str]]:
     """Every row on 32x32 video and on audio, every plain method on 64x64 video too, less the refusals."""
-    return [(row, data) for row in rows() for data in SHAPES
-            if (row, data) not in REFUSALS and (data != "video64" or ":" not in row)]
+    return [
+        (row, data)
+        for row in rows()
+        for data in SHAPES
+        if (row, data) not in REFUSALS and (data != "video64" or ":" not in row)
+    ]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -191,8 +230,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Prints the numbers that the contract reports and does not require."""
-    lines = [f"  {name}: {value:.3f}" for report in terminalreporter.stats.get("passed", ())
-             for name, value in report.user_properties if name.startswith("static change of")]
+    lines = [
+        f"  {name}: {value:.3f}"
+        for report in terminalreporter.stats.get("passed", ())
+        for name, value in report.user_properties
+        if name.startswith("static change of")
+    ]
     if lines:
         terminalreporter.section("Change of the static code under frame shuffles, small nets after ten steps (0: none)")
         terminalreporter.write_line("\n".join(lines))

@@ -133,8 +133,9 @@ def weights_in_total(terms: dict[str, Tensor]) -> dict[str, float]:
     return {name: weight.item() for name, weight in zip(names, found, strict=True) if weight is not None and weight}
 
 
-def test_the_total_is_the_weighted_sum_of_the_terms_it_should_have(kit: Any, built: tuple[Method, Shape], each_row: str,
-                                                                   each_data: str) -> None:
+def test_the_total_is_the_weighted_sum_of_the_terms_it_should_have(
+    kit: Any, built: tuple[Method, Shape], each_row: str, each_data: str
+) -> None:
     method, shape = built
     method.on_epoch(kit.context(shape))
     for player in method.players:
@@ -154,7 +155,9 @@ def test_every_weighted_term_alone_moves_a_parameter(kit: Any, built: tuple[Meth
         terms = method.loss(kit.batch(shape), player, kit.context(shape))
         for name in weights_in_total(terms):
             grads = torch.autograd.grad(terms[name], parameters, allow_unused=True, retain_graph=True)
-            assert any(grad is not None and grad.abs().max() > 1e-9 for grad in grads), f"{name} of {player} is a constant"
+            assert any(grad is not None and grad.abs().max() > 1e-9 for grad in grads), (
+                f"{name} of {player} is a constant"
+            )
 
 
 def test_every_parameter_has_a_gradient(kit: Any, built: tuple[Method, Shape]) -> None:
@@ -240,8 +243,9 @@ def test_decoding_gives_clips(kit: Any, built: tuple[Method, Shape]) -> None:
     method, shape = built
     method.eval()
     generator = torch.Generator().manual_seed(0)
-    sampled = Latents(static=method.sample_static(3, generator),
-                      dynamic=method.sample_dynamic(3, shape.n_frames, generator))
+    sampled = Latents(
+        static=method.sample_static(3, generator), dynamic=method.sample_dynamic(3, shape.n_frames, generator)
+    )
     for latents in [sampled, *([method.encode(kit.batch(shape, 3).x)] if encodes(method) else [])]:
         clips = method.decode(latents)
         assert clips.shape == (3, shape.n_frames, *shape.frame)
@@ -260,8 +264,10 @@ def test_samples_differ_and_repeat(built: tuple[Method, Shape]) -> None:
         assert not torch.equal(first, sample(torch.Generator().manual_seed(1)))
         assert not torch.equal(first[0], first[1])
     generator = torch.Generator().manual_seed(0)
-    assert method.sample_dynamic(3, shape.n_frames, generator, means=True).shape == method.sample_dynamic(
-        3, shape.n_frames, generator).shape
+    assert (
+        method.sample_dynamic(3, shape.n_frames, generator, means=True).shape
+        == method.sample_dynamic(3, shape.n_frames, generator).shape
+    )
 
 
 def test_draws_are_made_where_the_generator_is(kit: Any, built: tuple[Method, Shape]) -> None:
@@ -298,8 +304,9 @@ def test_evaluation_touches_no_state_and_no_neighbour(kit: Any, built: tuple[Met
         assert same(method.encode(x), together)
         torch.testing.assert_close(method.decode(together)[1:2], method.decode(alone), rtol=1e-3, atol=1e-4)
     generator = torch.Generator().manual_seed(0)
-    method.decode(Latents(static=method.sample_static(2, generator),
-                          dynamic=method.sample_dynamic(2, shape.n_frames, generator)))
+    method.decode(
+        Latents(static=method.sample_static(2, generator), dynamic=method.sample_dynamic(2, shape.n_frames, generator))
+    )
     after = state(method)
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
@@ -318,8 +325,8 @@ def test_swapping_a_clip_with_itself_is_reconstruction(kit: Any, built: tuple[Me
 
 
 def test_change_of_the_static_code_under_shuffles_is_a_number(
-        kit: Any, built: tuple[Method, Shape], each_row: str, each_data: str,
-        record_property: pytest.RecordProperty) -> None:
+    kit: Any, built: tuple[Method, Shape], each_row: str, each_data: str, record_property: pytest.RecordProperty
+) -> None:
     """Reported, not required: how far shuffled frames move the static code, over the distance between clips."""
     method, shape = built
     if not encodes(method):
@@ -357,8 +364,9 @@ def test_checkpoint_round_trip(kit: Any, built: tuple[Method, Shape], each_row: 
     outputs = []
     for model in (method, other):
         generator = torch.Generator().manual_seed(0)
-        latents = Latents(static=model.sample_static(3, generator),
-                          dynamic=model.sample_dynamic(3, shape.n_frames, generator))
+        latents = Latents(
+            static=model.sample_static(3, generator), dynamic=model.sample_dynamic(3, shape.n_frames, generator)
+        )
         codes = [model.encode(kit.batch(shape, 3).x)] if encodes(model) else []
         outputs.append([latents, model.decode(latents), *codes])
     assert all(same(a, b) for a, b in zip(*outputs, strict=True))

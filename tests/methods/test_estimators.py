@@ -29,13 +29,15 @@ def posteriors(b: int = 5, d: int = 3, frames: int = 0) -> tuple[Tensor, Tensor,
 
 def log_density(x: list[float], mean: list[float], logvar: list[float]) -> float:
     """One pair, number by number."""
-    return sum(-0.5 * (math.log(2 * math.pi) + v + (a - m) ** 2 / math.exp(v))
-               for a, m, v in zip(x, mean, logvar, strict=True))
+    return sum(
+        -0.5 * (math.log(2 * math.pi) + v + (a - m) ** 2 / math.exp(v)) for a, m, v in zip(x, mean, logvar, strict=True)
+    )
 
 
 def slow_pairs(sample: Tensor, mean: Tensor, logvar: Tensor) -> list[list[float]]:
-    return [[log_density(x, m, v) for m, v in zip(mean.tolist(), logvar.tolist(), strict=True)]
-            for x in sample.tolist()]
+    return [
+        [log_density(x, m, v) for m, v in zip(mean.tolist(), logvar.tolist(), strict=True)] for x in sample.tolist()
+    ]
 
 
 def log_sum_exp(values: list[float]) -> float:
@@ -208,8 +210,13 @@ def test_infonce_does_not_care_for_scale_or_order() -> None:
 
 def test_triplet_matches_the_slow_formula() -> None:
     anchor, positive, negative = (draw(6, 4, seed=seed) for seed in range(3))
-    slow = sum(max(torch.dist(a, p).item() - torch.dist(a, n).item() + 1.0, 0.0)
-               for a, p, n in zip(anchor, positive, negative, strict=True)) / 6
+    slow = (
+        sum(
+            max(torch.dist(a, p).item() - torch.dist(a, n).item() + 1.0, 0.0)
+            for a, p, n in zip(anchor, positive, negative, strict=True)
+        )
+        / 6
+    )
     assert est.triplet(anchor, positive, negative).item() == pytest.approx(slow, rel=1e-4)
 
 
@@ -244,18 +251,21 @@ def _cross(s: Tensor, m: Tensor, v: Tensor) -> Tensor:
     return est.mws_cross_information(pairs, torch.cat([z, 2 * z]), 50)
 
 
-@pytest.mark.parametrize("function", [
-    lambda a, b, c: est.kl_diagonal(a, b, c, b * c),
-    lambda a, b, c: est.kl_standard_normal(a, b) + est.gaussian_log_likelihood(c, a, b),
-    est.pairwise_log_density,
-    lambda a, b, c: est.mws_log_density(est.pairwise_log_density(a, b, c), 50),
-    lambda a, b, c: est.mws_information(est.pairwise_log_density(a, b, c)),
-    _cross,
-    lambda a, b, c: est.infonce(a, b * c, 0.5),
-    lambda a, b, c: est.mmd_unbiased(a, b * c),
-    lambda a, b, c: est.triplet(a, b, c, 0.3),
-    lambda a, b, c: est.squared_error(a, b * c),
-])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a, b, c: est.kl_diagonal(a, b, c, b * c),
+        lambda a, b, c: est.kl_standard_normal(a, b) + est.gaussian_log_likelihood(c, a, b),
+        est.pairwise_log_density,
+        lambda a, b, c: est.mws_log_density(est.pairwise_log_density(a, b, c), 50),
+        lambda a, b, c: est.mws_information(est.pairwise_log_density(a, b, c)),
+        _cross,
+        lambda a, b, c: est.infonce(a, b * c, 0.5),
+        lambda a, b, c: est.mmd_unbiased(a, b * c),
+        lambda a, b, c: est.triplet(a, b, c, 0.3),
+        lambda a, b, c: est.squared_error(a, b * c),
+    ],
+)
 def test_gradients(function: Callable[..., Tensor]) -> None:
     inputs = tuple(draw(4, 3, seed=seed).requires_grad_() for seed in range(3))
     assert torch.autograd.gradcheck(function, inputs)
@@ -265,8 +275,11 @@ def test_autocast_does_not_reach_densities_and_similarities() -> None:
     sample, mean, logvar = (value.float() for value in posteriors(8, 16))
     plain = (est.pairwise_log_density(sample, mean, logvar), est.infonce(sample, mean), est.mmd_unbiased(sample, mean))
     with torch.autocast("cpu", torch.bfloat16):
-        cast = (est.pairwise_log_density(sample, mean, logvar), est.infonce(sample, mean),
-                est.mmd_unbiased(sample, mean))
+        cast = (
+            est.pairwise_log_density(sample, mean, logvar),
+            est.infonce(sample, mean),
+            est.mmd_unbiased(sample, mean),
+        )
     for a, b in zip(plain, cast, strict=True):
         assert a.dtype == b.dtype
         torch.testing.assert_close(a, b, rtol=0, atol=0)

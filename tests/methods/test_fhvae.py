@@ -83,8 +83,9 @@ def slow_terms(method: FHVAE, batch: Batch, generator: torch.Generator) -> dict[
         sums.setdefault("kl_static", []).append(kl_divergence(q2, Normal(mu2, torch.full_like(mu2, 0.5))).sum())
         log_prior = Normal(torch.zeros_like(mu2), torch.ones_like(mu2)).log_prob(mu2).sum()
         sums.setdefault("table_prior", []).append(-log_prior / batch.n_segments[n])
-        scores = torch.stack([Normal(other, torch.full_like(other, 0.5)).log_prob(q2.mean).sum()
-                              for other in method.table])
+        scores = torch.stack(
+            [Normal(other, torch.full_like(other, 0.5)).log_prob(q2.mean).sum() for other in method.table]
+        )
         sums.setdefault("discriminative", []).append(-(scores[row] - torch.logsumexp(scores, 0)))
         z1s.append(z1)
         z2s.append(z2)
@@ -102,16 +103,22 @@ def slow_terms(method: FHVAE, batch: Batch, generator: torch.Generator) -> dict[
 @pytest.mark.parametrize("nets", ["lstm", "flat"])
 @pytest.mark.parametrize("alpha", [0.0, 10.0])
 def test_objective_is_the_documented_one(shape: Shape, nets: SegmentKind, alpha: float) -> None:
-    config = dataclasses.replace(SMALL, alpha=alpha, recon_weight=1.5, kl_static_weight=0.7, kl_dynamic_weight=1.3,
-                                 segment_nets=nets)
+    config = dataclasses.replace(
+        SMALL, alpha=alpha, recon_weight=1.5, kl_static_weight=0.7, kl_dynamic_weight=1.3, segment_nets=nets
+    )
     method = built(config, shape).double()
     batch = batch_of(shape, dtype=torch.float64)
     found = method.loss(batch, "model", context())
     expected = slow_terms(method, batch, context().generator)
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-10)
-    total = (1.5 * expected["recon"] + 1.3 * expected["kl_dynamic"] + 0.7 * expected["kl_static"]
-             + 0.7 * expected["table_prior"] + alpha * expected["discriminative"])
+    total = (
+        1.5 * expected["recon"]
+        + 1.3 * expected["kl_dynamic"]
+        + 0.7 * expected["kl_static"]
+        + 0.7 * expected["table_prior"]
+        + alpha * expected["discriminative"]
+    )
     torch.testing.assert_close(found["total"], total, rtol=1e-10, atol=1e-10)
 
 
@@ -236,7 +243,7 @@ def test_a_clip_is_coded_window_by_window(shape: Shape) -> None:
     n, w = 3, shape.n_frames
     x = torch.rand(n, 3 * w, *shape.frame)
     whole = method.encode(x)
-    parts = [method.encode(x[:, start:start + w]) for start in (0, w, 2 * w)]
+    parts = [method.encode(x[:, start : start + w]) for start in (0, w, 2 * w)]
     assert whole.n_frames is None
     assert whole.dynamic.shape == (n, 3, 2)
     for number, part in enumerate(parts):
@@ -417,10 +424,14 @@ def test_hierarchical_sampling_needs_segments() -> None:
         built(dataclasses.replace(SMALL, nmu2=2)).on_epoch(context())
 
 
-@pytest.mark.parametrize(("config", "shape", "message"), [
-    (SMALL, dataclasses.replace(AUDIO, n_train=4), "two segments"),
-    (SMALL, dataclasses.replace(AUDIO, n_sequences=0), "two segments"),
-    (dataclasses.replace(SMALL, nmu2=5), AUDIO, "at most 4")])
+@pytest.mark.parametrize(
+    ("config", "shape", "message"),
+    [
+        (SMALL, dataclasses.replace(AUDIO, n_train=4), "two segments"),
+        (SMALL, dataclasses.replace(AUDIO, n_sequences=0), "two segments"),
+        (dataclasses.replace(SMALL, nmu2=5), AUDIO, "at most 4"),
+    ],
+)
 def test_data_that_cannot_be_used_are_refused(config: Config, shape: Shape, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         built(config, shape)

@@ -20,8 +20,12 @@ def test_channels_last_gives_the_same_losses_and_gradients(kit: Any, row: str) -
         batch.signal = batch.signal.double()
         terms = method.loss(batch, "model", kit.context(shape))
         terms["total"].backward()
-        results.append(({name: value.item() for name, value in terms.items()},
-                        {name: p.grad.contiguous() for name, p in method.named_parameters() if p.grad is not None}))
+        results.append(
+            (
+                {name: value.item() for name, value in terms.items()},
+                {name: p.grad.contiguous() for name, p in method.named_parameters() if p.grad is not None},
+            )
+        )
     torch.testing.assert_close(results[0], results[1])
 
 

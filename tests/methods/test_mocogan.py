@@ -42,8 +42,18 @@ def context(step: int = 0, n_steps: int = 100, seed: int = 2) -> Context:
 # Rules for lengths and sides
 
 
-@pytest.mark.parametrize(("n_frames", "plan"), [(16, (4, 0, 4)), (15, (4, 0, 3)), (13, (4, 0, 1)), (8, (4, 1, 4)),
-                                                (5, (4, 1, 1)), (4, (3, 1, 4)), (20, (4, 0, 8))])
+@pytest.mark.parametrize(
+    ("n_frames", "plan"),
+    [
+        (16, (4, 0, 4)),
+        (15, (4, 0, 3)),
+        (13, (4, 0, 1)),
+        (8, (4, 1, 4)),
+        (5, (4, 1, 1)),
+        (4, (3, 1, 4)),
+        (20, (4, 0, 8)),
+    ],
+)
 def test_length_rule_at_64_pixels_is_the_documented_one(n_frames: int, plan: tuple[int, int, int]) -> None:
     assert gan.temporal_plan(n_frames, 4) == plan
 
@@ -71,8 +81,9 @@ def test_other_sides_are_refused(side: int) -> None:
 
 def test_the_published_sizes_at_64_pixels_and_16_frames() -> None:
     method = built(Config(), Shape(frame=(3, 64, 64), n_frames=16, n_train=1, n_motions=6))
-    transposed = [(m.in_channels, m.out_channels) for m in method.generator.modules()
-                  if isinstance(m, nn.ConvTranspose2d)]
+    transposed = [
+        (m.in_channels, m.out_channels) for m in method.generator.modules() if isinstance(m, nn.ConvTranspose2d)
+    ]
     assert transposed == [(66, 512), (512, 256), (256, 128), (128, 64), (64, 3)]
     images = [tuple(m.weight.shape) for m in method.image_discriminator.modules() if isinstance(m, nn.Conv2d)]
     assert images == [(64, 3, 4, 4), (128, 64, 4, 4), (256, 128, 4, 4), (1, 256, 4, 4)]
@@ -169,8 +180,7 @@ def test_generator_is_judged_by_both_discriminators_and_the_category_head() -> N
     on_fake, classes = method.video_discriminator(fake)
     image = bce(method.image_discriminator(fake[:, 0]), 1.0)
     torch.testing.assert_close(losses["adversarial_image"], image)
-    torch.testing.assert_close(losses["total"],
-                               image + bce(on_fake, 1.0) + functional.cross_entropy(classes, category))
+    torch.testing.assert_close(losses["total"], image + bce(on_fake, 1.0) + functional.cross_entropy(classes, category))
 
 
 def trunk_gradient(method: MoCoGAN) -> Tensor:
@@ -219,17 +229,21 @@ def test_with_labels_a_batch_must_bring_them() -> None:
         method.loss(dataclasses.replace(batch_of(method.shape), motion_labels=None), VIDEO, context())
 
 
-@pytest.mark.parametrize(("config", "n_motions"), [(Config(categories="labels"), 0),
-                                                   (Config(categories="labels", n_categories=3), 4)])
+@pytest.mark.parametrize(
+    ("config", "n_motions"), [(Config(categories="labels"), 0), (Config(categories="labels", n_categories=3), 4)]
+)
 def test_labels_need_one_category_a_motion_class(config: Config, n_motions: int) -> None:
     with pytest.raises(ValueError, match="motion"):
         built(config, shape_of(n_motions=n_motions))
 
 
-@pytest.mark.parametrize(("variant", "n_categories", "needs_labels", "ranked"), [
-    ("", 4, False, True), ("labels", 4, True, False), ("no-categories", 0, False, True), ("paper", 4, False, True)])
-def test_variants_say_what_they_need_and_can_do(variant: str, n_categories: int, needs_labels: bool,
-                                                ranked: bool) -> None:
+@pytest.mark.parametrize(
+    ("variant", "n_categories", "needs_labels", "ranked"),
+    [("", 4, False, True), ("labels", 4, True, False), ("no-categories", 0, False, True), ("paper", 4, False, True)],
+)
+def test_variants_say_what_they_need_and_can_do(
+    variant: str, n_categories: int, needs_labels: bool, ranked: bool
+) -> None:
     config = dataclasses.replace(SMALL, **MoCoGAN.variants.get(variant, {}))
     capabilities = MoCoGAN.capabilities(config)
     assert built(config).n_categories == n_categories

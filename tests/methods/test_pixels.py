@@ -14,7 +14,8 @@ from seqdis.methods.nets.video import FrameDecoder, ToPixels
 @pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("out_channels", [1, 3])
 def test_layer_without_gradients_is_the_transposed_convolution(
-        out_channels: int, memory_format: torch.memory_format, bias: bool) -> None:
+    out_channels: int, memory_format: torch.memory_format, bias: bool
+) -> None:
     torch.manual_seed(0)
     layer = ToPixels(5, out_channels, bias=bias).double()
     x = torch.randn(4, 5, 6, 7, dtype=torch.float64).contiguous(memory_format=memory_format)

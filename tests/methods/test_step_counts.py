@@ -15,8 +15,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from seqdis.bench import perf
 from seqdis.methods.base import Method, Shape, SignalShape
 
-SHAPE = Shape(frame=(3, 64, 64), n_frames=8, n_train=18000, n_sequences=9000, n_motions=9,
-              signal=SignalShape(dim=9, kind="multilabel"))
+SHAPE = Shape(
+    frame=(3, 64, 64),
+    n_frames=8,
+    n_train=18000,
+    n_sequences=9000,
+    n_motions=9,
+    signal=SignalShape(dim=9, kind="multilabel"),
+)
 ENCODER = [(3, 64, 32), (64, 128, 16), (128, 256, 8), (256, 512, 4), (512, 128, 1)]  # in, out, side of the output
 DECODER = [(288, 512, 1), (512, 256, 4), (256, 128, 8), (128, 64, 16), (64, 3, 32)]  # in, out, side of the input
 # in, out, frames and side of the output; kernels are 4x4x4 (8 frames leave one stage 1 less than it was given).
@@ -57,10 +63,25 @@ def test_hand_counts_are_the_reference_ones() -> None:
     assert minimum(2) == pytest.approx(1886, rel=0.01)
 
 
-@pytest.mark.parametrize(("row", "encoder_passes"), [
-    ("dsvae", 1), ("dsvae:mws", 1), ("cdsvae", 2), ("cdsvae:no-content-aug", 2), ("cdsvae:no-motion-aug", 1),
-    ("cdsvae:gamma0", 2), ("s3vae", 1), ("rwae", 1), ("rwae:gan", 1), ("rwae:weak", 1), ("fhvae", 1),
-    ("fhvae:alpha0", 1), ("autoencoder:all-in-z", 1), ("autoencoder:all-in-s", 1)])
+@pytest.mark.parametrize(
+    ("row", "encoder_passes"),
+    [
+        ("dsvae", 1),
+        ("dsvae:mws", 1),
+        ("cdsvae", 2),
+        ("cdsvae:no-content-aug", 2),
+        ("cdsvae:no-motion-aug", 1),
+        ("cdsvae:gamma0", 2),
+        ("s3vae", 1),
+        ("rwae", 1),
+        ("rwae:gan", 1),
+        ("rwae:weak", 1),
+        ("fhvae", 1),
+        ("fhvae:alpha0", 1),
+        ("autoencoder:all-in-z", 1),
+        ("autoencoder:all-in-s", 1),
+    ],
+)
 def test_flops_a_frame(kit: Any, row: str, encoder_passes: int) -> None:
     assert counted(kit, full_size(kit, row)) == pytest.approx(minimum(encoder_passes), rel=0.05)
 

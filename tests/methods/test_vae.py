@@ -36,7 +36,7 @@ def test_terms_of_the_bound_match_a_slow_computation(kit: Any) -> None:
         mean, logvar = q.static.mean[i], q.static.logvar[i]
         kl_static += 0.5 * (logvar.exp() + mean**2 - 1 - logvar).sum().item() / 3
         for t in range(shape.n_frames):
-            history = F.pad(q.z[i:i + 1, :t], (0, 0, 1, 0))
+            history = F.pad(q.z[i : i + 1, :t], (0, 0, 1, 0))
             prior = method.prior.head(method.prior.lstm(history)[0][:, -1])
             ratio = (q.dynamic.logvar[i, t].exp() + (q.dynamic.mean[i, t] - prior.mean) ** 2) / prior.logvar.exp()
             kl_dynamic += 0.5 * (prior.logvar - q.dynamic.logvar[i, t] + ratio - 1).sum().item() / 3
@@ -49,13 +49,18 @@ def test_terms_of_the_bound_match_a_slow_computation(kit: Any) -> None:
 def test_reconstructing_some_frames_is_unbiased() -> None:
     x, codes = torch.rand(2, 4, 3, dtype=torch.float64), torch.rand(2, 4, 3, dtype=torch.float64)
     whole = reconstruction_error(x, codes, lambda value: value, 0, torch.Generator())
-    drawn = [reconstruction_error(x, codes, lambda value: value, 2, torch.Generator().manual_seed(seed)).item()
-             for seed in range(3000)]
+    drawn = [
+        reconstruction_error(x, codes, lambda value: value, 2, torch.Generator().manual_seed(seed)).item()
+        for seed in range(3000)
+    ]
     error = torch.tensor(drawn).std().item() / math.sqrt(len(drawn))
     assert abs(sum(drawn) / len(drawn) - whole.item()) < 4 * error
     per_frame = [(x - codes).square().sum(-1)[clip].tolist() for clip in range(2)]
-    possible = {round(a + b, 9) for a in map(sum, itertools.combinations(per_frame[0], 2))
-                for b in map(sum, itertools.combinations(per_frame[1], 2))}
+    possible = {
+        round(a + b, 9)
+        for a in map(sum, itertools.combinations(per_frame[0], 2))
+        for b in map(sum, itertools.combinations(per_frame[1], 2))
+    }
     assert {round(value, 9) for value in drawn} == possible, "each clip draws its own two frames of four"
 
 
@@ -87,12 +92,24 @@ def test_static_codes_are_drawn_from_a_standard_normal(kit: Any, row: str) -> No
     assert drawn.std().item() == pytest.approx(1, abs=0.03)
 
 
-@pytest.mark.parametrize("option", [
-    {"dynamic_posterior": "nested"}, {"dynamic_posterior": "rnn_bilstm"}, {"leaky_heads": True},
-    {"prior_layers": 1}, {"decoder": "upsample"}, {"mws_reduction": "sum"},
-    {"mws_reduction": "trajectory"}, {"mws_dynamic": "sum"}, {"mws_logvar_bug": True}, {"mws_relu": True},
-    {"init": "framework"}, {"recon_frames": 4}, {"log_information": True},
-])
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"dynamic_posterior": "nested"},
+        {"dynamic_posterior": "rnn_bilstm"},
+        {"leaky_heads": True},
+        {"prior_layers": 1},
+        {"decoder": "upsample"},
+        {"mws_reduction": "sum"},
+        {"mws_reduction": "trajectory"},
+        {"mws_dynamic": "sum"},
+        {"mws_logvar_bug": True},
+        {"mws_relu": True},
+        {"init": "framework"},
+        {"recon_frames": 4},
+        {"log_information": True},
+    ],
+)
 @pytest.mark.parametrize("row", ["dsvae:mws", "cdsvae", "s3vae"])
 def test_every_option_trains(kit: Any, row: str, option: dict[str, Any]) -> None:
     shape = kit.shapes["video32"]
@@ -102,8 +119,10 @@ def test_every_option_trains(kit: Any, row: str, option: dict[str, Any]) -> None
 
 def scattered(shape: Any) -> Inference:
     """Posteriors that differ between clips, and samples of them."""
-    static, dynamic = (Gaussian(*(torch.randn(*size, generator=torch.Generator().manual_seed(seed))
-                                  for seed in range(2))) for size in ((6, 6), (6, shape.n_frames, 4)))
+    static, dynamic = (
+        Gaussian(*(torch.randn(*size, generator=torch.Generator().manual_seed(seed)) for seed in range(2)))
+        for size in ((6, 6), (6, shape.n_frames, 4))
+    )
     generator = torch.Generator().manual_seed(2)
     return Inference(static=static, dynamic=dynamic, s=static.sample(generator), z=dynamic.sample(generator))
 
@@ -120,8 +139,9 @@ def test_released_density_reads_log_variance_as_log_sigma(kit: Any) -> None:
         return -0.5 * (scaled**2 + 2 * log_sigma[None] + math.log(2 * math.pi)).sum(-1)
 
     static = density(q.s, *q.static).double()
-    dynamic = torch.stack([density(q.z[:, t], q.dynamic.mean[:, t], q.dynamic.logvar[:, t])
-                           for t in range(shape.n_frames)]).double()
+    dynamic = torch.stack(
+        [density(q.z[:, t], q.dynamic.mean[:, t], q.dynamic.logvar[:, t]) for t in range(shape.n_frames)]
+    ).double()
     released = estimators.mws_cross_information(static, dynamic, shape.n_train).item()
     assert terms[True]["mi_cross"].item() == pytest.approx(released, abs=1e-4)
     assert abs(terms[False]["mi_cross"].item() - released) > 0.01
@@ -145,18 +165,38 @@ def test_all_mws_maximises_information_of_codes_and_minimises_it_between_them(ki
     shape = kit.shapes["video32"]
     method = kit.build("dsvae:mws", shape)
     terms = method.loss(kit.batch(shape), "model", kit.context(shape))
-    expected = (terms["recon"] + terms["kl_static"] + terms["kl_dynamic"] - terms["mi_static"]
-                - terms["mi_dynamic"] + terms["mi_cross"])
+    expected = (
+        terms["recon"]
+        + terms["kl_static"]
+        + terms["kl_dynamic"]
+        - terms["mi_static"]
+        - terms["mi_dynamic"]
+        + terms["mi_cross"]
+    )
     torch.testing.assert_close(terms["total"], expected)
 
 
 def test_total_is_the_weighted_sum(kit: Any) -> None:
     shape = kit.shapes["video32"]
-    method = kit.build("cdsvae", shape, recon_weight=2.0, kl_static_weight=3.0, kl_dynamic_weight=0.5,
-                       contrastive_static_weight=7.0, contrastive_dynamic_weight=11.0, mi_cross_weight=13.0)
+    method = kit.build(
+        "cdsvae",
+        shape,
+        recon_weight=2.0,
+        kl_static_weight=3.0,
+        kl_dynamic_weight=0.5,
+        contrastive_static_weight=7.0,
+        contrastive_dynamic_weight=11.0,
+        mi_cross_weight=13.0,
+    )
     terms = method.loss(kit.batch(shape), "model", kit.context(shape))
-    expected = (2 * terms["recon"] + 3 * terms["kl_static"] + 0.5 * terms["kl_dynamic"]
-                + 7 * terms["contrastive_static"] + 11 * terms["contrastive_dynamic"] + 13 * terms["mi_cross"])
+    expected = (
+        2 * terms["recon"]
+        + 3 * terms["kl_static"]
+        + 0.5 * terms["kl_dynamic"]
+        + 7 * terms["contrastive_static"]
+        + 11 * terms["contrastive_dynamic"]
+        + 13 * terms["mi_cross"]
+    )
     torch.testing.assert_close(terms["total"], expected)
 
 
@@ -169,8 +209,11 @@ def test_permuted_embeddings_equal_encoding_the_shuffled_clip(kit: Any) -> None:
         method = kit.build("cdsvae", shape, contrastive_dynamic_weight=0.0).double()
         x = batch.x.double()
         features = method.embed(x)
-        content = (method.embed(permute_frames(x, batch.content_view), update_statistics=False) if encodes_again
-                   else permute_frames(features, batch.content_view))
+        content = (
+            method.embed(permute_frames(x, batch.content_view), update_statistics=False)
+            if encodes_again
+            else permute_frames(features, batch.content_view)
+        )
         q = method.infer(features, content=content)
         value = estimators.infonce(q.static.mean, q.content_mean)
         results.append((value, torch.autograd.grad(value, [*method.frame_encoder.parameters()])))
@@ -188,10 +231,12 @@ def test_contrastive_terms_match_full_passes_over_the_views(kit: Any) -> None:
 
     own, shuffled = means(batch.x), means(permute_frames(batch.x, batch.content_view))
     changed = means(batch.motion_view)
-    torch.testing.assert_close(terms["contrastive_static"], estimators.infonce(own[0], shuffled[0]),
-                               rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(terms["contrastive_dynamic"], estimators.infonce(own[1], changed[1]),
-                               rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        terms["contrastive_static"], estimators.infonce(own[0], shuffled[0]), rtol=1e-4, atol=1e-5
+    )
+    torch.testing.assert_close(
+        terms["contrastive_dynamic"], estimators.infonce(own[1], changed[1]), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_running_statistics_come_from_originals_only(kit: Any) -> None:
@@ -199,16 +244,25 @@ def test_running_statistics_come_from_originals_only(kit: Any) -> None:
     for row, option in (("dsvae", {}), ("cdsvae", {}), ("cdsvae", {"bn_stats": "all_views"})):
         method = kit.build(row, shape, **option)
         method.loss(kit.batch(shape), "model", kit.context(shape))
-        states[row, len(option)] = {name: value for name, value in buffers(method).items()
-                                    if name.startswith("frame_encoder")}
+        states[row, len(option)] = {
+            name: value for name, value in buffers(method).items() if name.startswith("frame_encoder")
+        }
     torch.testing.assert_close(states["dsvae", 0], states["cdsvae", 0])
     mixed = states["cdsvae", 1]
     assert any(not torch.allclose(value, states["dsvae", 0][name]) for name, value in mixed.items())
 
 
-@pytest.mark.parametrize(("row", "content", "motion"), [
-    ("cdsvae", True, True), ("cdsvae:no-content-aug", False, True), ("cdsvae:no-motion-aug", True, False),
-    ("cdsvae:gamma0", True, True), ("dsvae", False, False), ("s3vae", True, False)])
+@pytest.mark.parametrize(
+    ("row", "content", "motion"),
+    [
+        ("cdsvae", True, True),
+        ("cdsvae:no-content-aug", False, True),
+        ("cdsvae:no-motion-aug", True, False),
+        ("cdsvae:gamma0", True, True),
+        ("dsvae", False, False),
+        ("s3vae", True, False),
+    ],
+)
 def test_only_views_with_a_weight_are_asked_for_and_encoded(kit: Any, row: str, content: bool, motion: bool) -> None:
     shape = kit.shapes["video32"]
     method = kit.build(row, shape)
@@ -216,8 +270,7 @@ def test_only_views_with_a_weight_are_asked_for_and_encoded(kit: Any, row: str, 
     assert (needs.content_view, needs.motion_view) == (content, motion)
     calls = {"frame_encoder": 0, "frame_decoder": 0}
     for name in calls:
-        getattr(method, name).register_forward_hook(
-            lambda *_, name=name: calls.__setitem__(name, calls[name] + 1))
+        getattr(method, name).register_forward_hook(lambda *_, name=name: calls.__setitem__(name, calls[name] + 1))
     batch = kit.batch(shape)
     if not content:
         batch.content_view = None
@@ -260,12 +313,24 @@ def test_port_units_are_the_ports_loss_times_2t(kit: Any) -> None:
     shape = kit.shapes["video32"]
     method = kit.build("s3vae", shape)
     terms = method.loss(kit.batch(shape), "model", kit.context(shape))
-    port = (terms["recon"] / 16 + terms["kl_static"] + terms["kl_dynamic"] + 1000 * terms["triplet"]
-            + 100 * terms["prediction"] / 8 + terms["mi_cross"])
+    port = (
+        terms["recon"] / 16
+        + terms["kl_static"]
+        + terms["kl_dynamic"]
+        + 1000 * terms["triplet"]
+        + 100 * terms["prediction"] / 8
+        + terms["mi_cross"]
+    )
     torch.testing.assert_close(terms["total"], 16 * port)
     plain = kit.build("s3vae", shape, units="sum", triplet_weight=5.0)
-    assert plain.weights(8) == {"recon": 1.0, "kl_static": 1.0, "kl_dynamic": 1.0, "triplet": 5.0,
-                                "prediction": 100.0, "mi_cross": 1.0}
+    assert plain.weights(8) == {
+        "recon": 1.0,
+        "kl_static": 1.0,
+        "kl_dynamic": 1.0,
+        "triplet": 5.0,
+        "prediction": 100.0,
+        "mi_cross": 1.0,
+    }
 
 
 def test_triplet_compares_the_shuffled_clip_and_another_one(kit: Any) -> None:
@@ -275,8 +340,10 @@ def test_triplet_compares_the_shuffled_clip_and_another_one(kit: Any) -> None:
     own = method.infer(method.embed(batch.x, update_statistics=False)).static.mean
     copy = permute_frames(batch.x, batch.content_view)
     shuffled = method.infer(method.embed(copy, update_statistics=False)).static.mean
-    slow = sum(max((own[i] - shuffled[i]).norm().item() - (own[i] - own[i - 1]).norm().item() + 1, 0)
-               for i in range(6)) / 6
+    slow = (
+        sum(max((own[i] - shuffled[i]).norm().item() - (own[i] - own[i - 1]).norm().item() + 1, 0) for i in range(6))
+        / 6
+    )
     assert terms["triplet"].item() == pytest.approx(slow, rel=1e-3)
 
 
@@ -361,8 +428,10 @@ def test_rwae_options_train(kit: Any, row: str, option: dict[str, Any]) -> None:
 def test_actions_are_one_hot_constant_and_differentiable(kit: Any) -> None:
     shape = kit.shapes["video32"]
     method = kit.build("rwae:weak", shape)
-    for dynamic in (method.sample_dynamic(50, 8, torch.Generator().manual_seed(0)),
-                    method.encode(kit.batch(shape).x).dynamic.detach()):
+    for dynamic in (
+        method.sample_dynamic(50, 8, torch.Generator().manual_seed(0)),
+        method.encode(kit.batch(shape).x).dynamic.detach(),
+    ):
         action = dynamic[..., -3:]
         torch.testing.assert_close(action, action[:, :1].expand_as(action))
         torch.testing.assert_close(action.sort(-1).values, torch.tensor([0.0, 0.0, 1.0]).expand_as(action))

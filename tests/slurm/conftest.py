@@ -28,10 +28,25 @@ PORTS = iter(range(21817 + os.getpid() % 500 * 20, 60000, 20))
 
 # Cells of seconds: the quick preset with narrow nets, few steps and one draw. The same line everywhere, so that
 # every scenario's records can be compared with those of one undisturbed local run.
-LINE = ["run", "--preset", "quick", "--datasets", "sprites",
-        *(word for setting in ("training.steps=150", "training.batch_size=4", "training.log_every=5",
-                               "training.validations=2", "method.width=4", "evaluation.draws=1")
-          for word in ("--set", setting))]
+LINE = [
+    "run",
+    "--preset",
+    "quick",
+    "--datasets",
+    "sprites",
+    *(
+        word
+        for setting in (
+            "training.steps=150",
+            "training.batch_size=4",
+            "training.log_every=5",
+            "training.validations=2",
+            "method.width=4",
+            "evaluation.draws=1",
+        )
+        for word in ("--set", setting)
+    ),
+]
 PROFILE = """
 [low]
 partition = "low"
@@ -60,8 +75,9 @@ ENDING = threading.Event()  # set when the session ends before its scenarios do
 LONGEST = 1200.0
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 300, *,
-          moving: Callable[[], Any] = lambda: None) -> Any:
+def until(
+    condition: Callable[[], Any], what: str, seconds: float = 300, *, moving: Callable[[], Any] = lambda: None
+) -> Any:
     """Waits for a condition and returns what it gave.
 
     Args:
@@ -82,7 +98,9 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 300, *,
         time.sleep(0.2)
         if (now := moving()) != last:
             last, changed = now, time.monotonic()
-    raise AssertionError(f"waited {time.monotonic() - began:.0f} s for {what}, the last {seconds:.0f} s without progress")
+    raise AssertionError(
+        f"waited {time.monotonic() - began:.0f} s for {what}, the last {seconds:.0f} s without progress"
+    )
 
 
 class Cluster:
@@ -90,20 +108,31 @@ class Cluster:
 
     def __init__(self, **settings: Any) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="slurm.", dir="/tmp"))
-        self.environment = {**os.environ, "SLURM_TEST_DIR": str(self.folder), "SLURM_TEST_PORT": str(next(PORTS)),
-                            "SLURM_CONF": str(self.folder / "slurm.conf"),
-                            **{f"SLURM_TEST_{key.upper()}": str(value) for key, value in settings.items()}}
+        self.environment = {
+            **os.environ,
+            "SLURM_TEST_DIR": str(self.folder),
+            "SLURM_TEST_PORT": str(next(PORTS)),
+            "SLURM_CONF": str(self.folder / "slurm.conf"),
+            **{f"SLURM_TEST_{key.upper()}": str(value) for key, value in settings.items()},
+        }
         self.control("start")
 
     def control(self, *command: str) -> None:
         """Runs cluster.sh."""
-        subprocess.run(["bash", str(SCRIPT), *command], env=self.environment, check=True, capture_output=True,
-                       text=True, timeout=120)
+        subprocess.run(
+            ["bash", str(SCRIPT), *command],
+            env=self.environment,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
 
     def ask(self, *command: str, check: bool = True) -> str:
         """Runs one of SLURM's commands."""
-        return subprocess.run(command, env=self.environment, check=check, capture_output=True, text=True,
-                              timeout=120).stdout
+        return subprocess.run(
+            command, env=self.environment, check=check, capture_output=True, text=True, timeout=120
+        ).stdout
 
     def stop(self) -> None:
         with contextlib.suppress(subprocess.SubprocessError):
@@ -125,16 +154,23 @@ class Lab:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**self.cluster.environment, "SEQDIS_DATA": str(self.data), "SEQDIS_HEARTBEAT": "0.5",
-                "SEQDIS_PROGRESS_SECONDS": "0.1", "XDG_CONFIG_HOME": str(self.out), "PATH": self.path}
+        return {
+            **self.cluster.environment,
+            "SEQDIS_DATA": str(self.data),
+            "SEQDIS_HEARTBEAT": "0.5",
+            "SEQDIS_PROGRESS_SECONDS": "0.1",
+            "XDG_CONFIG_HOME": str(self.out),
+            "PATH": self.path,
+        }
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-P", "-m", "seqdis.bench.cli", *arguments, "--out", str(self.out / "runs")]
 
     def bench(self, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Runs `bench`; checks its exit code unless `code` is None."""
-        done = subprocess.run(self.command(*arguments), env=self.environment, capture_output=True, text=True,
-                              timeout=600, cwd=self.out)
+        done = subprocess.run(
+            self.command(*arguments), env=self.environment, capture_output=True, text=True, timeout=600, cwd=self.out
+        )
         assert code is None or done.returncode == code, done.stdout + done.stderr
         return done
 
@@ -144,11 +180,29 @@ class Lab:
         path.write_text(PROFILE.format(signal_seconds=signal_seconds) + textwrap.dedent(extra))
         return str(path)
 
-    def launch(self, *arguments: str, methods: str = "dsvae", seeds: int = 1, extra: str = "",
-               signal_seconds: int = 60, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+    def launch(
+        self,
+        *arguments: str,
+        methods: str = "dsvae",
+        seeds: int = 1,
+        extra: str = "",
+        signal_seconds: int = 60,
+        code: int | None = 0,
+    ) -> subprocess.CompletedProcess[str]:
         """`bench run` on the cluster."""
-        return self.bench(*LINE, "--methods", methods, "--seeds", str(seeds), "--launcher", "slurm",
-                          "--profile", self.profile(extra, signal_seconds), *arguments, code=code)
+        return self.bench(
+            *LINE,
+            "--methods",
+            methods,
+            "--seeds",
+            str(seeds),
+            "--launcher",
+            "slurm",
+            "--profile",
+            self.profile(extra, signal_seconds),
+            *arguments,
+            code=code,
+        )
 
     @property
     def cells(self) -> list[Path]:
@@ -168,6 +222,7 @@ class Lab:
 
     def training(self, step: int = 10, cell: Path | None = None) -> Path:
         """Waits until a cell (the first, by default) trains at `step` or later, and returns it."""
+
         def found() -> Path | None:
             for one in [cell] if cell is not None else self.cells:
                 lease = one / "lease.json"
@@ -195,8 +250,10 @@ class Lab:
 
     def moving(self) -> tuple[tuple[str, int, bool, bool], ...]:
         """Changes with each step that is seen, each start and each record."""
-        return tuple((cell.name, self.step(cell), (cell / "attempts.jsonl").exists(), (cell / "record.json").exists())
-                     for cell in self.cells)
+        return tuple(
+            (cell.name, self.step(cell), (cell / "attempts.jsonl").exists(), (cell / "record.json").exists())
+            for cell in self.cells
+        )
 
     def holder(self, cell: Path) -> dict[str, Any]:
         """The process that holds a cell's lease."""
@@ -226,6 +283,7 @@ class Lab:
 
     def finish(self, seconds: float = 240) -> None:
         """Waits until every cell is done and no job is left."""
+
         def ended() -> bool:
             return all((cell / "record.json").exists() for cell in self.cells) and not self.queue()
 
@@ -236,9 +294,12 @@ class Lab:
         try:
             until(condition, what, seconds, moving=self.moving)
         except AssertionError as error:
-            seen = [self.bench("status", code=None).stdout, self.job_logs(),
-                    *(self.cluster.ask(*command, check=False) for command in (["squeue"], ["sinfo", "-R"], ["sinfo"])),
-                    *map(_end, sorted((self.cluster.folder / "log").glob("slurm*.log")))]
+            seen = [
+                self.bench("status", code=None).stdout,
+                self.job_logs(),
+                *(self.cluster.ask(*command, check=False) for command in (["squeue"], ["sinfo", "-R"], ["sinfo"])),
+                *map(_end, sorted((self.cluster.folder / "log").glob("slurm*.log"))),
+            ]
             raise AssertionError("\n".join([str(error), *seen])) from None
 
     def job_logs(self) -> str:
@@ -317,9 +378,29 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
     """The records of a local run that nothing disturbed, by cell id."""
     out = tmp_path_factory.mktemp("undisturbed")
-    subprocess.run([sys.executable, "-P", "-m", "seqdis.bench.cli", *LINE, "--methods", "dsvae,cdsvae", "--seeds", "2",
-                    "--launcher", "local", "--out", str(out), "--data-dir", str(data)],
-                   check=True, timeout=900, capture_output=True, cwd=out)
+    subprocess.run(
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "seqdis.bench.cli",
+            *LINE,
+            "--methods",
+            "dsvae,cdsvae",
+            "--seeds",
+            "2",
+            "--launcher",
+            "local",
+            "--out",
+            str(out),
+            "--data-dir",
+            str(data),
+        ],
+        check=True,
+        timeout=900,
+        capture_output=True,
+        cwd=out,
+    )
     return {path.parent.name: json.loads(path.read_text()) for path in out.glob("cells/*/record.json")}
 
 
@@ -332,7 +413,8 @@ class Campaign:
     def __init__(self, scenarios: list[Scenario], lab: Callable[[str], Lab], at_once: int) -> None:
         self.pool = ThreadPoolExecutor(at_once)
         self.running: dict[Scenario, Future[Lab]] = {
-            scenario: self.pool.submit(self._run, scenario, lab) for scenario in scenarios}
+            scenario: self.pool.submit(self._run, scenario, lab) for scenario in scenarios
+        }
 
     @staticmethod
     def _run(scenario: Scenario, lab: Callable[[str], Lab]) -> Lab:
@@ -350,12 +432,21 @@ class Campaign:
 
 
 @pytest.fixture(scope="session")
-def campaign(request: pytest.FixtureRequest, cluster: Cluster, data: Path, undisturbed: dict[str, Record],
-             tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
+def campaign(
+    request: pytest.FixtureRequest,
+    cluster: Cluster,
+    data: Path,
+    undisturbed: dict[str, Record],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Campaign]:
     base = tmp_path_factory.mktemp("scenarios")
-    chosen = list(dict.fromkeys(item.callspec.params["scenario"] for item in request.session.items
-                                if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-                                and "scenario" in item.callspec.params))
+    chosen = list(
+        dict.fromkeys(
+            item.callspec.params["scenario"]
+            for item in request.session.items
+            if isinstance(item, pytest.Function) and hasattr(item, "callspec") and "scenario" in item.callspec.params
+        )
+    )
     made = Campaign(chosen, lambda name: Lab(cluster, data, base / name), at_once=3)
     yield made
     ENDING.set()  # for those that still run: the session was interrupted, or stops at its first failure

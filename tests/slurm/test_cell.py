@@ -27,19 +27,34 @@ def planned(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The config of a short cell that nobody has run."""
     out = tmp_path_factory.mktemp("planned")
     line = [*LINE, "--methods", "dsvae", "--seeds", "1", "--launcher", "local", "--time-budget", "0s"]
-    subprocess.run([sys.executable, "-P", "-m", "seqdis.bench.cli", *line, "--out", str(out), "--data-dir", str(data)],
-                   capture_output=True, timeout=300, cwd=out)
+    subprocess.run(
+        [sys.executable, "-P", "-m", "seqdis.bench.cli", *line, "--out", str(out), "--data-dir", str(data)],
+        capture_output=True,
+        timeout=300,
+        cwd=out,
+    )
     return next(out.glob("cells/*/config.json"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
-def test_signals_that_keep_coming_do_not_change_how_a_cell_ends(number: signal.Signals, planned: Path, data: Path,
-                                                                tmp_path: Path) -> None:
+def test_signals_that_keep_coming_do_not_change_how_a_cell_ends(
+    number: signal.Signals, planned: Path, data: Path, tmp_path: Path
+) -> None:
     """SLURM, srun and the job's worker all pass signals on: the later ones reach a process that is leaving, and its
     children too."""
     shutil.copy(planned, tmp_path)
-    command = [sys.executable, "-P", "-m", "seqdis.bench.cli", "cell", str(tmp_path), "--device", "cpu",
-               "--data-dir", str(data)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "seqdis.bench.cli",
+        "cell",
+        str(tmp_path),
+        "--device",
+        "cpu",
+        "--data-dir",
+        str(data),
+    ]
     environment = {**os.environ, "SEQDIS_PROGRESS_SECONDS": "0", "SEQDIS_THREADS": "1", "OMP_NUM_THREADS": "1"}
     with open(tmp_path / "out", "wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)

@@ -58,8 +58,23 @@ def real_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("real")
     mug = write_mug_shaped_folder(tmp_path_factory.mktemp("mug"))
     for words in (["sprites", "--from", f"{source}/lpc-sprites"], ["mug", "--from", str(mug)]):
-        subprocess.run([sys.executable, "-P", "-m", "seqdis.bench.cli", "data", "prepare", *words, "--size", "64",
-                        "--data-dir", str(root)], check=True, timeout=300)
+        subprocess.run(
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "seqdis.bench.cli",
+                "data",
+                "prepare",
+                *words,
+                "--size",
+                "64",
+                "--data-dir",
+                str(root),
+            ],
+            check=True,
+            timeout=300,
+        )
     return root
 
 
@@ -83,8 +98,9 @@ time = "12:00:00"
     line = [sys.executable, "-P", "-m", "seqdis.bench.cli", "run", "--methods", "all", "--datasets", "sprites,mug"]
 
     def run(*more: str) -> str:
-        done = subprocess.run([*line, *more], env=environment, capture_output=True, text=True, timeout=300,
-                              cwd=tmp_path)
+        done = subprocess.run(
+            [*line, *more], env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -100,7 +116,8 @@ time = "12:00:00"
         assert planned == sorted(path.name for path in (out / "cells").iterdir())
         configs = [json.loads((out / "cells" / cell / "config.json").read_text())["cell"] for cell in planned]
         assert {(c["method"], c["dataset"], c["seed"]) for c in configs} == {
-            (method, dataset, seed) for method in METHODS for dataset in ("sprites", "mug") for seed in range(5)}
+            (method, dataset, seed) for method in METHODS for dataset in ("sprites", "mug") for seed in range(5)
+        }
         assert {(c["preset"], c["source"], c["size"]) for c in configs} == {("paper", "real", 64)}
         ids = {}
         for one in made:
@@ -112,14 +129,18 @@ time = "12:00:00"
             for job in jobs(cluster, job_id):
                 _check_job(job, one, folder)
         _check_dependencies(cluster, made, ids)
-        together = sum(int(jobs(cluster, ids[one["title"]])[0]["ArrayTaskThrottle"]) for one in cells
-                       if not _waits_for_an_array(cluster, ids, one))
+        together = sum(
+            int(jobs(cluster, ids[one["title"]])[0]["ArrayTaskThrottle"])
+            for one in cells
+            if not _waits_for_an_array(cluster, ids, one)
+        )
         assert together <= 4
         again = run()
         assert "submitted 0 cells" in again
         assert "60 cells are in the queue already" in again
-        status = subprocess.run([*line[:4], "status", "--json"], env=environment, capture_output=True, text=True,
-                                cwd=tmp_path)
+        status = subprocess.run(
+            [*line[:4], "status", "--json"], env=environment, capture_output=True, text=True, cwd=tmp_path
+        )
         assert status.returncode == 1
         assert {cell["state"] for cell in json.loads(status.stdout)["cells"]} <= {"held", "waiting"}
     finally:
@@ -200,7 +221,8 @@ def test_arrays_stay_within_the_clusters_bound(lab: Lab) -> None:
         lab.bench("cancel", "s0-")
         states = lab.states()
         assert [cell for cell, state in states.items() if state == "cancelled"] == [
-            cell for cell in states if "-s0-" in cell]
+            cell for cell in states if "-s0-" in cell
+        ]
         lab.bench("cancel")
     finally:
         lab.cluster.stop()
@@ -210,8 +232,14 @@ def test_arrays_stay_within_the_clusters_bound(lab: Lab) -> None:
 def test_grid_runs_to_its_tables(lab: Lab, undisturbed: dict[str, Any]) -> None:
     """Nothing goes wrong: packed cells side by side, tables at the end, and the watcher that sees it through."""
     lab.launch("--pack", "2", "--at-once", "2", "--cpus", "2", methods="dsvae,cdsvae")
-    watcher = subprocess.run(lab.command("watch", "--every", "2"), env=lab.environment, capture_output=True, text=True,
-                             timeout=300, cwd=lab.out)
+    watcher = subprocess.run(
+        lab.command("watch", "--every", "2"),
+        env=lab.environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=lab.out,
+    )
     assert watcher.returncode == 0
     lab.finish()
     for cell in lab.cells:
@@ -230,8 +258,12 @@ def test_submission_from_inside_a_job(lab: Lab) -> None:
     script.write_text("#!/bin/bash\ncd " + str(lab.out) + "\n" + " ".join(words) + "\n")
     log = lab.out / "job.log"
     environment = lab.environment
-    subprocess.run(["sbatch", "--mem-per-cpu=300", "--cpus-per-task=3", "-o", str(log), str(script)], env=environment,
-                   check=True, capture_output=True)
+    subprocess.run(
+        ["sbatch", "--mem-per-cpu=300", "--cpus-per-task=3", "-o", str(log), str(script)],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
     until(lambda: log.exists() and ("submitted" in log.read_text() or "bench:" in log.read_text()), "the submission")
     until(lambda: set(lab.states().values()) == {"held"}, f"the held job\n{log.read_text()}")
     assert jobs(lab.cluster, lab.job_ids()[0])[0]["CPUs/Task"] == "1"

@@ -23,8 +23,9 @@ class Planned:
 
 def cells(count: int, **part: Any) -> list[Planned]:
     defaults = {"dataset": "sprites", "method": "dsvae", "variant": "", "preset": "quick", "source": "synthetic"}
-    return [Planned(f"{part.get('method', 'dsvae')}-{number}", {"cell": {**defaults, **part}})
-            for number in range(count)]
+    return [
+        Planned(f"{part.get('method', 'dsvae')}-{number}", {"cell": {**defaults, **part}}) for number in range(count)
+    ]
 
 
 def options(*words: str, tmp_path: Path | None = None, profile_text: str = "") -> Options:
@@ -102,20 +103,23 @@ def test_options_survive_json(tmp_path: Path) -> None:
     assert (again.setup, again.max_jobs, again.extra) == (lab.setup, lab.max_jobs, lab.extra)
 
 
-@pytest.mark.parametrize(("words", "text", "message"), [
-    (("--time", "soon"), "", "12:00:00"),
-    (("--mem", "much"), "", "16G"),
-    (("--gpus", "a100"), "", "a100:1"),
-    (("--pack", "0"), "", "1 or more"),
-    (("--max-jobs", "-1"), "", "1 or more"),
-    (("--profile", "nowhere"), "", "no slurm.toml"),
-    (("--profile", "no/such.toml"), "", "no such file"),
-    ((), "[lab]\npartitoin = 'x'", "did you mean 'partition'"),
-    ((), "[lab]\npartition = ", "cannot be read"),
-    ((), "[a]\n[b]\n", "several profiles"),
-    ((), "partition = 'x'\n", "below a"),
-    ((), "[lab]\n[[lab.rule]]\nwhen = { methd = 'x' }", "did you mean 'method'"),
-])
+@pytest.mark.parametrize(
+    ("words", "text", "message"),
+    [
+        (("--time", "soon"), "", "12:00:00"),
+        (("--mem", "much"), "", "16G"),
+        (("--gpus", "a100"), "", "a100:1"),
+        (("--pack", "0"), "", "1 or more"),
+        (("--max-jobs", "-1"), "", "1 or more"),
+        (("--profile", "nowhere"), "", "no slurm.toml"),
+        (("--profile", "no/such.toml"), "", "no such file"),
+        ((), "[lab]\npartitoin = 'x'", "did you mean 'partition'"),
+        ((), "[lab]\npartition = ", "cannot be read"),
+        ((), "[a]\n[b]\n", "several profiles"),
+        ((), "partition = 'x'\n", "below a"),
+        ((), "[lab]\n[[lab.rule]]\nwhen = { methd = 'x' }", "did you mean 'method'"),
+    ],
+)
 def test_mistakes_are_one_clear_sentence(tmp_path: Path, words: tuple[str, ...], text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         options(*words, tmp_path=tmp_path, profile_text=text)
@@ -169,14 +173,30 @@ def test_only_the_cells_that_need_it_wait_for_a_prerequisite() -> None:
 
 
 def test_request_text_says_everything(tmp_path: Path) -> None:
-    lab = options("--account", "vision", "--qos", "long", "--constraint", "a100", "--hold", tmp_path=tmp_path,
-                  profile_text=LAB)
+    lab = options(
+        "--account", "vision", "--qos", "long", "--constraint", "a100", "--hold", tmp_path=tmp_path, profile_text=LAB
+    )
     request = build(cells(4), lab)[0]
     text = requests.executor(request, tmp_path / "20260101T000000-abcd", lab, "afterok:7,afterany:8").text()
-    for line in ("--account=vision", "--qos=long", "--constraint=a100", "--partition=gpu", "--gpus-per-node=a100:1",
-                 "--time=12:00:00", "--mem=4G", "--array=0-3%4", "--job-name=bench-20260101T000000-abcd", "--requeue",
-                 "--open-mode=append", "--signal=USR2@120", "--hold", "--kill-on-invalid-dep=yes", "--mail-type=END",
-                 "--dependency=afterok:7,afterany:8", "--cpus-per-task=1"):
+    for line in (
+        "--account=vision",
+        "--qos=long",
+        "--constraint=a100",
+        "--partition=gpu",
+        "--gpus-per-node=a100:1",
+        "--time=12:00:00",
+        "--mem=4G",
+        "--array=0-3%4",
+        "--job-name=bench-20260101T000000-abcd",
+        "--requeue",
+        "--open-mode=append",
+        "--signal=USR2@120",
+        "--hold",
+        "--kill-on-invalid-dep=yes",
+        "--mail-type=END",
+        "--dependency=afterok:7,afterany:8",
+        "--cpus-per-task=1",
+    ):
         assert f"#SBATCH {line}" in text.splitlines(), line
     assert "export PYTHONSAFEPATH=1" in text
     assert text.index("module load cuda/12.8") < text.index("srun")

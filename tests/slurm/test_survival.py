@@ -85,8 +85,11 @@ def cell_raises_and_the_others_go_on(lab: Lab) -> None:
     bad = lab.cells[0]
     lab.launch("--pack", "2", methods="dsvae,cdsvae")
     until((bad / "error.json").exists, "the failure's record")
-    until(lambda: sum((cell / "record.json").exists() for cell in lab.cells) == 2, "the others' records",
-          moving=lab.moving)
+    until(
+        lambda: sum((cell / "record.json").exists() for cell in lab.cells) == 2,
+        "the others' records",
+        moving=lab.moving,
+    )
     until(lambda: not lab.queue(), "the end of the jobs")
     assert lab.states()[bad.name] == "failed"
     assert "finite" in lab.bench("logs", bad.name).stdout
@@ -382,8 +385,9 @@ def cancelled_and_run_again(lab: Lab) -> None:
 def disk_is_full(lab: Lab) -> None:
     runs = lab.out / "runs"
     runs.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(runs)], capture_output=True,
-                           text=True)
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(runs)], capture_output=True, text=True
+    )
     if mount.returncode:
         pytest.skip(f"a small file system cannot be mounted here: {mount.stderr.strip()}")
     try:
@@ -415,20 +419,37 @@ def clock_of_the_node_is_off(lab: Lab) -> None:
 
 SCENARIOS: list[Callable[[Lab], None]] = [
     # The long ones first, so that they overlap with the rest.
-    time_limit_of_a_packed_job, controller_is_down_for_a_while, controller_crashes_after_submission,
-    user_holds_requeues_and_cancels, cell_raises_and_the_others_go_on, preempted_by_a_better_partition,
-    preempted_without_grace, node_crashes, network_splits_and_two_copies_run, signalled_twice_and_requeued,
-    told_to_end_and_run_again, hanging_cell_is_requeued_before_the_limit, cell_killed_as_if_out_of_memory,
+    time_limit_of_a_packed_job,
+    controller_is_down_for_a_while,
+    controller_crashes_after_submission,
+    user_holds_requeues_and_cancels,
+    cell_raises_and_the_others_go_on,
+    preempted_by_a_better_partition,
+    preempted_without_grace,
+    node_crashes,
+    network_splits_and_two_copies_run,
+    signalled_twice_and_requeued,
+    told_to_end_and_run_again,
+    hanging_cell_is_requeued_before_the_limit,
+    cell_killed_as_if_out_of_memory,
     task_killed_without_a_word,
-    damaged_checkpoint_and_leftovers, job_ids_start_again, launcher_dies_before_sbatch, launcher_dies_after_sbatch,
-    launched_twice_at_once, refused_half_way, prerequisite_fails, cancelled_and_run_again, disk_is_full,
+    damaged_checkpoint_and_leftovers,
+    job_ids_start_again,
+    launcher_dies_before_sbatch,
+    launcher_dies_after_sbatch,
+    launched_twice_at_once,
+    refused_half_way,
+    prerequisite_fails,
+    cancelled_and_run_again,
+    disk_is_full,
     clock_of_the_node_is_off,
 ]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-def test_fault_changes_no_record(scenario: Callable[[Lab], None], campaign: Campaign,
-                                 undisturbed: dict[str, dict[str, Any]]) -> None:
+def test_fault_changes_no_record(
+    scenario: Callable[[Lab], None], campaign: Campaign, undisturbed: dict[str, dict[str, Any]]
+) -> None:
     lab = campaign.result(scenario)
     assert lab.cells
     for cell in lab.cells:
