@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser = build_parser(command)
         args = parser.parse_args(arguments)
         if args.version:
-            from seqdis.bench.provenance import code_version
+            from seqdis.bench.core.provenance import code_version
 
             print(f"seqdis-bench {code_version()['version']}")
             return 0

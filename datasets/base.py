@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -325,11 +324,3 @@ def chosen_options(kind: type[DataSet], given: Mapping[str, Any]) -> dict[str, A
         if not kind.options[name].admits(value):
             raise UserError(f"data.{name} of {kind.name} is {kind.options[name].admitted}, not {value!r}.")
     return dict(given)
-
-
-def data_root() -> Path:
-    """The folder of prepared data: $SEQDIS_DATA, else the user's cache folder."""
-    configured = os.environ.get("SEQDIS_DATA")
-    if configured:
-        return Path(configured)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seqdis"

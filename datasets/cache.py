@@ -28,7 +28,7 @@ from torch import Tensor
 
 from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.bench.core.files import canonical_json, digest, read_json, write_json, writing_folder
-from seqdis.datasets.base import data_root
+from seqdis.bench.core.places import data_root
 
 FORMAT = 1
 META = "meta.json"

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.seeds import derive
-from seqdis.datasets import mug_files as files
 from seqdis.datasets.base import AugmentPolicy, DataSet, Factor, Option, Signal, Source, Spec, Split
 from seqdis.datasets.cache import CacheWriter, Progress, is_good, open_cache, preparing, writing_cache
-from seqdis.datasets.frames import halve
-from seqdis.datasets.stored import SPLITS, StoredDataSet, save_labels
 from seqdis.datasets.synthetic import mug as drawn
+from seqdis.datasets.video import mug_files as files
+from seqdis.datasets.video.frames import halve
+from seqdis.datasets.video.stored import SPLITS, StoredDataSet, save_labels
 
 REVISIONS: dict[Source, str] = {"real": "mug-1", "synthetic": drawn.REVISION}
 SPLIT_RULES = {

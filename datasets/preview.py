@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqdis.datasets import audio
+from seqdis.datasets.audio import features as audio
+from seqdis.datasets.audio.segments import SegmentSplit
 from seqdis.datasets.base import Factor, Spec, Split
-from seqdis.datasets.segments import SegmentSplit
 
 GAP = 2
 MAX_ROWS = 24

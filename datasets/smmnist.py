@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from seqdis.bench.core import archive
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.seeds import derive
-from seqdis.datasets import archive, handwriting, idx, moving
 from seqdis.datasets.base import AugmentPolicy, DataSet, Factor, Joint, Option, Signal, Source, Spec, Split
 from seqdis.datasets.cache import (
     Cache,
@@ -42,6 +42,7 @@ from seqdis.datasets.cache import (
     writing_cache,
 )
 from seqdis.datasets.synthetic.digits import digit_images
+from seqdis.datasets.video import handwriting, idx, moving
 
 N_FRAMES = 15
 SEGMENTS = 3  # a sequence of 45 frames makes three clips

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import digest
-from seqdis.datasets import lpc
 from seqdis.datasets.base import AugmentPolicy, DataSet, Factor, Signal, Source, Spec, Split
 from seqdis.datasets.cache import Progress, is_good, open_cache, preparing, writing_cache
-from seqdis.datasets.frames import halve
-from seqdis.datasets.stored import SPLITS, StoredDataSet, save_labels, windows
 from seqdis.datasets.synthetic import sprites as drawn
+from seqdis.datasets.video import lpc
+from seqdis.datasets.video.frames import halve
+from seqdis.datasets.video.stored import SPLITS, StoredDataSet, save_labels, windows
 
 ATTRIBUTES = ("skin", "pants", "tops", "hair")
 MOTIONS = tuple(

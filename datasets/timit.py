@@ -18,9 +18,13 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from seqdis.bench.core import archive
 from seqdis.bench.core.errors import UserError
-from seqdis.datasets import archive, corpora
-from seqdis.datasets.audio import FeatureName, Features
+from seqdis.datasets.audio import corpora
+from seqdis.datasets.audio.corpora import SPLITS, Found
+from seqdis.datasets.audio.features import FeatureName, Features
+from seqdis.datasets.audio.preparation import Corpus, Recording, read_lengths
+from seqdis.datasets.audio.segments import DB_PER_UNIT, LENGTH, Frames, SegmentSplit
 from seqdis.datasets.base import AugmentPolicy, DataSet, Factor, Option, Signal, Source, Spec
 from seqdis.datasets.cache import (
     Cache,
@@ -32,9 +36,6 @@ from seqdis.datasets.cache import (
     verify_cache,
     writing_cache,
 )
-from seqdis.datasets.corpora import SPLITS, Found
-from seqdis.datasets.segments import DB_PER_UNIT, LENGTH, Frames, SegmentSplit
-from seqdis.datasets.speech import Corpus, Recording, read_lengths
 from seqdis.datasets.synthetic import speech as synthetic
 
 WORDS = tuple("0123456789")

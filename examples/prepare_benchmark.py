@@ -55,7 +55,7 @@ PREPARE = (
 import json, sys, time
 import torch
 torch.set_num_threads(1)
-from seqdis.datasets import speech
+from seqdis.datasets.audio import preparation as speech
 from seqdis.datasets.timit import Speech
 speech.COPIES = int(sys.argv[3])
 import soundfile, scipy.signal, scipy.fft

@@ -47,7 +47,7 @@ Logits = dict[str, NDArray[np.float32]]
 
 
 class Settings(Protocol):
-    """What is read of the evaluation's config (`protocol.EvaluationConfig`)."""
+    """What is read of the evaluation's config (`settings.EvaluationConfig`)."""
 
     @property
     def draws(self) -> int: ...

@@ -28,7 +28,8 @@ from torch import Tensor, nn
 
 from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.bench.core.files import digest, read_json, write_bytes, write_json
-from seqdis.datasets.base import DataSet, Spec, data_root
+from seqdis.bench.core.places import data_root
+from seqdis.datasets.base import DataSet, Spec
 from seqdis.judges.nets import Architecture, build
 
 CARD_SCHEMA = 1

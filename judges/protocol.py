@@ -21,7 +21,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from seqdis.datasets.base import DataSet, Spec, Split
 from seqdis.judges import metrics
 from seqdis.judges.judge import Judge
 from seqdis.judges.selection import balance, chance, kept_and_leaked
+from seqdis.judges.settings import EvaluationConfig
 from seqdis.judges.subjects import (
     DIRECTIONS,
     HasSubject,
@@ -43,37 +44,12 @@ from seqdis.judges.subjects import (
     shuffle_change,
 )
 
-PROTOCOL_VERSION = 1
-
 CPU_BATCH = 32
 """Clips at once on a CPU, at most: a larger batch leaves the caches between two layers, and takes a tenth longer."""
 
 Logits = dict[str, NDArray[np.float32]]
 Labels = dict[str, NDArray[np.int64]]
 Scores = dict[str, dict[str, float]]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
-    """What changes the numbers of an evaluation (`batch_size` apart, which only bounds memory).
-
-    Attributes:
-        draws: prior draws a test clip, in each direction.
-        sample: decode `draw`s of the dynamic prior, or the `means` of its steps as the official code does.
-        max_clips: test clips examined, evenly spread over the split; 0 is all of them.
-        selection_clips: validation clips that choose the checkpoint; 0 is all of them.
-        shuffle_clips: clips for the static code's change under frame shuffles.
-        seed: of the prior draws; the same for every method. They are made on the CPU, so that a seed means the same
-            draws on every device.
-    """
-
-    draws: int = 10
-    sample: Literal["draw", "means"] = "draw"
-    max_clips: int = 0
-    selection_clips: int = 256
-    shuffle_clips: int = 256
-    batch_size: int = 128
-    seed: int = 0
 
 
 def evaluate(

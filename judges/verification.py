@@ -299,9 +299,9 @@ def _probes(dataset: DataSet, train_split: Split, train: Codes, test: Codes, see
             (codes.latents.static.numpy(), codes.latents.dynamic.numpy(), labels.cpu().numpy())
             for codes, labels in (
                 (train, train_split.frame_labels[factor.name][rows]),  # type: ignore[attr-defined]
-                (test, dataset.test.frame_labels[factor.name]),
+                (test, dataset.test.frame_labels[factor.name]),  # type: ignore[attr-defined]
             )
-        ]  # type: ignore[attr-defined]
+        ]
         probe = frame_probe(parts[0], parts[1], max_frames=PROBE_FRAMES, rng=rng)
         if probe is not None:
             found[factor.name] = probe

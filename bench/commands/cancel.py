@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from seqdis.bench.core.errors import UserError
 
 if TYPE_CHECKING:
-    from seqdis.bench.launch.scheduler import Job
-    from seqdis.bench.launch.submissions import Submission
-    from seqdis.bench.store import Store
+    from seqdis.bench.launch.slurm.scheduler import Job
+    from seqdis.bench.launch.slurm.submissions import Submission
+    from seqdis.bench.records.store import Store
 
 HELP = "Stops cells: their jobs in the queue, and processes on this machine. Saved states are kept."
 PATIENCE = 90.0
@@ -28,10 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from seqdis.bench.launch import submissions
-    from seqdis.bench.launch.scheduler import SchedulerUnknown, cancel, queue
+    from seqdis.bench.launch.slurm import submissions
+    from seqdis.bench.launch.slurm.scheduler import SchedulerUnknown, cancel, queue
     from seqdis.bench.launch.state import match
-    from seqdis.bench.store import Store
+    from seqdis.bench.records.store import Store
 
     store = Store(args.out)
     wanted = set(match(store, args.filter)) if args.filter else set(store.ids())
@@ -87,8 +87,8 @@ def _mark(known: Sequence[Submission], jobs: Sequence[Job], wanted: set[str]) ->
 
 def _wait(known: Sequence[Submission], targets: Sequence[str]) -> None:
     """Waits until the cancelled jobs are out of the queue, so that a following `bench run` sees them gone."""
-    from seqdis.bench.launch.scheduler import queue
-    from seqdis.bench.launch.submissions import PREFIX
+    from seqdis.bench.launch.slurm.scheduler import queue
+    from seqdis.bench.launch.slurm.submissions import PREFIX
 
     names = {submission.name for submission in known}
     aimed = set(targets)

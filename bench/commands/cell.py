@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import torch
 
-    from seqdis.bench.experiment import run_cell
+    from seqdis.bench.cell.experiment import run_cell
 
     threads = os.environ.get("SEQDIS_THREADS")
     if threads:

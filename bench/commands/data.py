@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqdis.bench import catalog
 from seqdis.bench.core.errors import MissingDataError, UserError, unknown_name
+from seqdis.bench.plan import catalog
 
 if TYPE_CHECKING:
     from seqdis.datasets.base import DataSet
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _options(args: argparse.Namespace, kind: type[DataSet]) -> dict[str, Any]:
     """What opening the data set takes beside source and size; what is the default anyway is left out."""
-    from seqdis.bench import plan
+    from seqdis.bench.plan import cells as plan
 
     given = plan.parse_overrides(args.options)
     wrong = next((key for key in given if not key.startswith(plan.DATA)), None)
@@ -96,7 +96,7 @@ def _options(args: argparse.Namespace, kind: type[DataSet]) -> dict[str, Any]:
 
 
 def _check_files(path: Path) -> None:
-    from seqdis.datasets.archive import SUFFIXES, is_archive
+    from seqdis.bench.core.archive import SUFFIXES, is_archive
 
     if not path.exists():
         raise UserError(f"--from {path} is not there.")
@@ -105,7 +105,7 @@ def _check_files(path: Path) -> None:
 
 
 def _root(args: argparse.Namespace) -> Path:
-    from seqdis.datasets.base import data_root
+    from seqdis.bench.core.places import data_root
 
     return args.data_dir or data_root()
 
@@ -122,7 +122,7 @@ def _prepare(args: argparse.Namespace, kind: type[DataSet], root: Path, options:
 @contextlib.contextmanager
 def _files(args: argparse.Namespace, kind: type[DataSet], root: Path, options: dict[str, Any]) -> Iterator[Path | None]:
     """The folder of the user's files. An archive is unpacked once for all sizes, if one of them is not there yet."""
-    from seqdis.datasets import archive
+    from seqdis.bench.core import archive
 
     if args.from_dir is None or args.from_dir.is_dir():
         yield args.from_dir

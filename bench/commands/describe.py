@@ -9,8 +9,8 @@ import json
 import sys
 from typing import Any
 
-from seqdis.bench import catalog
 from seqdis.bench.core.errors import unknown_name
+from seqdis.bench.plan import catalog
 
 HELP = "Describes a method (its paper, equations, departures, variants and settings), a data set or a preset."
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from seqdis.bench.presets import PRESETS
+    from seqdis.bench.plan.presets import PRESETS
 
     if args.name in PRESETS:
         found = dataclasses.asdict(PRESETS[args.name])
@@ -46,7 +46,7 @@ def _method(args: argparse.Namespace) -> int:
     variant = found.variants.get(ref.variant, {})
     settings = dict(variant)
     if args.preset:
-        from seqdis.bench import presets
+        from seqdis.bench.plan import presets
 
         settings = {
             **presets.method_settings(presets.get(args.preset), ref.name, args.dataset, found.Config),

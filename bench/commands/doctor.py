@@ -89,7 +89,7 @@ def _slurm() -> Check:
 
 
 def _data() -> list[Check]:
-    from seqdis.datasets.base import data_root
+    from seqdis.bench.core.places import data_root
 
     root = data_root()
     prepared = sorted(path.parent.name for path in root.glob("*/meta.json")) if root.is_dir() else []
@@ -109,7 +109,7 @@ def _plugins() -> list[Check]:
     try:
         checks.append(("seqdis-bench", "ok", version("seqdis-bench")))
     except PackageNotFoundError:
-        from seqdis.bench.provenance import code_version
+        from seqdis.bench.core.provenance import code_version
 
         found = code_version()
         checks.append(("seqdis-bench", "ok", f"{found['version']}, not installed: from a path that holds it"))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from seqdis.bench.core.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    from seqdis.bench.figures import Cell
+    from seqdis.bench.figures.sheets import Cell
 
 HELP = """Figures of finished cells, as PNG, PDF and GIF.
 
@@ -140,8 +140,8 @@ def read_cell(path: Path) -> Cell:
     Raises:
         UserError: not a record, or one whose parts have the wrong type.
     """
-    from seqdis.bench.figures import Cell
-    from seqdis.bench.records import read_record
+    from seqdis.bench.figures.sheets import Cell
+    from seqdis.bench.records.record import read_record
 
     record = read_record(path)
     parts = {"cell": dict, "data": dict, "training": dict, "status": str}
@@ -157,7 +157,7 @@ def record_paths(names: Sequence[str], outs: Sequence[Path]) -> Iterator[Path]:
     Raises:
         UserError: a name fits no cell, or several.
     """
-    from seqdis.bench.aggregate import find
+    from seqdis.bench.records.collection import find
 
     if not names:
         for out in outs:
@@ -193,7 +193,7 @@ def by_id(name: str, outs: Sequence[Path]) -> Path:
 
 def draw_sheets(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequence[str]) -> list[Path]:
     """One sheet a cell. Without named cells, those that cannot be drawn are left out with a sentence."""
-    from seqdis.bench import figures
+    from seqdis.bench.figures import sheets as figures
 
     paths: list[Path] = []
     for cell in cells:
@@ -214,7 +214,7 @@ def draw_sheets(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequen
 
 def draw_comparisons(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequence[str]) -> list[Path]:
     """One sheet for each data set, source, preset and size: the lowest seed of each method."""
-    from seqdis.bench import figures
+    from seqdis.bench.figures import sheets as figures
 
     groups: dict[tuple[str, ...], dict[tuple[str, str], Cell]] = {}
     for cell in sorted(cells, key=lambda cell: cell.record["cell"]["seed"]):
@@ -246,7 +246,7 @@ def draw_comparisons(args: argparse.Namespace, cells: Sequence[Cell], formats: S
 
 def row_order(key: tuple[str, str]) -> tuple[bool, int, str, str]:
     """Rows as the tables have them: the literature's methods in its order, others by name, controls last."""
-    from seqdis.bench.grouping import CONTROLS, ORDER
+    from seqdis.bench.tables.grouping import CONTROLS, ORDER
 
     method, variant = key
     return method in CONTROLS, ORDER.index(method) if method in ORDER else len(ORDER), method, variant
@@ -254,7 +254,8 @@ def row_order(key: tuple[str, str]) -> tuple[bool, int, str, str]:
 
 def draw_curves(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequence[str]) -> list[Path]:
     """One figure for each data set, source, preset and size, with every method in it."""
-    from seqdis.bench import curves, figures
+    from seqdis.bench.figures import curves
+    from seqdis.bench.figures import sheets as figures
 
     kinds = [kind for kind in formats if kind != "gif"]
     if not kinds:
@@ -283,7 +284,10 @@ def draw_curves(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequen
 
 def draw_ranks(args: argparse.Namespace, formats: Sequence[str]) -> list[Path]:
     """The critical-difference diagram of each source and preset that has enough data sets."""
-    from seqdis.bench import aggregate, diagrams, figures, tables
+    from seqdis.bench.figures import diagrams
+    from seqdis.bench.figures import sheets as figures
+    from seqdis.bench.records import collection as aggregate
+    from seqdis.bench.tables import build as tables
 
     kinds = [kind for kind in formats if kind != "gif"]
     if not kinds:

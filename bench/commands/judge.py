@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqdis.bench import catalog
 from seqdis.bench.core.errors import MissingDataError, UserError, unknown_name
+from seqdis.bench.plan import catalog
 
 if TYPE_CHECKING:
     from seqdis.datasets.base import DataSet
@@ -270,14 +270,14 @@ def _print(cards: list[dict[str, Any]], as_json: bool) -> int:
 
 
 def _open(name: str, source: str, size: int, root: Path | None, **options: Any) -> DataSet:
-    from seqdis.datasets.base import data_root
+    from seqdis.bench.core.places import data_root
 
     loaded: Callable[..., DataSet] = catalog.load_dataset(name).open
     return loaded(root or data_root(), source, size, **options)
 
 
 def _device(name: str) -> Any:
-    from seqdis.bench.experiment import pick_device
+    from seqdis.bench.cell.experiment import pick_device
 
     return pick_device(name)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from seqdis.bench import catalog
 from seqdis.bench.core.errors import UserError, unknown_name
+from seqdis.bench.plan import catalog
 
 HELP = "Lists methods, data sets, judges, presets or tables; all of them without an argument."
 KINDS = ("methods", "datasets", "judges", "presets", "tables")
@@ -43,10 +43,11 @@ def _entries(kind: str) -> dict[str, str]:
     if kind == "judges":
         return _judges()
     if kind == "presets":
-        from seqdis.bench.presets import PRESETS
+        from seqdis.bench.plan.presets import PRESETS
 
         return {preset.name: preset.text for preset in PRESETS.values()}
-    from seqdis.bench import plan, tables
+    from seqdis.bench.plan import cells as plan
+    from seqdis.bench.tables import build as tables
 
     # What 'bench run --table' can plan comes from cells of its own; the others are made from any records, or from none.
     return {

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from seqdis.bench.launch.state import error_text, match
-    from seqdis.bench.store import ERROR, LOG, Store
+    from seqdis.bench.records.store import ERROR, LOG, Store
 
     store = Store(args.out)
     found = match(store, args.cell)
@@ -50,7 +50,7 @@ def _print(path: Path, lines: int) -> bool:
 
 
 def _job_logs(out: Path, cell: str) -> list[Path]:
-    from seqdis.bench.launch.submissions import load_all
+    from seqdis.bench.launch.slurm.submissions import load_all
 
     found = []
     for submission in load_all(out):

@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from seqdis.bench.packing import pack
-    from seqdis.bench.store import Store
+    from seqdis.bench.records.packing import pack
+    from seqdis.bench.records.store import Store
 
     if not 0.05 <= args.limit <= 1024 or args.files < 1:
         raise UserError("--limit must lie between 0.05 and 1024 MiB and --files be 1 or more.")

@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seqdis.bench.catalog import MethodRef
+    from seqdis.bench.plan.catalog import MethodRef
 
 HELP = """Measures training steps on random clips: sequences a second, parts of a step, counted operations, the share of this
 machine's matrix-product rate, memory; with --reference the ratio to a plain C-DSVAE step with the same mathematics; with
@@ -57,10 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import torch
 
-    from seqdis.bench import catalog, perf, presets
+    from seqdis.bench.cell.experiment import device_name, pick_device, set_precision, set_repeatable
+    from seqdis.bench.core.environment import MALLOC
     from seqdis.bench.core.errors import UserError
-    from seqdis.bench.experiment import device_name, pick_device, set_precision, set_repeatable
-    from seqdis.bench.launch.environment import MALLOC
+    from seqdis.bench.perf import bed as perf
+    from seqdis.bench.plan import catalog, presets
 
     if args.rounds < 1 or (args.batch is not None and args.batch < 2):
         raise UserError("--rounds must be 1 or more and --batch 2 or more.")
@@ -108,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
         )
         report["information"] = perf.information_against_plain(args.rounds, device)
     if counts:
-        from seqdis.bench import together
+        from seqdis.bench.perf import together
 
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         report["together"] = [
@@ -145,7 +146,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _parity(args: argparse.Namespace, settings: dict[str, Any]) -> int:
-    from seqdis.bench import catalog, parity
+    from seqdis.bench.perf import parity
+    from seqdis.bench.plan import catalog
 
     options = parity.checked_options(args.parity, settings["device"])
     found = {_typed(ref): parity.compare(ref, options, **settings) for ref in catalog.parse_methods(args.methods)}

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the site; prints its first page on stdout and what was left out on stderr."""
-    from seqdis.bench import publish
+    from seqdis.bench.site import publish
 
     done = publish.publish(
         args.runs or [Path("runs")],

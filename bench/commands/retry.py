@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from seqdis.bench.core.errors import UserError
 
 if TYPE_CHECKING:
-    from seqdis.bench.launch.profile import Options
-    from seqdis.bench.launch.submissions import Submission
-    from seqdis.bench.store import Store
+    from seqdis.bench.launch.slurm.profile import Options
+    from seqdis.bench.launch.slurm.submissions import Submission
+    from seqdis.bench.records.store import Store
 
 HELP = """Runs again the cells that failed or were lost. Their logs and errors are kept; saved states are used.
 
@@ -31,7 +31,7 @@ class Stored:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from seqdis.bench.launch.profile import add_arguments as add_slurm_arguments
+    from seqdis.bench.launch.slurm.profile import add_arguments as add_slurm_arguments
 
     parser.add_argument("filter", nargs="?", default="", help="only cells whose id starts with or contains this")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="output folder (default: ./runs)")
@@ -45,10 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from seqdis.bench.core.files import read_json
-    from seqdis.bench.launch import slurm
+    from seqdis.bench.launch.slurm import submit as slurm
+    from seqdis.bench.launch.slurm.submissions import load_all
     from seqdis.bench.launch.state import match, survey
-    from seqdis.bench.launch.submissions import load_all
-    from seqdis.bench.store import CONFIG, Store
+    from seqdis.bench.records.store import CONFIG, Store
 
     store = Store(args.out)
     found = survey(store, only=match(store, args.filter) if args.filter else None)
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 def clear(folder: Path, *, from_scratch: bool = False) -> None:
     """Takes the failure mark off a cell; the error stays as error-N.json, N the attempts so far."""
     from seqdis.bench.core.lease import note_attempt, read_attempts
-    from seqdis.bench.store import CHECKPOINT, ERROR
+    from seqdis.bench.records.store import CHECKPOINT, ERROR
 
     if (folder / ERROR).exists():
         count = sum("started" in line for line in read_attempts(folder))
@@ -82,8 +82,8 @@ def clear(folder: Path, *, from_scratch: bool = False) -> None:
 
 
 def _slurm(args: argparse.Namespace, store: Store, cells: Sequence[Stored], known: Sequence[Submission]) -> int:
-    from seqdis.bench.launch import slurm
-    from seqdis.datasets.base import data_root
+    from seqdis.bench.core.places import data_root
+    from seqdis.bench.launch.slurm import submit as slurm
 
     arguments = list(known[-1].manifest["cell_arguments"]) if known else []
     if args.device or args.data_dir or not arguments:
@@ -110,8 +110,8 @@ def _slurm(args: argparse.Namespace, store: Store, cells: Sequence[Stored], know
 
 def _tables(store: Store) -> list[str]:
     """What the last launch made of its records, once more."""
-    from seqdis.bench.launch.slurm import table_command
-    from seqdis.bench.launch.submissions import load_all
+    from seqdis.bench.launch.slurm.submissions import load_all
+    from seqdis.bench.launch.slurm.submit import table_command
 
     made = [one.manifest["argv"] for one in load_all(store.out) if one.manifest["title"] == "tables"]
     return list(made[-1]) if made else table_command(store.out, "comparison")
@@ -119,7 +119,7 @@ def _tables(store: Store) -> list[str]:
 
 def _options(args: argparse.Namespace, known: Sequence[Submission]) -> Options:
     """The last launch's, unless the user says anything now."""
-    from seqdis.bench.launch.profile import Options
+    from seqdis.bench.launch.slurm.profile import Options
 
     asked = Options.from_args(args)
     if args.profile or asked.flags or args.max_jobs is not None or args.setup or args.hold or not known:
@@ -128,10 +128,10 @@ def _options(args: argparse.Namespace, known: Sequence[Submission]) -> Options:
 
 
 def _local(args: argparse.Namespace, store: Store, cells: Sequence[Stored]) -> int:
-    from seqdis.bench.display import show
+    from seqdis.bench.cell.prerequisites import make
+    from seqdis.bench.commands.display import show
+    from seqdis.bench.core.places import data_root
     from seqdis.bench.launch import local
-    from seqdis.bench.prerequisites import make
-    from seqdis.datasets.base import data_root
 
     device = args.device or "auto"
     make([cell.config for cell in cells], args.data_dir or data_root(), device)

@@ -12,9 +12,9 @@ from seqdis.bench.core.errors import MissingDataError, UserError
 
 if TYPE_CHECKING:
     from seqdis.bench.launch.local import Pool, Run
-    from seqdis.bench.packing import Press
-    from seqdis.bench.plan import Planned
-    from seqdis.bench.store import Store
+    from seqdis.bench.plan.cells import Planned
+    from seqdis.bench.records.packing import Press
+    from seqdis.bench.records.store import Store
 
 HELP = """Trains, judges and records every method on every data set, on this machine or on SLURM.
 
@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="show the cells and an estimate; change nothing")
     parser.add_argument("--json", action="store_true", help="with --dry-run: the plan as JSON")
-    from seqdis.bench.launch import slurm
+    from seqdis.bench.launch.slurm import submit as slurm
 
     slurm.add_arguments(parser)
 
@@ -84,10 +84,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import time
 
-    from seqdis.bench import catalog, plan, presets
-    from seqdis.bench.launch import slurm
-    from seqdis.bench.store import Store
-    from seqdis.datasets.base import data_root
+    from seqdis.bench.core.places import data_root
+    from seqdis.bench.launch.slurm import submit as slurm
+    from seqdis.bench.plan import catalog, presets
+    from seqdis.bench.plan import cells as plan
+    from seqdis.bench.records.store import Store
 
     started = time.monotonic()
     if args.seeds is not None and args.seeds < 1:
@@ -99,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     preset = presets.get(args.preset)
     budget = parse_duration(args.time_budget) if args.time_budget else None
     if args.device != "auto":
-        from seqdis.bench.experiment import pick_device
+        from seqdis.bench.cell.experiment import pick_device
 
         if args.launcher != "slurm":  # a login node need not have the device that its jobs will have
             pick_device(args.device)
@@ -172,7 +173,8 @@ def _require_data(args: argparse.Namespace, datasets: list[str], preset: Any, ro
     Raises:
         UserError: one is not; says how to get it, and the line that runs now.
     """
-    from seqdis.bench import catalog, plan
+    from seqdis.bench.plan import catalog
+    from seqdis.bench.plan import cells as plan
 
     missing: dict[str, str] = {}
     overrides = plan.parse_overrides(args.overrides)
@@ -239,10 +241,10 @@ def _run_local(
     args: argparse.Namespace, store: Store, missing: list[Planned], root: Path, budget: float | None, started: float
 ) -> tuple[int, int]:
     """Makes prerequisites, runs the pool, shows it. Returns how many cells failed, and how many are not finished."""
-    from seqdis.bench.display import show
+    from seqdis.bench.cell.prerequisites import make
+    from seqdis.bench.commands.display import show
     from seqdis.bench.launch import local
-    from seqdis.bench.packing import Press
-    from seqdis.bench.prerequisites import make
+    from seqdis.bench.records.packing import Press
 
     make([cell.config for cell in missing], root, args.device)
     pool = local.Pool(
@@ -285,7 +287,7 @@ def _pack_as_they_come(pool: Pool, args: argparse.Namespace, store: Store, press
 
 
 def _pack(args: argparse.Namespace, store: Store, press: Press | None = None, *, quiet: bool = False) -> None:
-    from seqdis.bench.packing import pack
+    from seqdis.bench.records.packing import pack
 
     if args.pack_to is not None:
         packed = pack(store, args.pack_to, files=PACK_FILES, press=press)
@@ -310,8 +312,9 @@ def _print_tables(args: argparse.Namespace, planned: list[Planned]) -> None:
 
 
 def _dry_run(args: argparse.Namespace, planned: list[Planned], store: Store, launcher: str) -> int:
-    from seqdis.bench.estimate import seconds_of_cells
-    from seqdis.bench.launch import local, slurm
+    from seqdis.bench.launch import local
+    from seqdis.bench.launch.slurm import submit as slurm
+    from seqdis.bench.perf.estimate import seconds_of_cells
 
     missing = [cell for cell in planned if not store.is_done(cell.id)]
     seconds = seconds_of_cells([cell.config for cell in missing], store)

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from seqdis.bench.launch.state import match, survey
-    from seqdis.bench.store import Store
+    from seqdis.bench.records.store import Store
 
     store = Store(args.out)
     found = survey(store, only=match(store, args.filter) if args.filter else None)

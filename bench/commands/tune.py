@@ -34,10 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from seqdis.bench import catalog, plan, tuning
-    from seqdis.bench.launch import local
-    from seqdis.bench.prerequisites import make
-    from seqdis.datasets.base import data_root
+    from seqdis.bench.cell.prerequisites import make
+    from seqdis.bench.core.places import data_root
+    from seqdis.bench.launch import local, tuning
+    from seqdis.bench.plan import catalog
+    from seqdis.bench.plan import cells as plan
 
     root = args.data_dir or data_root()
     refs = catalog.parse_methods(args.methods)

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from seqdis.bench.validate import check_files, printable, record_files
+    from seqdis.bench.records.validate import check_files, printable, record_files
 
     good, bad = 0, []
     for checked in check_files(record_files(args.paths)):

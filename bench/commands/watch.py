@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
 
     from seqdis.bench.commands.status import text
     from seqdis.bench.launch.state import match, survey
-    from seqdis.bench.store import Store
+    from seqdis.bench.records.store import Store
 
     store = Store(args.out)
     every = max(SHORTEST, args.every)

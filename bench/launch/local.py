@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from seqdis.bench.core.environment import worker_environment
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.exits import DONE, INTERRUPTED, WAITING
 from seqdis.bench.core.files import read_json
-from seqdis.bench.launch.environment import worker_environment
 from seqdis.bench.launch.timebox import TimeBox
-from seqdis.bench.store import ERROR, LOG, PROGRESS, Store
+from seqdis.bench.records.store import ERROR, LOG, PROGRESS, Store
 
-DONE, WAITING, INTERRUPTED = 0, 3, 75
 REPEAT_SECONDS = 5.0
 
 

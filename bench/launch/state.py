@@ -29,11 +29,11 @@ from typing import Any
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import read_json
 from seqdis.bench.core.lease import MISSED_BEATS, Holder, is_gone, read_attempts, read_lease
-from seqdis.bench.launch import submissions
-from seqdis.bench.launch.scheduler import RUNNING, Job, SchedulerUnknown, queue
-from seqdis.bench.launch.submissions import Submission
-from seqdis.bench.records import NAME as RECORD
-from seqdis.bench.store import CHECKPOINT, ERROR, LEASE, LOG, PROGRESS, Store
+from seqdis.bench.launch.slurm import submissions
+from seqdis.bench.launch.slurm.scheduler import RUNNING, Job, SchedulerUnknown, queue
+from seqdis.bench.launch.slurm.submissions import Submission
+from seqdis.bench.records.record import NAME as RECORD
+from seqdis.bench.records.store import CHECKPOINT, ERROR, LEASE, LOG, PROGRESS, Store
 
 STATES = ("done", "running", "queued", "held", "waiting", "failed", "cancelled", "lost", "missing", "unknown")
 BEAT_SLACK = 5.0  # seconds: a beat that is late by a shared file system's cache

@@ -99,10 +99,10 @@ def give_box(
         seconds: the budget.
         started: when it began to run, on the monotonic clock.
     """
-    from seqdis.bench.estimate import Estimator
-    from seqdis.bench.experiment import device_name, open_dataset, pick_device
-    from seqdis.bench.records import NAME, read_record
-    from seqdis.bench.store import CHECKPOINT
+    from seqdis.bench.cell.experiment import device_name, open_dataset, pick_device
+    from seqdis.bench.perf.estimate import Estimator
+    from seqdis.bench.records.record import NAME, read_record
+    from seqdis.bench.records.store import CHECKPOINT
 
     @functools.cache
     def opened(key: str) -> int:

@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 
-from seqdis.bench import aggregate, plan, tables
-from seqdis.bench.layout import Document
+from seqdis.bench.plan import cells as plan
+from seqdis.bench.records import collection as aggregate
+from seqdis.bench.tables import build as tables
+from seqdis.bench.tables.layout import Document
 
 Record = dict[str, Any]
 

@@ -143,8 +143,8 @@ def test_real_sprites_from_sheets_to_packed_records(machine: Path, tmp_path: Pat
     (cell,) = (machine / "runs" / "cells").iterdir()
     figure = bench(machine, "figure", "swap", str(cell))
     assert figure.returncode == 0, figure.stdout + figure.stderr
-    from seqdis.bench.importing import import_packed
-    from seqdis.bench.packing import packs
+    from seqdis.bench.records.importing import import_packed
+    from seqdis.bench.records.packing import packs
 
     taken = import_packed(packs(machine / "packed"), tmp_path)
     assert taken.taken == [cell.name]

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from seqdis.bench.publish import publish
+from seqdis.bench.site.publish import publish
 
 FLAGS = [
     "--no-sandbox",

@@ -354,7 +354,7 @@ HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>\"'`{{7
 
 
 def test_hostile_record_shows_as_text_and_runs_nothing(tmp_path, specimens, open_page):
-    from seqdis.bench.publish import publish
+    from seqdis.bench.site.publish import publish
 
     build = specimens.records()
     for seed in range(3):
@@ -410,7 +410,7 @@ def test_hostile_record_shows_as_text_and_runs_nothing(tmp_path, specimens, open
 
 @pytest.mark.slow
 def test_five_thousand_cells_stay_usable(tmp_path, specimens, open_page):
-    from seqdis.bench.publish import publish
+    from seqdis.bench.site.publish import publish
 
     build = specimens.records()
     count = 0

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from seqdis.bench.core.errors import MissingDataError, UserError
-from seqdis.datasets import mug_files as files
 from seqdis.datasets.mug import Mug, Videos, assign
 from seqdis.datasets.synthetic import mug as drawn
+from seqdis.datasets.video import mug_files as files
 
 SIDE = 96
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from seqdis.bench import catalog, plan
 from seqdis.bench.cli import main
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.plan import catalog
+from seqdis.bench.plan import cells as plan
 from seqdis.datasets.base import chosen_options
 
 

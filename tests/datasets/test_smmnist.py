@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from seqdis.bench.core.errors import MissingDataError, UserError
-from seqdis.datasets import idx, moving
 from seqdis.datasets.smmnist import N_TRAIN_LEAST, MovingDigits, SmMnist, SmMnist10k
 from seqdis.datasets.synthetic.digits import digit_images
+from seqdis.datasets.video import idx, moving
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ import torch
 
 from seqdis.bench.cli import main
 from seqdis.bench.core.errors import MissingDataError, UserError
-from seqdis.datasets import lpc
-from seqdis.datasets.frames import halve
 from seqdis.datasets.sprites import MOTIONS, Sprites, attributes, character_order, plan
+from seqdis.datasets.video import lpc
+from seqdis.datasets.video.frames import halve
 
 DIGESTS = {
     0: "6b29bea11bde0ca9e921407998f788589d364f38d2b75118371f3280a05d286f",

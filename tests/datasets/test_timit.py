@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from seqdis.bench.core.errors import MissingDataError, UserError
-from seqdis.datasets import corpora, speech
-from seqdis.datasets.audio import Features, log_features
-from seqdis.datasets.corpora import CORE_TEST_SPEAKERS, DEV_SPEAKERS, PHONES, Utterance
+from seqdis.datasets.audio import corpora
+from seqdis.datasets.audio import preparation as speech
+from seqdis.datasets.audio.corpora import CORE_TEST_SPEAKERS, DEV_SPEAKERS, PHONES, Utterance
+from seqdis.datasets.audio.features import Features, log_features
 from seqdis.datasets.timit import FsddMini, LibriSpeechMini, Speech, Timit
 
 SENTENCES = ("SA1", "SA2", "SI1", "SI2", "SI3", "SX1", "SX2", "SX3", "SX4", "SX5")

@@ -11,7 +11,8 @@ import torch
 from seqdis.datasets.base import DataSet, Spec
 from seqdis.judges.controls import Oracle, _draw_alike
 from seqdis.judges.judge import Judge
-from seqdis.judges.protocol import EvaluationConfig, evaluate, selection_score
+from seqdis.judges.protocol import evaluate, selection_score
+from seqdis.judges.settings import EvaluationConfig
 from seqdis.judges.subjects import HasSubject
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seqdis.datasets.base import DataSet, Factor, Joint, Spec, Split
 from seqdis.judges import generation, metrics
-from seqdis.judges.protocol import EvaluationConfig
+from seqdis.judges.settings import EvaluationConfig
 from seqdis.methods.base import Capabilities, Latents, Method, Shape
 
 # The pure parts

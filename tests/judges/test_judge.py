@@ -316,7 +316,7 @@ def test_judge_of_real_sprites_is_as_good_as_its_card_says(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
 def test_shipped_judge_is_of_the_data_that_this_version_makes(path: Path) -> None:
-    from seqdis.bench import catalog
+    from seqdis.bench.plan import catalog
 
     card = judges.read_card(path, "")
     kind = catalog.load_dataset(card["dataset"])

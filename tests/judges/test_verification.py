@@ -14,6 +14,7 @@ from seqdis.bench.core.errors import UserError
 from seqdis.datasets.base import Factor, Split
 from seqdis.judges import probes, protocol, trials, verification
 from seqdis.judges.metrics import equal_error_rate
+from seqdis.judges.settings import EvaluationConfig
 from seqdis.methods.base import Latents, Method
 
 
@@ -241,7 +242,7 @@ def test_selection_verifies_every_validation_utterance_though_few_clips_are_deco
     spec = types.SimpleNamespace(headline=("verification", "speaker"), n_frames=20)
     whole = verification.selection_verification(method, split, None, None, "cpu")  # type: ignore[arg-type]
     few = [
-        protocol.selection_score(method, split, spec, None, protocol.EvaluationConfig(selection_clips=n))  # type: ignore[arg-type]
+        protocol.selection_score(method, split, spec, None, EvaluationConfig(selection_clips=n))  # type: ignore[arg-type]
         for n in (0, 10)
     ]
     for found in few:

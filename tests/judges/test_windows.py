@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from seqdis.bench.core.errors import UserError
-from seqdis.datasets import handwriting, moving
 from seqdis.datasets.smmnist import SmMnist
+from seqdis.datasets.video import handwriting, moving
 from seqdis.judges.nets import ARCHITECTURES, build
 from seqdis.judges.train import Recipe, default_architecture, default_recipe, fit_judge
 from seqdis.judges.windows import Windows, sorted_marginals

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from seqdis.bench import perf
+from seqdis.bench.perf import bed as perf
 from seqdis.methods.base import Method, Shape, SignalShape
 
 SHAPE = Shape(

@@ -355,7 +355,7 @@ def cluster() -> Iterator[Cluster]:
 PREPARE = """
 import dataclasses, sys
 from pathlib import Path
-from seqdis.bench import catalog
+from seqdis.bench.plan import catalog
 from seqdis.judges.judge import train_judge
 from seqdis.judges.train import Recipe
 root = Path(sys.argv[1])

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from seqdis.bench.provenance import code_version
+from seqdis.bench.core.provenance import code_version
 
 from .conftest import LINE, until
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.launch import profile, requests
-from seqdis.bench.launch.profile import Options
-from seqdis.bench.launch.requests import Prerequisite
+from seqdis.bench.launch.slurm import profile, requests
+from seqdis.bench.launch.slurm.profile import Options
+from seqdis.bench.launch.slurm.requests import Prerequisite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +207,7 @@ def test_request_text_says_everything(tmp_path: Path) -> None:
 def test_container_command_replaces_the_interpreter(tmp_path: Path) -> None:
     lab = options(tmp_path=tmp_path, profile_text='[lab]\npython = "apptainer exec --nv bench.sif python"\n')
     text = requests.executor(build(cells(1), lab)[0], tmp_path / "x", lab, "").text()
-    assert "apptainer exec --nv bench.sif python -u -m seqdis.bench.launch.worker" in text
+    assert "apptainer exec --nv bench.sif python -u -m seqdis.bench.launch.slurm.worker" in text
     assert text.index("apptainer") < text.index("scontrol requeue"), "requeued by the script, outside the container"
 
 

@@ -1,0 +1,552 @@
+"""One cell: open the data, train, judge, record. The same code runs on a laptop and in a SLURM job."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+import platform
+import resource
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from seqdis.bench.cell.energy import EnergyMeter
+from seqdis.bench.cell.trainer import Diverged, Interrupted, Progress, State, Trainer
+from seqdis.bench.core.errors import MissingDataError, UserError
+from seqdis.bench.core.exits import DONE, FAILED, INTERRUPTED, WAITING
+from seqdis.bench.core.files import read_json, write_json
+from seqdis.bench.core.lease import Lease, LeaseHeld, LeaseLost
+from seqdis.bench.core.places import data_root
+from seqdis.bench.core.provenance import code_version
+from seqdis.bench.core.seeds import derive
+from seqdis.bench.plan import catalog, presets
+from seqdis.bench.plan.catalog import MethodRef
+from seqdis.bench.plan.cells import cell_id, untupled
+from seqdis.bench.plan.presets import TrainingConfig
+from seqdis.bench.records import record as records
+from seqdis.bench.records.store import CHECKPOINT, CONFIG, ERROR, PROGRESS
+from seqdis.datasets.base import DataSet, Split
+from seqdis.judges import protocol
+from seqdis.judges.controls import Oracle
+from seqdis.judges.judge import Judge, load_judge
+from seqdis.judges.settings import PROTOCOL_VERSION, EvaluationConfig
+from seqdis.methods.base import Method, Needs, NotForTheseData, Shape, SignalShape
+
+
+class NotApplicable(Exception):
+    """The method cannot be scored on this data set; the message is the reason that the table prints."""
+
+
+class StopFlag:
+    """True after SIGUSR2 (what SLURM sends before the end) or SIGTERM. The loop asks it each step."""
+
+    def __init__(self) -> None:
+        self.set = False
+        for number in (signal.SIGUSR2, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.set = True
+
+    def __call__(self) -> bool:
+        return self.set
+
+
+class ProgressFile:
+    """progress.json of a cell, rewritten at most every `interval` seconds (30 on a shared file system)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / PROGRESS
+        self.interval = float(os.environ.get("SEQDIS_PROGRESS_SECONDS", "1"))
+        self.last = -1e9
+        self.phase = ""
+
+    def __call__(self, update: dict[str, Any]) -> None:
+        phase = str(update.get("phase", ""))
+        if phase == self.phase and time.monotonic() - self.last < self.interval:
+            return
+        self.last, self.phase = time.monotonic(), phase
+        write_json(self.path, {**update, "updated": time.time(), "pid": os.getpid(), "host": platform.node()})
+
+
+def run_cell(
+    folder: Path, *, device: str = "auto", data_dir: Path | None = None, progress: Progress | None = None
+) -> int:
+    """Runs the cell whose config lies in `folder` and publishes its record. May be called any number of times.
+
+    Returns:
+        DONE (also when another process is at work on it or has done it), FAILED (error.json says why), WAITING (its
+        data or judge is missing), INTERRUPTED (checkpoint saved).
+    """
+    if (folder / records.NAME).exists():
+        return DONE
+    config = read_json(folder / CONFIG)
+    stop = StopFlag()
+    report = progress or ProgressFile(folder)
+    try:
+        with Lease(folder) as lease:
+            if (folder / records.NAME).exists():
+                return DONE
+            return _attempt(folder, config, lease, stop, report, pick_device(device), data_dir or data_root())
+    except LeaseHeld as held:
+        print(f"{held}; nothing to do here", flush=True)
+        return DONE
+
+
+def _attempt(
+    folder: Path,
+    config: dict[str, Any],
+    lease: Lease,
+    stop: StopFlag,
+    report: Progress,
+    device: torch.device,
+    root: Path,
+) -> int:
+    code_version()  # asked now and kept: it is this code that runs, whatever is checked out when the record is written
+    try:
+        record = Experiment(
+            config, folder=folder, device=device, root=root, report=report, should_stop=lambda: stop() or lease.lost
+        ).record()
+    except Interrupted as interrupted:
+        print(interrupted, flush=True)
+        return INTERRUPTED
+    except MissingDataError as error:
+        print(f"waiting: {error}", flush=True)
+        return WAITING
+    except NotApplicable as error:
+        record = _blank_record(config, "n/a", {"reason": str(error)})
+    except Exception as error:  # whatever a method raises: the cell is recorded as failed and the others go on
+        reason = str(error) if isinstance(error, UserError | Diverged) else f"{type(error).__name__}: {error}"
+        if isinstance(error, torch.cuda.OutOfMemoryError):
+            reason = f"the GPU's memory is full: fewer cells side by side (--per-device) or a larger GPU. {reason}"
+        print(traceback.format_exc(), flush=True)
+        write_json(
+            folder / ERROR,
+            {
+                "reason": reason[:2000],
+                "traceback": traceback.format_exc()[-8000:],
+                "when": _now(),
+                "attempt": lease.attempt,
+            },
+        )
+        report({"phase": "failed", "reason": reason[:500]})
+        return FAILED
+    record["attempts"] = lease.attempt
+    try:
+        lease.check()
+    except LeaseLost as lost:
+        print(lost, flush=True)
+        return DONE
+    if not records.write_record(folder, record):
+        print("another process has published this cell's record; it stays", flush=True)
+    for name in (ERROR, CHECKPOINT):
+        (folder / name).unlink(missing_ok=True)
+    report({"phase": "done"})
+    return DONE
+
+
+@dataclasses.dataclass
+class Trained:
+    """A trained method and what training cost."""
+
+    method: Method
+    state: State
+    n_steps: int
+    batch_size: int
+    resumed: bool
+
+
+class Experiment:
+    """The cell of a resolved config."""
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        *,
+        folder: Path,
+        device: torch.device,
+        root: Path,
+        report: Progress,
+        should_stop: Any = lambda: False,
+    ) -> None:
+        self.config, self.folder, self.device, self.root = config, folder, device, root
+        self.report, self.should_stop = report, should_stop
+        self.cell = config["cell"]
+        self.evaluation = EvaluationConfig(**untupled(EvaluationConfig, config["evaluation"]))
+        self.notes: list[str] = []
+
+    def record(self) -> records.Record:
+        """Trains and judges; returns the record."""
+        self.report({"phase": "data"})
+        set_precision("float32")  # also for the judge of a control, which trains nothing
+        dataset = self.open_data()
+        judge = self.open_judge(dataset)
+        if self.cell["method"] == catalog.ORACLE:
+            return self._oracle(dataset, judge)
+        method_class, method_config = self.method()
+        self._check_applicable(method_class, method_config, dataset)
+        needs, capabilities = method_class.needs(method_config), method_class.capabilities(method_config)
+        self._note_scale()
+        if needs.signal:
+            dataset.load_signal()
+        if self.device.type == "cuda" and dataset.spec.modality == "video":
+            # Resident like the training clips: those that are rendered when asked for would keep one CPU core busy.
+            dataset.validation, dataset.test = dataset.validation.to(self.device), dataset.test.to(self.device)
+        split = dataset.segmented() if needs.segments else dataset.train
+        with EnergyMeter(self.device) as energy:
+            trained = self.train(method_class, method_config, dataset, split, judge)
+        self.report({"phase": "judge"})
+        gpu_memory = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
+        started = time.monotonic()
+        metrics = protocol.evaluate(trained.method, dataset, judge, self.evaluation, self.device)
+        evaluation_seconds = time.monotonic() - started
+        self._save_clips(trained.method, dataset)
+        record = self._frame(dataset, judge, metrics)
+        record |= {
+            "title": method_class.variant_title(self.cell["variant"]),
+            "paper": method_class.paper,
+            "supervision": _supervision(needs, dataset),
+            "ranked": capabilities.ranked,
+            "notes": [*([capabilities.note] if capabilities.note else []), *self.notes],
+            "training": self._training(trained),
+            "cost": {
+                "train_seconds": trained.state.seconds,
+                "evaluation_seconds": evaluation_seconds,
+                "sequences_per_second": trained.state.step * trained.batch_size / max(trained.state.seconds, 1e-9),
+                "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                "gpu_memory_bytes": gpu_memory,
+                "parameters": sum(p.numel() for p in trained.method.parameters()),
+                "energy_joules": None if trained.resumed or _beside() > 1 else energy.joules,
+                "cells_on_gpu": _beside() if self.device.type == "cuda" else 1,
+            },
+        }
+        if needs.signal and dataset.spec.signal is not None:
+            record["signal"] = dataset.spec.signal.how
+        return record
+
+    def open_data(self) -> DataSet:
+        return open_dataset(self.cell, self.root, self.config["data"])
+
+    def open_judge(self, dataset: DataSet) -> Judge | None:
+        if dataset.spec.headline[0] == "verification":
+            return None
+        return load_judge(dataset.spec, self.root).to(self.device)
+
+    def method(self) -> tuple[type[Method], Any]:
+        """The method's class and its config."""
+        ref = MethodRef(self.cell["method"], self.cell["variant"], self.config["plugin"])
+        if ref.plugin and ref.digest != self.config["plugin_digest"]:
+            raise UserError(
+                f"{ref.plugin} has changed since this cell was planned; type the line that planned it again."
+            )
+        found = catalog.load_method(ref)
+        return found, found.Config(**untupled(found.Config, self.config["method"]))
+
+    def build(self, method_class: type[Method], method_config: Any, dataset: DataSet, split: Split) -> Method:
+        """The method with weights drawn from the seed."""
+        spec = dataset.spec
+        signal = None if spec.signal is None else SignalShape(dim=spec.signal.dim, kind=spec.signal.kind)
+        motions = [factor.n_classes for factor in spec.by_role("dynamic")]
+        n_frames = split.clips(
+            torch.zeros(1, dtype=torch.long, device=split.device), torch.Generator(split.device)
+        ).shape[1]
+        shape = Shape(
+            frame=spec.frame,
+            n_frames=n_frames,
+            n_train=len(split),
+            n_sequences=split.n_sequences,
+            n_motions=motions[0] if motions else 0,
+            signal=signal,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(self.cell["seed"], "initialise"))
+            try:
+                method = method_class(method_config, shape)
+            except NotForTheseData as error:
+                raise NotApplicable(str(error)) from error
+        method = method.to(self.device)
+        return to_channels_last(method) if spec.modality == "video" else method
+
+    def train(
+        self, method_class: type[Method], method_config: Any, dataset: DataSet, split: Split, judge: Judge | None
+    ) -> Trained:
+        training = TrainingConfig(**self.config["training"])
+        set_precision(training.precision)
+        set_repeatable(os.environ.get("SEQDIS_DETERMINISTIC") == "1")
+        needs = method_class.needs(method_config)
+        method = self.build(method_class, method_config, dataset, split)
+        dynamic = dataset.spec.by_role("dynamic")
+        trainer = Trainer(
+            method,
+            split,
+            dataset.spec,
+            training,
+            seed=self.cell["seed"],
+            device=self.device,
+            validate=lambda candidate: self._validate(candidate, dataset, judge, training.precision),
+            motion_labels=split.labels[dynamic[0].name] if dynamic and needs.motion_labels else None,
+            checkpoint=self.folder / CHECKPOINT,
+            progress=self.report,
+            should_stop=self.should_stop,
+        )
+        if trainer.batch_size < training.batch_size:
+            self.notes.append(f"batch of {trainer.batch_size}: the split has no {training.batch_size} clips")
+        state = trainer.fit()
+        set_precision("float32")  # what judges and scores is computed alike for all
+        if trainer.resumed and trainer.resumed_from != str(code_version()["commit"]):
+            self.notes.append(f"resumed from a checkpoint of commit {trainer.resumed_from[:12]}")
+        if trainer.resumed and trainer.resumed_gpu:
+            self.notes.append(f"begun on another GPU ({trainer.resumed_gpu})")
+        return Trained(method, state, trainer.n_steps, trainer.batch_size, trainer.resumed)
+
+    def _validate(self, method: Method, dataset: DataSet, judge: Judge | None, precision: str) -> dict[str, float]:
+        set_precision("float32")
+        try:
+            return protocol.selection_score(
+                method, dataset.validation, dataset.spec, judge, self.evaluation, self.device
+            )
+        finally:
+            set_precision(precision)
+
+    def _check_applicable(self, method_class: type[Method], method_config: Any, dataset: DataSet) -> None:
+        if dataset.spec.headline[0] == "verification" and not method_class.capabilities(method_config).encodes:
+            raise NotApplicable(f"{method_class.title} has no encoder, and speaker verification compares codes")
+        if method_class.needs(method_config).signal and dataset.spec.signal is None:
+            raise NotApplicable(f"{method_class.title} needs a per-frame signal, and {dataset.spec.name} has none")
+
+    def _note_scale(self) -> None:
+        """Says that the preset does not train this row, where it is known and the settings are the preset's."""
+        preset = presets.get(self.cell["preset"])
+        note = presets.not_trained_note(preset, self.cell["method"], self.cell["variant"], self.cell["dataset"])
+        if note and not self.cell["overrides"]:
+            self.notes.append(note)
+
+    def _save_clips(self, method: Method, dataset: DataSet) -> None:
+        from seqdis.bench.cell.clips import make_clips, save_clips
+
+        save_clips(self.folder, make_clips(method, dataset, self.evaluation, self.device))
+
+    def _oracle(self, dataset: DataSet, judge: Judge | None) -> records.Record:
+        """The control that renders the true factors: real clips of the test set, looked up by their labels."""
+        if judge is None:
+            raise NotApplicable("the oracle looks clips up by their factors, and speaker verification compares codes")
+        metrics = protocol.evaluate(Oracle(dataset.test, dataset.spec), dataset, judge, self.evaluation, self.device)
+        record = self._frame(dataset, judge, metrics)
+        return record | {
+            "title": Oracle.title,
+            "paper": "control: renders the true factors",
+            "supervision": "none",
+            "ranked": False,
+            "training": _no_training(),
+            "cost": _no_cost(),
+        }
+
+    def _training(self, trained: Trained) -> dict[str, Any]:
+        state = trained.state
+        return {
+            "steps": state.step,
+            "planned_steps": trained.n_steps,
+            "complete": state.step >= trained.n_steps or (state.stale > 0 and state.finished),
+            "epochs": state.epoch + 1,
+            "selected_step": state.best_step if state.best_step >= 0 else state.step,
+            "selection": "validation score" if state.validation else "last step",
+            "validation": state.validation,
+            "losses": state.losses,
+            "batch_size": trained.batch_size,
+        }
+
+    def _frame(self, dataset: DataSet, judge: Judge | None, metrics: dict[str, Any]) -> records.Record:
+        """What every record says, whatever the method."""
+        spec = dataset.spec
+        record = _blank_record(self.config, "done", None)
+        record["data"] = {
+            "name": spec.name,
+            "title": spec.title,
+            "source": spec.source,
+            "revision": spec.revision,
+            "digest": getattr(dataset, "digest", ""),
+            "frame": list(spec.frame),
+            "n_frames": spec.n_frames,
+            "split_rule": spec.split_rule,
+            "licence": spec.licence,
+            "attribution": spec.attribution,
+            "splits": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
+            "factors": [{"name": f.name, "role": f.role, "classes": list(f.classes)} for f in spec.factors],
+            "headline": list(spec.headline),
+            "modality": spec.modality,
+            "may_show": spec.may_show,
+            "augment": dataclasses.asdict(spec.augment),
+        }
+        if judge is not None:
+            record["judge"] = {key: judge.card[key] for key in ("name", "sha256", "accuracy")}
+        record["protocol"] = {
+            "name": metrics.pop("protocol", "encoder"),
+            "version": PROTOCOL_VERSION,
+            "draws": self.evaluation.draws,
+            "sample": self.evaluation.sample,
+        }
+        if "identities" in metrics:
+            record["identities"] = metrics.pop("identities")
+        record["metrics"] = metrics
+        record["environment"]["device"] = device_name(self.device)
+        record["environment"]["precision"] = self.config["training"]["precision"]
+        record["notes"] = self.notes
+        return record
+
+
+def open_dataset(cell: dict[str, Any], root: Path, options: dict[str, Any]) -> DataSet:
+    """Opens a cell's data set.
+
+    Raises:
+        MissingDataError: it is not prepared; the error holds the command that does it.
+    """
+    return catalog.load_dataset(cell["dataset"]).open(root, cell["source"], cell["size"], **options)
+
+
+def to_channels_last(method: Method) -> Method:
+    """The method with the weights of its 2-d convolutions laid out channels last, in place; others stay as they are.
+
+    `Module.to(memory_format=...)` tries it on every tensor of five axes too, and fails on a Conv3d.
+    """
+    for tensor in (*method.parameters(), *method.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return method
+
+
+def training_split(dataset: DataSet, needs: Needs) -> Split:
+    """The training clips that a method with these needs is given; reads the data's signal if it is one of them."""
+    if needs.signal:
+        dataset.load_signal()
+    return dataset.segmented() if needs.segments else dataset.train
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; `auto` is the GPU where there is one.
+
+    Raises:
+        UserError: an unknown device, or a GPU that isn't there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"unknown device {name!r}; use --device auto, cpu, cuda or cuda:0.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {name} was asked for, but torch sees no GPU here; use --device cpu.")
+    return device
+
+
+def set_precision(precision: str) -> None:
+    """float32 means float32: on a GPU torch would otherwise run convolutions and LSTMs in TF32."""
+    allowed = precision == "tf32"
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
+def set_repeatable(exact: bool) -> None:
+    """Whether a GPU repeats a run to the last bit, which costs speed.
+
+    Without, cuDNN picks its algorithms by timing them and sums are added up in any order: two undisturbed runs differ
+    by rounding, and so does one that was stopped and went on. The state it goes on from is exact either way. A CPU
+    always repeats itself.
+    """
+    torch.backends.cudnn.benchmark = not exact
+    torch.backends.cudnn.deterministic = exact
+    if exact:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _beside() -> int:
+    """How many cells the launcher runs side by side on this GPU, this one included."""
+    return int(os.environ.get("SEQDIS_BESIDE") or 1)
+
+
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
+
+
+def _supervision(needs: Any, dataset: DataSet) -> str:
+    if needs.motion_labels:
+        return "motion labels"
+    if needs.signal and dataset.spec.signal is not None:
+        return "privileged signal" if dataset.spec.signal.privileged else "external signal"
+    return "none"
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _no_training() -> dict[str, Any]:
+    return {
+        "steps": 0,
+        "planned_steps": 0,
+        "complete": True,
+        "epochs": 0,
+        "selected_step": 0,
+        "selection": "none",
+        "validation": [],
+        "losses": [],
+        "batch_size": 0,
+    }
+
+
+def _no_cost() -> dict[str, Any]:
+    return {
+        "train_seconds": 0.0,
+        "evaluation_seconds": 0.0,
+        "sequences_per_second": 0.0,
+        "peak_memory_bytes": 0,
+        "gpu_memory_bytes": 0,
+        "parameters": 0,
+        "energy_joules": None,
+    }
+
+
+def _blank_record(config: dict[str, Any], status: str, error: dict[str, Any] | None) -> records.Record:
+    """A record with all that is known before anything ran."""
+    cell = config["cell"]
+    record: records.Record = {
+        "schema": records.SCHEMA,
+        "status": status,
+        "cell": {"id": cell_id(config), **cell},
+        "title": str(MethodRef(cell["method"], cell["variant"])),
+        "paper": "",
+        "supervision": "none",
+        "ranked": False,
+        "notes": [],
+        "config": {
+            key: config[key] for key in ("method", "training", "evaluation", "data", "versions", "plugin_digest")
+        },
+        "data": {"name": cell["dataset"], "source": cell["source"]},
+        "judge": None,
+        "protocol": {"name": "none", "version": PROTOCOL_VERSION, "draws": 0, "sample": ""},
+        "metrics": {},
+        "training": _no_training(),
+        "cost": _no_cost(),
+        "environment": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "platform": sys.platform,
+            "machine": platform.machine(),
+            "device": "",
+            "threads": torch.get_num_threads(),
+            "precision": "",
+        },
+        "code": code_version(),
+        "attempts": 1,
+        "finished": _now(),
+    }
+    if error is not None:
+        record["error"] = error
+    return record

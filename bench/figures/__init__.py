@@ -1,0 +1,1 @@
+"""Sheets of clips, curves, diagrams and moving pictures."""

@@ -1,0 +1,224 @@
+"""Curves of training from records: losses, validation scores, and the mutual information of the codes.
+
+A line is the mean over the seeds of one method, with a band from the lowest to the highest seed where there
+are several. matplotlib without torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqdis.bench.core.errors import UserError
+from seqdis.bench.figures.sheets import MAX_TEXT, PALETTE, Cell
+
+# What C-DSVAE's Figures 6, 14 and 15 draw against the training step.
+INFORMATION = {"mi_static": "I(s; x)", "mi_dynamic": "I(z; x)", "mi_cross": "I(s; z), mean over frames"}
+TERMS = {"total": "total loss", "recon": "reconstruction", "kl_static": "KL of s", "kl_dynamic": "KL of z"}
+MAX_POINTS = 400
+
+Points = list[tuple[float, float]]
+
+
+def loss_points(record: dict[str, Any], term: str) -> Points:
+    """(step, value) of a logged term, of the first player that logs it; at most `MAX_POINTS`."""
+    losses = record["training"]["losses"]
+    players = dict.fromkeys(entry["player"] for entry in losses if term in entry)
+    first = next(iter(players), None)
+    points = [
+        (float(entry["step"]), float(entry[term])) for entry in losses if entry["player"] == first and term in entry
+    ]
+    return thinned(points)
+
+
+def information_points(record: dict[str, Any], term: str) -> Points:
+    """(step, nats) of an estimate; a sum over frames of I(s; z_t), as S3VAE's loss has, is divided by their number."""
+    summed = term == "mi_cross" and record["config"].get("method", {}).get("mws_reduction") == "sum"
+    n_frames = record["data"]["n_frames"] if summed else 1
+    return [(step, value / n_frames) for step, value in loss_points(record, term)]
+
+
+def validation_points(record: dict[str, Any]) -> Points:
+    """(step, score) of each validation that has a score."""
+    return thinned(
+        [
+            (float(entry["step"]), float(entry["score"]))
+            for entry in record["training"]["validation"]
+            if isinstance(entry.get("score"), int | float)
+        ]
+    )
+
+
+def thinned(points: Points) -> Points:
+    """At most `MAX_POINTS` of the points, the first and the last included."""
+    if len(points) <= MAX_POINTS:
+        return points
+    return [points[index] for index in np.linspace(0, len(points) - 1, MAX_POINTS).round().astype(int)]
+
+
+def mean_and_range(curves: Sequence[Points]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Steps that every curve covers, and the mean, lowest and highest value there.
+
+    Curves that were logged at other steps are interpolated linearly; nothing is extrapolated.
+    """
+    steps = np.unique(np.concatenate([[step for step, _ in points] for points in curves]))
+    first = max(points[0][0] for points in curves)
+    last = min(points[-1][0] for points in curves)
+    steps = steps[(steps >= first) & (steps <= last)]
+    values = np.stack(
+        [np.interp(steps, [step for step, _ in points], [value for _, value in points]) for points in curves]
+    )
+    return steps, values.mean(0), values.min(0), values.max(0)
+
+
+def by_method(cells: Iterable[Cell]) -> dict[tuple[str, str], list[Cell]]:
+    """Cells of each row (method, variant), ordered by it and by seed."""
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in sorted(cells, key=lambda cell: (cell.key, cell.record["cell"]["seed"])):
+        groups.setdefault(cell.key, []).append(cell)
+    return groups
+
+
+def information_curves(cells: Sequence[Cell]) -> Any:
+    """I(s; x), I(z; x) and I(s; z) during training, one panel each.
+
+    I(s; z) is drawn as the mean over frames of I(s; z_t), whichever of mean and sum a method's loss takes: only so do
+    the curves share an axis.
+
+    Raises:
+        UserError: no cell has logged any of them.
+    """
+    panels = {
+        label: {
+            key: [information_points(cell.record, term) for cell in group] for key, group in by_method(cells).items()
+        }
+        for term, label in INFORMATION.items()
+    }
+    if not any(points for panel in panels.values() for curves in panel.values() for points in curves):
+        raise UserError(
+            "none of these cells has logged mutual information (mi_static, mi_dynamic, mi_cross); "
+            "choose cells of cdsvae or of dsvae:mws."
+        )
+    return draw_panels(
+        panels,
+        cells,
+        "Mutual information of the codes during training",
+        dict.fromkeys(panels, "nats, as estimated in training"),
+        bound=batch_bound(cells),
+    )
+
+
+def batch_bound(cells: Sequence[Cell]) -> float | None:
+    """ln(batch size), which no contrastive estimate can exceed; None if the cells do not share one batch size."""
+    sizes = {(cell.record.get("config") or {}).get("training", {}).get("batch_size") for cell in cells}
+    size = sizes.pop() if len(sizes) == 1 else None
+    return math.log(size) if isinstance(size, int) and size > 1 else None
+
+
+def training_curves(cells: Sequence[Cell]) -> Any:
+    """Loss terms and the validation score, one panel each.
+
+    Raises:
+        UserError: no cell has logged anything.
+    """
+    panels = {
+        label: {key: [loss_points(cell.record, term) for cell in group] for key, group in by_method(cells).items()}
+        for term, label in TERMS.items()
+    }
+    panels["validation score"] = {
+        key: [validation_points(cell.record) for cell in group] for key, group in by_method(cells).items()
+    }
+    panels = {
+        label: panel for label, panel in panels.items() if any(points for curves in panel.values() for points in curves)
+    }
+    if not panels:
+        raise UserError("these cells have logged neither losses nor validation scores.")
+    units = {
+        label: "score (higher is better)" if label == "validation score" else "nats, sum over a clip"
+        for label in panels
+    }
+    return draw_panels(panels, cells, "Training curves", units)
+
+
+def draw_panels(
+    panels: dict[str, dict[tuple[str, str], list[Points]]],
+    cells: Sequence[Cell],
+    title: str,
+    units: dict[str, str],
+    *,
+    bound: float | None = None,
+) -> Any:
+    """Panels side by side, at most three a row, one legend for all.
+
+    Args:
+        bound: a ceiling of contrastive estimates, drawn in each panel whose values keep below it.
+    """
+    from matplotlib.figure import Figure
+
+    drawn = {key for panel in panels.values() for key, curves in panel.items() if any(curves)}
+    titles = {cell.key: cell.title for cell in cells if cell.key in drawn}
+    keys = sorted(titles)
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.3 * columns, 2.6 * rows + 1.0), dpi=150, facecolor="white", layout="constrained")
+    is_bounded = False
+    axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+    for axis, (label, panel) in zip(axes, panels.items(), strict=False):
+        for key, curves in sorted(panel.items()):
+            curves = [points for points in curves if points]
+            if not curves:
+                continue
+            colour, dashes = stroke(keys.index(key))
+            steps, mean, low, high = mean_and_range(curves)
+            axis.plot(
+                steps,
+                mean,
+                dashes,
+                color=colour,
+                linewidth=1.4,
+                marker="o" if len(steps) < 3 else None,
+                markersize=3,
+            )
+            if len(curves) > 1:
+                axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+        highest = max(
+            (value for curves in panel.values() for points in curves for _, value in points), default=math.inf
+        )
+        if bound is not None and highest <= bound + 1e-3:
+            axis.axhline(bound, color="0.45", linewidth=0.9, linestyle=(0, (1, 2)), zorder=0)
+            is_bounded = True
+        axis.set_title(label, fontsize=9, loc="left")
+        axis.set_xlabel("optimiser step")
+        axis.set_ylabel(units[label])
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    contexts = "; ".join(dict.fromkeys(cell.context for cell in cells))[: 2 * MAX_TEXT]
+    figure.suptitle(f"{title}\n{contexts}", fontsize=9, x=0.01, ha="left", parse_math=False)
+    handles = [line(index) for index in range(len(keys))]
+    labels = [titles[key] for key in keys]
+    if is_bounded:
+        from matplotlib.lines import Line2D
+
+        handles.append(Line2D([], [], color="0.45", linewidth=0.9, linestyle=(0, (1, 2))))
+        labels.append("ln(batch size): the most a contrastive estimate can be")
+    legend = figure.legend(handles, labels, loc="outside lower left", ncols=4, fontsize=8)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return figure
+
+
+def line(index: int) -> Any:
+    """The legend's line of the method at `index`."""
+    from matplotlib.lines import Line2D
+
+    colour, dashes = stroke(index)
+    return Line2D([], [], color=colour, linestyle=dashes, linewidth=1.4)
+
+
+def stroke(index: int) -> tuple[str, Any]:
+    """Colour and dashes of the method at `index`: told apart without colour once the palette is used up."""
+    return PALETTE[index % len(PALETTE)], ("-", "--", ":", "-.")[index // len(PALETTE) % 4]

@@ -1,0 +1,1 @@
+"""A built table as text, Markdown, LaTeX, CSV, JSON or parquet."""

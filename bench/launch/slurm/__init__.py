@@ -1,0 +1,1 @@
+"""What only SLURM needs: the profile, requests, manifests, and the job's side."""

@@ -1,0 +1,135 @@
+"""The same small search for every method: seeded trials of a preset's settings, judged on validation clips only.
+
+Trial 0 is the preset as it stands; the others draw each setting of the method's space independently. The test clips are
+never read. What is found goes into `presets.py` by hand, with the command that found it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.files import read_json, write_json
+from seqdis.bench.core.seeds import derive
+from seqdis.bench.plan import cells as plan
+from seqdis.bench.plan.catalog import MethodRef
+
+_VAE: dict[str, tuple[Any, ...]] = {
+    "method.lr": (3e-3, 5e-3),
+    "method.recon_weight": (5.0, 10.0, 20.0),
+    "method.kl_static_weight": (3.0, 5.0, 8.0),
+    "method.kl_dynamic_weight": (0.05, 0.15, 0.3),
+}
+SPACES: dict[str, dict[str, tuple[Any, ...]]] = {
+    "dsvae": _VAE,
+    "cdsvae": {
+        **_VAE,
+        "method.contrastive_static_weight": (1.0, 5.0, 10.0),
+        "method.contrastive_dynamic_weight": (5.0, 10.0, 20.0),
+    },
+    "s3vae": {**_VAE, "method.triplet_weight": (10.0, 100.0, 300.0), "method.prediction_weight": (1.0, 10.0, 30.0)},
+    "rwae": {
+        "method.lr": (2e-3, 3e-3, 5e-3),
+        "method.recon_weight": (5.0, 10.0, 20.0),
+        "method.static_penalty_weight": (100.0, 300.0, 1000.0),
+        "method.dynamic_penalty_weight": (10.0, 40.0, 150.0),
+    },
+    "fhvae": {
+        "method.lr": (3e-3, 5e-3),
+        "method.recon_weight": (5.0, 10.0, 20.0),
+        "method.alpha": (1.0, 10.0, 100.0),
+        "method.kl_static_weight": (0.5, 1.0, 3.0),
+        "method.kl_dynamic_weight": (0.15, 0.5, 1.0),
+    },
+    "mocogan": {
+        "method.lr": (1e-3, 2e-3, 4e-3),
+        "method.discriminator_lr": (2e-4, 5e-4, 1e-3),
+        "method.noise": (0.2, 0.5, 1.0),
+        "method.category_weight": (0.3, 1.0, 3.0),
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One trial: its settings and, once it ran, the best validation score."""
+
+    number: int
+    overrides: dict[str, Any]
+    score: float | None = None
+    scores: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+def trials(method: str, count: int) -> list[Trial]:
+    """The settings of `count` trials of a method; the same on every machine.
+
+    Raises:
+        UserError: no space is known for the method.
+    """
+    if method not in SPACES:
+        raise UserError(f"no search space for {method!r}; there is one for: {', '.join(sorted(SPACES))}.")
+    space = SPACES[method]
+    drawn = [Trial(0, {})]
+    generator = random.Random(derive("tune", method))
+    while len(drawn) < count:
+        overrides = {key: generator.choice(values) for key, values in space.items()}
+        if all(overrides != trial.overrides for trial in drawn):
+            drawn.append(Trial(len(drawn), overrides))
+    return drawn
+
+
+def search(
+    ref: MethodRef,
+    dataset: str,
+    *,
+    source: str,
+    preset: str,
+    count: int,
+    out: Path,
+    root: Path,
+    device: str,
+    workers: int,
+    fixed: dict[str, Any],
+) -> list[Trial]:
+    """Runs the trials that have no result yet; returns all, best first. Killed ones start again next time.
+
+    Args:
+        fixed: settings of every trial, unless it draws them itself.
+    """
+    jobs = []
+    for trial in trials(ref.name, count):
+        cell = plan.plan(
+            plan.grid([ref], [dataset], source=source, preset=preset, seeds=[0], overrides={**fixed, **trial.overrides})
+        )[0]
+        folder = out / "tune" / cell.id
+        jobs.append((trial, cell.config, folder))
+    waiting = [
+        (str(folder), config, str(root), device) for _, config, folder in jobs if not (folder / "trial.json").exists()
+    ]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        list(pool.map(_run, waiting))
+    done = [dataclasses.replace(trial, **read_json(folder / "trial.json")) for trial, _, folder in jobs]
+    return sorted(done, key=lambda trial: -(trial.score or 0.0))
+
+
+def _run(job: tuple[str, dict[str, Any], str, str]) -> None:
+    """One trial in a worker process: trains, writes its best validation score, reads no test clip."""
+    import torch
+
+    from seqdis.bench.cell.experiment import Experiment, pick_device, training_split
+
+    folder, config, root, device = Path(job[0]), job[1], Path(job[2]), pick_device(job[3])
+    torch.set_num_threads(1)
+    experiment = Experiment(config, folder=folder, device=device, root=root, report=lambda update: None)
+    dataset = experiment.open_data()
+    method_class, method_config = experiment.method()
+    split = training_split(dataset, method_class.needs(method_config))
+    trained = experiment.train(method_class, method_config, dataset, split, experiment.open_judge(dataset))
+    best = max(trained.state.validation, key=lambda scores: scores["score"])
+    write_json(folder / "trial.json", {"score": best["score"], "scores": best})
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)

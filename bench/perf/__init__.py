@@ -1,0 +1,1 @@
+"""What training costs: operations, throughput against a plain reference step, estimates."""

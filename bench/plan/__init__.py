@@ -1,0 +1,1 @@
+"""Which runs there are: methods and data sets by name, presets, studies and the cells of a grid."""

@@ -1,0 +1,1 @@
+"""The record: its one definition, and reading, checking, packing and importing many of them."""

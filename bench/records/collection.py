@@ -1,0 +1,480 @@
+"""Many records as rows, fast: each record is read once, reduced to what tables need, and forgotten.
+
+A record that `write_record` wrote has each top-level key on a line of its own with one blank before it, so that the
+parts a table never looks at (losses, logs of validation) are skipped as text and parts that many records share (the
+data, the judge, the config) are parsed once. Any other valid JSON is parsed whole. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import json
+import os
+import stat
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.files import canonical_json, digest
+from seqdis.bench.records.flatten import Shapes, flatten, headline_of
+from seqdis.bench.records.record import MAX_BYTES, NAME, REQUIRED, SCHEMA
+
+_NO_RECORDS = ("config.json", "progress.json", "error.json", "lease.json", "attempts.json", "meta.json")
+MANY = 4000
+_CHUNK = 500
+_OWN = ("schema", "status", "cell", "training", "cost", "attempts", "finished", "identities", "signal", "error")
+_SHARED = (
+    *("title", "paper", "supervision", "ranked", "notes", "config", "data", "judge", "protocol"),
+    *("environment", "code"),
+)
+_MOST_SHARED = 4000
+_AFTER_LOGS = "cost"
+_COMMA = ord(",")
+_OPTIONAL = ("paper", "identities", "signal", "error")
+_ORDER = ("schema", "status", "cell", *_SHARED[:9], "metrics", "training", "cost", *_SHARED[9:], *_OWN[5:])
+_LAYOUT = [(name, f'\n "{name}": '.encode(), name not in _OPTIONAL) for name in _ORDER]
+_DECODER = json.JSONDecoder()
+
+
+class Setting(NamedTuple):
+    """What must agree before two numbers may stand in one table: nothing else is ever averaged or ranked together.
+
+    `judge` is the SHA-256 of its weights, empty where none is used; `sample` and `draws` say how codes are drawn.
+    """
+
+    dataset: str
+    source: str
+    size: int
+    preset: str
+    revision: str
+    digest: str
+    judge: str
+    protocol: int
+    sample: str
+    draws: int
+    version: str
+
+
+class Sections(NamedTuple):
+    """The text of each top-level value, and the two stretches of text that the seeds of a row have in common."""
+
+    values: dict[str, bytes]
+    shared: tuple[bytes, bytes]
+
+
+class Common(NamedTuple):
+    """What the seeds of a row share: the parts of their records, fields of their entries, and settings by place."""
+
+    parts: dict[str, Any]
+    headline: tuple[str, str]
+    fields: dict[str, Any]
+    settings: dict[tuple[Any, ...], Setting]
+
+
+@dataclasses.dataclass(slots=True)
+class Entry:
+    """One record, reduced. `names` is shared by all entries with the same metrics; `values` holds their numbers."""
+
+    path: str
+    cell: str
+    method: str
+    variant: str
+    seed: int
+    batch: int
+    status: str
+    title: str
+    supervision: str
+    signal: str
+    ranked: bool
+    notes: tuple[str, ...]
+    overrides: tuple[str, ...]
+    complete: bool
+    steps: int
+    planned_steps: int
+    setting: Setting
+    protocol: str
+    config: str
+    batch_size: int
+    device: str
+    commit: str
+    dirty: bool
+    reason: str
+    names: dict[str, int]
+    values: array[float]
+
+    def get(self, name: str) -> float | None:
+        """A metric by its flat name, such as `fix_dynamic/action/acc`; None if the record has none."""
+        position = self.names.get(name)
+        return None if position is None else self.values[position]
+
+
+@dataclasses.dataclass
+class Collection:
+    """All that was read.
+
+    Attributes:
+        entries: in the order of their paths.
+        about: what the footer of a setting prints: its data, judge and protocol as recorded.
+        problems: one sentence for each file that could not be read.
+        configs: digest -> resolved config.
+    """
+
+    entries: list[Entry] = dataclasses.field(default_factory=list)
+    about: dict[Setting, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    problems: list[str] = dataclasses.field(default_factory=list)
+    configs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+
+
+def find(folder: Path) -> Iterator[str]:
+    """Paths of the records below `folder`, sorted: a store (`<folder>/cells/*/record.json`), or a folder of records.
+
+    A folder of records may hold them as `*/record.json` or `*.json`, at most three folders deep. Links are not
+    followed.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    cells = folder / "cells"
+    if cells.is_dir():
+        yield from (f"{path}/{NAME}" for path in _folders(cells))
+    elif folder.is_dir():
+        yield from _walk(str(folder), 3)
+    else:
+        raise UserError(f"{folder} does not exist; name the folder that 'bench run' wrote with --out.")
+
+
+def _folders(path: Path) -> list[str]:
+    with os.scandir(path) as found:
+        return sorted(entry.path for entry in found if entry.is_dir(follow_symlinks=False))
+
+
+def _walk(folder: str, depth: int) -> Iterator[str]:
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            if depth > 0 and not entry.name.startswith("."):
+                yield from _walk(entry.path, depth - 1)
+        elif entry.name.endswith(".json") and entry.name not in _NO_RECORDS and not entry.name.startswith("."):
+            yield entry.path
+
+
+def read_bytes(path: str) -> bytes | None:
+    """The bytes of a regular file of at most MAX_BYTES; None if there is none.
+
+    Raises:
+        UserError: it is a link, a pipe or another kind of file, too large, or cannot be read.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from None
+    with open(handle, "rb", buffering=0) as file:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            raise UserError(f"{path} is not a regular file.")
+        if about.st_size > MAX_BYTES:
+            raise UserError(f"{path} is larger than {MAX_BYTES >> 20} MiB: not a record.")
+        return file.readall()
+
+
+def load(folders: Iterable[Path], *, workers: int = 1) -> Collection:
+    """Reads every record below the folders. A cell that several folders hold is taken from the first.
+
+    Args:
+        workers: processes that read very many records (decoding numbers is nearly all of the work). They start
+            afresh and import the main module, which must therefore do nothing when imported.
+
+    Raises:
+        UserError: a folder does not exist.
+    """
+    paths = [path for folder in folders for path in find(folder)]
+    if workers < 2 or len(paths) < MANY:
+        return _load(paths)
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
+    loader = Loader()
+    with _no_collection(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for part in pool.map(_load, chunks):
+            loader.merge(part)
+    return loader.collection
+
+
+def _load(paths: Iterable[str]) -> Collection:
+    loader = Loader()
+    with _no_collection():
+        for path in paths:
+            loader.add(path)
+    return loader.collection
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """What is read lives on and holds no cycles: looking for them costs a tenth of the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+class Loader:
+    """Reads records one by one and shares what they have in common."""
+
+    def __init__(self) -> None:
+        self.collection = Collection()
+        self._known: dict[tuple[bytes, bytes], Common] = {}
+        self._shapes = Shapes()
+        self._settings: dict[Setting, Setting] = {}
+        self._layouts: dict[tuple[str, ...], dict[str, int]] = {}
+        self._texts: dict[str, str] = {}
+        self._seen: set[str] = set()
+
+    def add(self, path: str) -> None:
+        """Reads one record, or why the cell failed where there is none; notes what cannot be read."""
+        try:
+            raw = read_bytes(path)
+            if raw is None:
+                self._add_failure(path)
+                return
+            record = self._read(raw)
+            if record.get("schema") != SCHEMA:
+                raise UserError(f"{path} is not a record of schema {SCHEMA}; run the cell again with this version.")
+            missing = [key for key in REQUIRED if key not in record]
+            if missing:
+                raise UserError(f"{path} lacks {', '.join(missing)}; run the cell again.")
+            entry = self._entry(path, record)
+        except UserError as error:
+            self.collection.problems.append(str(error))
+            return
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            self.collection.problems.append(
+                f"{path} is damaged ({type(error).__name__}: {error}); 'bench validate {path}' says where."
+            )
+            return
+        self._keep(entry)
+
+    def merge(self, part: Collection) -> None:
+        """Takes over what another process has read, and shares again what its entries have in common."""
+        for setting, about in part.about.items():
+            known = self.collection.about.setdefault(self._settings.setdefault(setting, setting), about)
+            known.update({} if known else about)
+        self.collection.problems += part.problems
+        for digest_, config in part.configs.items():
+            self.collection.configs.setdefault(digest_, config)
+        # Within a part they are shared already, so that each needs to be looked up once.
+        settings = {
+            key: self._settings[setting]
+            for key, setting in {id(entry.setting): entry.setting for entry in part.entries}.items()
+        }
+        layouts = {
+            key: self._layouts.setdefault(tuple(names), names)
+            for key, names in {id(entry.names): entry.names for entry in part.entries}.items()
+        }
+        for entry in part.entries:
+            entry.setting, entry.names = settings[id(entry.setting)], layouts[id(entry.names)]
+            self._keep(entry)
+
+    def _keep(self, entry: Entry) -> None:
+        if entry.cell in self._seen:
+            return
+        self._seen.add(entry.cell)
+        self.collection.entries.append(entry)
+
+    def _text(self, value: Any) -> str:
+        text = value if isinstance(value, str) else "" if value is None else str(value)
+        return self._texts.setdefault(text, text)
+
+    def _read(self, raw: bytes) -> dict[str, Any]:
+        """The record, less the logs of its training; parts that many records share are parsed once."""
+        sections = _sections(raw)
+        if sections is None:
+            return _object(raw)
+        try:
+            record = {name: _DECODER.decode(sections.values[name].decode()) for name in _OWN if name in sections.values}
+            common = self._common_of(sections)
+            record |= common.parts
+            record["common"] = common
+            record["metrics"] = None
+            record["numbers"] = self._shapes.read(sections.values["metrics"], common.headline, record["cost"])
+            if record["numbers"] is None:
+                record["metrics"] = _DECODER.decode(sections.values["metrics"].decode())
+        except ValueError:  # laid out otherwise than it looked
+            return _object(raw)
+        return record
+
+    def _common_of(self, sections: Sections) -> Common:
+        """What a row's records share, parsed when it is first seen."""
+        found = self._known.get(sections.shared)
+        if found is None:
+            texts = sections.values
+            parts = {name: _DECODER.decode(texts[name].decode()) for name in _SHARED if name in texts}
+            found = self._common(parts)
+            if len(self._known) < _MOST_SHARED:
+                self._known[sections.shared] = found
+        return found
+
+    def _common(self, record: dict[str, Any]) -> Common:
+        code, protocol, environment = record["code"] or {}, record["protocol"] or {}, record["environment"] or {}
+        config, batch_size = describe_config(record["config"])
+        self.collection.configs.setdefault(config, record["config"])
+        fields = {
+            "title": self._text(record["title"]),
+            "supervision": self._text(record["supervision"]),
+            "ranked": bool(record["ranked"]),
+            "notes": tuple(self._text(note) for note in record["notes"]),
+            "protocol": self._text(protocol.get("name")),
+            "config": self._text(config),
+            "batch_size": batch_size,
+            "device": self._text(environment.get("device")),
+            "commit": self._text(code.get("commit")),
+            "dirty": bool(code.get("dirty")),
+        }
+        return Common({name: record.get(name) for name in _SHARED}, headline_of(record["data"]), fields, {})
+
+    def _entry(self, path: str, record: dict[str, Any]) -> Entry:
+        cell, training = record["cell"], record["training"] or {}
+        common = record.get("common") or self._common(record)
+        names, values = record.get("numbers") or flatten(record)
+        return Entry(
+            path=path,
+            cell=str(cell["id"]),
+            method=self._text(cell["method"]),
+            variant=self._text(cell["variant"]),
+            seed=int(cell["seed"]),
+            batch=int(cell.get("batch") or 0),
+            status=self._text(record["status"]),
+            signal=self._text(record.get("signal")),
+            overrides=tuple(f"{key}={value}" for key, value in sorted(cell["overrides"].items())),
+            complete=bool(training.get("complete", False)),
+            steps=int(training.get("steps") or 0),
+            planned_steps=int(training.get("planned_steps") or 0),
+            setting=self._setting(cell, common, record["status"] == "done"),
+            reason=self._text((record.get("error") or {}).get("reason")),
+            names=self._layout(names),
+            values=values,
+            **common.fields,
+        )
+
+    def _layout(self, names: tuple[str, ...]) -> dict[str, int]:
+        if names not in self._layouts:
+            self._layouts[names] = {self._text(name): position for position, name in enumerate(names)}
+        return self._layouts[names]
+
+    def _setting(self, cell: dict[str, Any], common: Common, is_done: bool) -> Setting:
+        place = (cell["dataset"], cell["source"], cell["size"], cell["preset"], is_done)
+        found = common.settings.get(place)
+        if found is not None:
+            return found
+        data, judge = common.parts["data"] or {}, common.parts["judge"] or {}
+        protocol, code = common.parts["protocol"] or {}, common.parts["code"] or {}
+        setting = Setting(
+            dataset=self._text(cell["dataset"]),
+            source=self._text(cell["source"]),
+            size=int(cell["size"] or 0),
+            preset=self._text(cell["preset"]),
+            revision=self._text(data.get("revision")),
+            digest=self._text(data.get("digest")),
+            judge=self._text(judge.get("sha256")),
+            protocol=int(protocol.get("version") or 0),
+            sample=self._text(protocol.get("sample")),
+            draws=int(protocol.get("draws") or 0),
+            version=self._text(code.get("version")),
+        )
+        setting = common.settings[place] = self._settings.setdefault(setting, setting)
+        about = self.collection.about.setdefault(setting, {})
+        if is_done and not about:
+            about.update(data=data, judge=judge, protocol=protocol)
+        return setting
+
+    def _add_failure(self, path: str) -> None:
+        """A cell without a record that has failed: its config says which one, its error.json says why."""
+        folder = os.path.dirname(path)
+        raw = read_bytes(f"{folder}/error.json")
+        config = read_bytes(f"{folder}/config.json")
+        if raw is None or config is None:
+            return
+        error, cell = _object(raw), _object(config)["cell"]
+        record = {
+            "status": "failed",
+            "cell": {**cell, "id": os.path.basename(folder)},
+            "title": "",
+            "supervision": "none",
+            "ranked": True,
+            "notes": [],
+            "config": {},
+            "data": {},
+            "judge": {},
+            "protocol": {},
+            "metrics": {},
+            "training": {},
+            "cost": {},
+            "environment": {},
+            "code": {},
+            "error": error,
+        }
+        self._keep(self._entry(path, record))
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    value = json.loads(raw)
+    if not isinstance(value, dict):
+        raise ValueError(f"a JSON object was expected, not {type(value).__name__}")
+    return value
+
+
+def _sections(raw: bytes) -> Sections | None:
+    """The text of each top-level value of a record that `write_record` wrote; None for another layout.
+
+    A text is cut where the next key begins, so that anything unforeseen leaves a text that is no JSON value. Of
+    `training`, only what comes before its logs is kept: they are most of a record, and are not even searched.
+    """
+    if not raw.startswith(b'{\n "schema": ') or not raw.endswith(b"\n}\n"):
+        return None
+    marks: list[tuple[str, int, int]] = []
+    at = 1
+    for name, needle, is_required in _LAYOUT:
+        found = raw.rfind(needle, at) if name == _AFTER_LOGS else raw.find(needle, at)
+        if found >= 0:
+            at = found + len(needle)
+            marks.append((name, found, at))
+        elif is_required:
+            return None
+    ends = [begin for _, begin, _ in marks[1:]] + [len(raw) - 3]
+    values = {}
+    for (name, _, start), end in zip(marks, ends, strict=True):
+        stop = end if name == marks[-1][0] else end - 1
+        if stop < end and raw[stop] != _COMMA:
+            return None
+        logs = raw.find(b',\n  "validation": ', start, stop) if name == "training" else -1
+        values[name] = raw[start:stop] if logs < 0 or raw[stop - 3 : stop] != b"\n }" else raw[start:logs] + b"}"
+    begins = {name: begin for name, begin, _ in marks}
+    shared = raw[begins["title"] : begins["metrics"]], raw[begins["environment"] : begins["attempts"]]
+    return Sections(values, shared)
+
+
+def describe_config(config: dict[str, Any]) -> tuple[str, int]:
+    """A digest of a resolved config, and its batch size (0 if it has none).
+
+    Left out is what changes no number (as for a cell's id), and seeds: they tell the records of one row apart.
+    """
+
+    def stripped(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: stripped(item) for key, item in value.items() if key != "seed"}
+        return value
+
+    training = dict(config.get("training") or {})
+    evaluation = dict(config.get("evaluation") or {})
+    counted = {**config, "training": {**training, "log_every": 0}, "evaluation": {**evaluation, "batch_size": 0}}
+    return digest(canonical_json(stripped(counted)))[:12], int(training.get("batch_size") or 0)

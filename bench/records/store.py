@@ -1,0 +1,79 @@
+"""The output folder: one folder a cell, and what its files mean. No torch here.
+
+<out>/cells/<cell id>/config.json             the resolved cell, written when it is planned
+                      record.json             its record: exists = done (see `records`)
+                      progress.json           where it stands, rewritten while it runs
+                      checkpoint.safetensors  what it resumes from; removed once the record is there
+                      log.txt                 what it printed, all attempts
+                      attempts.jsonl          a line for each time it was started (see `core.lease`)
+                      lease.json              who is at work on it (see `core.lease`)
+                      error.json              why it failed; `bench retry` clears it
+                      clips.npz               a few reconstructions and swaps, for figures and pages
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.files import read_json, write_json
+from seqdis.bench.records.record import NAME as RECORD
+
+CONFIG, PROGRESS, LOG, ERROR = "config.json", "progress.json", "log.txt", "error.json"
+CHECKPOINT = "checkpoint.safetensors"
+LEASE = "lease.json"
+
+
+class Store:
+    """The cells below one output folder."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out.absolute()
+        self.cells = self.out / "cells"
+
+    def folder(self, cell_id: str) -> Path:
+        return self.cells / cell_id
+
+    def is_done(self, cell_id: str) -> bool:
+        return (self.folder(cell_id) / RECORD).exists()
+
+    def add(self, cell_id: str, config: dict[str, Any]) -> Path:
+        """Writes a planned cell's config, unless it is there, and returns its folder.
+
+        Raises:
+            UserError: the folder holds another config under the same id, or cannot be written.
+        """
+        folder = self.folder(cell_id)
+        path = folder / CONFIG
+        if path.exists():
+            if read_json(path) != config:
+                raise UserError(f"{path} was edited or comes from other code; remove {folder} and run again.")
+        else:
+            write_json(path, config)
+        return folder
+
+    def add_all(self, planned: Iterable[tuple[str, dict[str, Any]]]) -> None:
+        """`add` for many cells: the waits for the disk overlap."""
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(lambda one: self.add(*one), planned))
+
+    def ids(self) -> Iterator[str]:
+        """The ids of all planned cells, unsorted."""
+        try:
+            with os.scandir(self.cells) as entries:
+                yield from (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        except FileNotFoundError:
+            return
+
+    def check_writable(self) -> None:
+        """Makes the folder and writes a byte to it.
+
+        Raises:
+            UserError: it cannot be written, or is full.
+        """
+        write_json(self.cells / ".writable.json", 0)
+        (self.cells / ".writable.json").unlink(missing_ok=True)

@@ -1,0 +1,418 @@
+"""Checks records: schema, identities, ranges, counts, digests and duplicates. Says exactly what is wrong, and where.
+
+Nothing here trusts a record: files are read without following links and up to a size, and quoted values are cut and
+cleaned. No torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.files import digest
+from seqdis.bench.core.places import data_root
+from seqdis.bench.core.provenance import suite_version
+from seqdis.bench.records import schema
+from seqdis.bench.records.collection import describe_config, find, read_bytes
+from seqdis.bench.records.record import NAME, Record
+from seqdis.bench.records.schema import Problem
+
+TOLERANCE = 1e-6
+"""Nats by which an identity or a ceiling may be missed: rounding in double precision is far below."""
+MOST_PROBLEMS = 30
+"""Of one record; a record of another kind would otherwise fill the screen."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """A file and what is wrong with it, one sentence each. `record` is None where it could not be read."""
+
+    path: Path
+    problems: tuple[str, ...]
+    record: Record | None = None
+    raw: bytes = b""
+
+
+def record_files(paths: Iterable[Path]) -> list[Path]:
+    """The record files that the user named: files, cell folders, stores and folders of records.
+
+    Raises:
+        UserError: a path does not exist, or nothing in it is a record.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if path.is_file():
+            files.append(path)
+        elif (path / NAME).is_file():
+            files.append(path / NAME)
+        else:
+            found = [Path(file) for file in find(path) if Path(file).is_file()]
+            if not found:
+                raise UserError(f"no record below {path}: name a record, a cell's folder, or the folder of a run.")
+            files += found
+    return list(dict.fromkeys(files))
+
+
+def check_files(files: Iterable[Path]) -> Iterator[Checked]:
+    """Checks each file by itself and against the files before it."""
+    seen = _Seen()
+    for path in files:
+        checked = check_file(path)
+        if checked.record is not None and not checked.problems:
+            against = tuple(seen.problems(path, checked.record, checked.raw))
+            checked = dataclasses.replace(checked, problems=against)
+        yield checked
+
+
+def check_file(path: Path) -> Checked:
+    """Checks one file by itself."""
+    try:
+        raw = read_bytes(str(path))
+        if raw is None:
+            return Checked(path, ("does not exist",))
+        record = parse(raw)
+    except UserError as error:
+        return Checked(path, (str(error),))
+    problems = [printable(f"{where}: {what}" if where else what) for where, what in check(record)]
+    in_store = path.name == NAME and path.parent.parent.name == "cells"
+    if in_store and not problems and record["cell"]["id"] != path.parent.name:
+        problems.append(printable(f"cell.id: is {record['cell']['id']}, but the folder is {path.parent.name[:80]}"))
+    if len(problems) > MOST_PROBLEMS:
+        problems[MOST_PROBLEMS:] = [f"and {len(problems) - MOST_PROBLEMS} more"]
+    return Checked(path, tuple(problems), record, raw)
+
+
+def printable(text: object) -> str:
+    """Text that may go to a terminal: names of files and keys may hold control characters."""
+    return "".join(char if char.isprintable() else "?" for char in str(text))
+
+
+def parse(raw: bytes) -> Record:
+    """Strict JSON: one object, no key twice, no NaN.
+
+    Raises:
+        UserError: it is not.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            raise UserError(
+                f"key {schema.shown(next(key for key in keys if keys.count(key) > 1))} stands twice in one object"
+            )
+        return found
+
+    def constant(name: str) -> Any:
+        raise UserError(f"{name} is not a number that a record may hold")
+
+    try:
+        record = json.loads(raw, object_pairs_hook=unique, parse_constant=constant)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"is not JSON ({str(error)[:100]})") from None
+    if not isinstance(record, dict):
+        raise UserError(f"is a JSON {type(record).__name__}, not an object")
+    return record
+
+
+def check(record: Record) -> Iterator[Problem]:
+    """Everything that is wrong with one record. What numbers say about each other is checked if the schema holds."""
+    problems = list(schema.check_record(record, ""))
+    if not problems and record["status"] == "done":
+        problems = list(schema.fields(schema.DATA, others=schema.plain)(record["data"], "data"))
+    yield from problems
+    if problems:
+        return
+    yield from _cell(record)
+    if record["status"] == "done":
+        yield from _training(record)
+        yield from _metrics(record)
+        yield from _judge(record)
+        yield from _local_data(record)
+
+
+def _cell(record: Record) -> Iterator[Problem]:
+    cell, data = record["cell"], record["data"]
+    if record["status"] != "done" and not (record.get("error") or {}).get("reason"):
+        yield "error.reason", f"is missing, but status is {record['status']}"
+    for key, name in (("dataset", "name"), ("source", "source")):
+        if name in data and data[name] != cell[key]:
+            yield f"data.{name}", f"is {schema.shown(data[name])}, but cell.{key} is {cell[key]}"
+    identity = rebuilt_config(record)
+    # How ids are made may differ in another version.
+    if identity is not None and record["code"]["version"] == suite_version():
+        from seqdis.bench.plan.cells import cell_id
+
+        expected = cell_id(identity)
+        if expected != cell["id"]:
+            yield "cell.id", f"is {cell['id']}, but this config's id is {expected}: config or cell was changed"
+
+
+def rebuilt_config(record: Record) -> dict[str, Any] | None:
+    """The config.json that the cell of a record came from; None for plug-ins, whose file is part of their identity."""
+    from seqdis.bench.plan import catalog
+    from seqdis.bench.plan import cells as plan
+
+    cell, config = record["cell"], record["config"]
+    known = cell["method"] == catalog.ORACLE or cell["method"] in catalog.method_modules()
+    if not known or "data" not in config or "versions" not in config:
+        return None
+    return {
+        "schema": plan.CONFIG_SCHEMA,
+        "cell": {key: value for key, value in cell.items() if key != "id"},
+        **{key: config[key] for key in ("method", "training", "evaluation", "data", "versions")},
+        "plugin": "",
+        "plugin_digest": config.get("plugin_digest", ""),
+    }
+
+
+def _training(record: Record) -> Iterator[Problem]:
+    training = record["training"]
+    if training["steps"] > training["planned_steps"]:
+        yield "training.steps", f"is {training['steps']}, more than the {training['planned_steps']} planned"
+    if training["selected_step"] > training["steps"]:
+        yield "training.selected_step", f"is {training['selected_step']}, after the last of {training['steps']} steps"
+    patience = (record["config"]["training"] or {}).get("patience") or 0
+    if training["complete"] and training["steps"] < training["planned_steps"] and not patience:
+        yield (
+            "training.complete",
+            (
+                f"is true, but only {training['steps']} of {training['planned_steps']} steps were run "
+                "and nothing may stop early"
+            ),
+        )
+    for name in ("validation", "losses"):
+        steps = [line.get("step") for line in training[name]]
+        if any(not isinstance(step, int) or isinstance(step, bool) for step in steps):
+            yield f"training.{name}", "has a line without a whole number as its step"
+        elif any(later < earlier for earlier, later in itertools.pairwise(steps)):
+            yield f"training.{name}", "has steps that go backwards"
+
+
+def _metrics(record: Record) -> Iterator[Problem]:
+    metrics, protocol, data = record["metrics"], record["protocol"], record["data"]
+    classes = {factor["name"]: len(factor["classes"]) for factor in data["factors"]}
+    if len(classes) < len(data["factors"]):
+        yield "data.factors", "two factors have one name"
+    needed = {"encoder": "directions", "generator": "generator", "verification": "verification"}.get(protocol["name"])
+    if needed is None or not metrics.get(needed):
+        yield (
+            f"metrics.{needed or ''}".rstrip("."),
+            f"is missing: protocol {protocol['name']} of a finished cell has it",
+        )
+    if protocol["name"] == "encoder":
+        for direction in ("fix_dynamic", "fix_static"):
+            if direction not in (metrics.get("directions") or {}):
+                yield f"metrics.directions.{direction}", "is missing"
+    for direction, part in (metrics.get("directions") or {}).items():
+        yield from _draws(part, f"metrics.directions.{direction}", record, classes, whole=True)
+    for kind, part in (metrics.get("generator") or {}).items():
+        if kind != "consistency":
+            yield from _draws(part, f"metrics.generator.{kind}", record, classes, whole=False)
+    for name in ("reconstruction", "real"):
+        for factor, scores in ((metrics.get(name) or {}).get("factors") or {}).items():
+            yield from _scores(scores, f"metrics.{name}.factors.{factor}", classes.get(factor))
+    if "reconstruction" in metrics and data["frame"]:
+        yield from _errors(metrics["reconstruction"], data)
+    for level, part in (metrics.get("verification") or {}).items():
+        yield from _verification(part, f"metrics.verification.{level}")
+    if "identities" in record:
+        yield from _identities(record)
+
+
+def _draws(
+    part: dict[str, Any], where: str, record: Record, classes: dict[str, int], *, whole: bool
+) -> Iterator[Problem]:
+    draws, wanted = part["draws"], record["protocol"]["draws"]
+    if len(draws) != wanted:
+        yield f"{where}.draws", f"has {len(draws)} draws, but protocol.draws is {wanted}"
+    test = record["data"]["splits"]["test"]
+    if part["n_clips"] > test:
+        yield f"{where}.n_clips", f"is {part['n_clips']}, more than the {test} test clips"
+    for position, draw in enumerate(draws):
+        place = f"{where}.draws[{position}]"
+        if draw.keys() != draws[0].keys():
+            yield place, "scores other factors than the first draw"
+        missing = sorted(classes.keys() - draw.keys()) if whole else []
+        if missing:
+            yield place, f"lacks {', '.join(missing)}"
+        for factor, scores in draw.items():
+            yield from _scores(scores, f"{place}.{factor}", classes.get(factor))
+            if abs(scores["acc"] * part["n_clips"] - round(scores["acc"] * part["n_clips"])) > 1e-3:
+                yield f"{place}.{factor}.acc", f"is {scores['acc']:.12g}, no multiple of 1/{part['n_clips']} (n_clips)"
+
+
+def _scores(scores: dict[str, float], where: str, n_classes: int | None) -> Iterator[Problem]:
+    intra, inter = scores["h_y_given_x"], scores["h_y"]
+    deviation = math.log(scores["is"]) - (inter - intra)
+    if abs(deviation) > TOLERANCE:
+        yield (
+            where,
+            (
+                f"log IS = {math.log(scores['is']):.6f} is not H(y) - H(y|x) = {inter - intra:.6f} "
+                f"(off by {deviation:.2g})"
+            ),
+        )
+    if intra > inter + TOLERANCE:
+        yield where, f"H(y|x) = {intra:.6f} is above H(y) = {inter:.6f}"
+    if n_classes is not None:
+        ceiling = math.log(n_classes)
+        for key in ("h_y", "label_entropy"):
+            if scores.get(key, 0.0) > ceiling + TOLERANCE:
+                yield f"{where}.{key}", f"is {scores[key]:.6f}, above ln {n_classes} = {ceiling:.6f}"
+
+
+def _errors(reconstruction: dict[str, Any], data: dict[str, Any]) -> Iterator[Problem]:
+    size = data["n_frames"] * math.prod(data["frame"])
+    mse, sse = reconstruction["mse"], reconstruction["sse"]
+    if abs(sse - mse * size) > 1e-3 * max(abs(sse), 1e-9):
+        yield "metrics.reconstruction", f"sse = {sse:.6g} is not mse times {size} values a clip = {mse * size:.6g}"
+
+
+def _verification(part: dict[str, Any], where: str) -> Iterator[Problem]:
+    gap = part["eer_dynamic"] - part["eer_static"]
+    if abs(part["gap"] - gap) > TOLERANCE:
+        yield f"{where}.gap", f"is {part['gap']:.6f}, not motion EER - content EER = {gap:.6f}"
+    if part["n_target"] > part["n_trials"]:
+        yield f"{where}.n_target", f"is {part['n_target']}, more than the {part['n_trials']} trials"
+    for key in ("eer_static_ci", "eer_dynamic_ci", "gap_ci"):
+        low, high = part.get(key, (0.0, 0.0))  # variants of the protocol have no intervals
+        if low > high:
+            yield f"{where}.{key}", f"begins at {low:.6f} and ends below it, at {high:.6f}"
+
+
+def _identities(record: Record) -> Iterator[Problem]:
+    """The counts by test identity add up to the headline's accuracy."""
+    found, draws = record["identities"], record["protocol"]["draws"]
+    clips, right = ([int(number) for number in found[key].split()] for key in ("clips", "right"))
+    if len(clips) != len(right):
+        yield "identities.right", f"counts {len(right)} identities, but identities.clips {len(clips)}"
+        return
+    worst = next((place for place, (n, hits) in enumerate(zip(clips, right, strict=True)) if hits > n * draws), None)
+    if worst is not None:
+        yield "identities.right", f"has {right[worst]} of {clips[worst]} clips in {draws} draws (number {worst + 1})"
+    direction, _, rest = found["metric"].partition("/")
+    factor, _, score = rest.rpartition("/")
+    part = (record["metrics"].get("directions") or {}).get(direction) or {}
+    if score != "acc" or any(factor not in draw for draw in part.get("draws") or [{}]):
+        yield "identities.metric", f"{schema.shown(found['metric'])} is no accuracy that the record holds"
+        return
+    if sum(clips) != part["n_clips"]:
+        yield (
+            "identities.clips",
+            f"add up to {sum(clips)}, but metrics.directions.{direction}.n_clips is {part['n_clips']}",
+        )
+    expected = sum(draw[factor]["acc"] for draw in part["draws"]) * part["n_clips"]
+    if abs(sum(right) - expected) > 1e-3 * max(len(part["draws"]), 1):
+        yield (
+            "identities.right",
+            f"add up to {sum(right)}, but the accuracies of the draws to {expected:.6g} right clips",
+        )
+
+
+def shipped_cards() -> dict[str, dict[str, Any]]:
+    """Cards of the judges that come with the suite, by name."""
+    from importlib.resources import files
+
+    found = {}
+    for path in files("seqdis.judges.weights").iterdir():
+        if path.name.endswith(".json"):
+            card = json.loads(path.read_text())
+            found[str(card.get("name"))] = card
+    return found
+
+
+def _judge(record: Record) -> Iterator[Problem]:
+    judge = record["judge"]
+    if judge is None:
+        if record["protocol"]["name"] in ("encoder", "generator"):
+            yield "judge", f"is null, but protocol {record['protocol']['name']} has one"
+        return
+    card = shipped_cards().get(judge["name"])
+    if card is None or record["code"]["version"] != suite_version():
+        return
+    if card["sha256"] != judge["sha256"]:
+        yield (
+            "judge.sha256",
+            (
+                f"is {judge['sha256'][:12]}..., but the judge {judge['name']} of this version is "
+                f"{card['sha256'][:12]}...: it was judged by another judge"
+            ),
+        )
+    elif card["accuracy"] != judge["accuracy"]:
+        yield "judge.accuracy", f"differs from the card of {judge['name']}"
+
+
+def _local_data(record: Record) -> Iterator[Problem]:
+    """Against the data prepared on this machine, if there are any of that name, size and revision."""
+    data, cell = record["data"], record["cell"]
+    root = data_root()
+    folder = root / "-".join([cell["dataset"], cell["source"], *([str(cell["size"])] if cell["size"] else [])])
+    if record["config"].get("data"):
+        return  # prepared with options: another folder, whose name only the data set knows
+    try:
+        meta = json.loads((folder / "meta.json").read_bytes())
+    except (OSError, ValueError):
+        return
+    if meta.get("revision") == data["revision"] and data["digest"] and meta.get("digest") != data["digest"]:
+        yield (
+            "data.digest",
+            (
+                f"is {data['digest'][:12]}..., but revision {data['revision']} prepared here is "
+                f"{str(meta.get('digest'))[:12]}...: the data differ"
+            ),
+        )
+
+
+class _Seen:
+    """What earlier records said."""
+
+    def __init__(self) -> None:
+        self._cells: dict[str, tuple[Path, str]] = {}
+        self._rows: dict[tuple[Any, ...], Path] = {}
+        self._digests: dict[tuple[Any, ...], tuple[Path, str]] = {}
+
+    def problems(self, path: Path, record: Record, raw: bytes) -> Iterator[str]:
+        cell, data = record["cell"], record["data"]
+        content = digest(raw)
+        other, known = self._cells.setdefault(cell["id"], (path, content))
+        if other != path:
+            if known == content:
+                yield f"cell.id: the same record is also in {other}"
+            else:
+                yield f"cell.id: {other} holds another record of the cell {cell['id']}"
+            return
+        if record["status"] != "done":
+            return
+        row = (
+            cell["dataset"],
+            cell["source"],
+            cell["size"],
+            cell["preset"],
+            cell["method"],
+            cell["variant"],
+            cell["seed"],
+            describe_config(record["config"])[0],
+            data["digest"],
+            (record["judge"] or {}).get("sha256"),
+            record["protocol"]["version"],
+            str(sorted(cell["overrides"].items())),
+            cell.get("batch"),
+        )
+        first = self._rows.setdefault(row, path)
+        if first != path:
+            yield f"cell: {first} holds the same row and seed under another id"
+        if data["digest"]:
+            key = (cell["dataset"], cell["source"], cell["size"], data["revision"], str(record["config"].get("data")))
+            where, found = self._digests.setdefault(key, (path, data["digest"]))
+            if found != data["digest"]:
+                yield (
+                    f"data.digest: is {data['digest'][:12]}..., but {where} has {found[:12]}... for the same revision "
+                    f"{data['revision']}"
+                )

@@ -1,0 +1,1 @@
+"""From records to tables: grouping, statistics, columns, footers, and the published numbers beside ours."""

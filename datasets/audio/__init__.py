@@ -1,0 +1,1 @@
+"""What the speech corpora share: features, files of a corpus, segments, other voices."""

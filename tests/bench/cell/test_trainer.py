@@ -1,0 +1,237 @@
+"""The one loop: exact resume, several players, sequences of an epoch, best by validation, divergence."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seqdis.bench.cell.trainer import Diverged, Interrupted, Trainer
+from seqdis.bench.plan.presets import TrainingConfig
+from seqdis.datasets.base import Factor, Spec, Split
+from seqdis.methods.base import Batch, Context, Method, Needs, Optimisation, Shape
+
+SPEC = Spec(
+    name="toy",
+    title="Toy",
+    source="synthetic",
+    modality="audio",
+    frame=(6,),
+    n_frames=5,
+    factors=(Factor(name="kind", classes=("a", "b"), role="dynamic"),),
+    headline=("fix_dynamic", "kind"),
+    split_rule="none",
+    revision="1",
+    licence="none",
+    citation="none",
+)
+N = 22
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    lr: float = 1e-2
+    explode: bool = False
+
+
+class Duel(Method):
+    """Two players: a linear map that rebuilds the clip, and a critic; with a batch-norm and a table rebuilt an epoch."""
+
+    title = "Duel"
+    paper = "none"
+    Config = Config
+    players = ("critic", "maker")
+
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__(config, shape)
+        self.maker = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6))
+        self.critic = nn.Linear(6, 1)
+        # Convolution weights lie channels last in a video run; their moments must come back in the same layout.
+        self.mixer = nn.Conv2d(2, 3, 2).to(memory_format=torch.channels_last)
+        self.register_buffer("table", torch.zeros(shape.n_sequences))
+        self.register_buffer("steps", torch.zeros(()))
+
+    @classmethod
+    def needs(cls, config: Any) -> Needs:
+        return Needs(content_view=True)
+
+    def player_parameters(self, player: str) -> list[nn.Parameter]:
+        return [*getattr(self, player).parameters(), *(self.mixer.parameters() if player == "maker" else ())]
+
+    def optimisation(self, player: str) -> Optimisation:
+        return Optimisation(lr=self.config.lr, betas=(0.5, 0.99))
+
+    def loss(self, batch: Batch, player: str, ctx: Context) -> dict[str, Tensor]:
+        x = batch.x + 0.1 * torch.randn(batch.x.shape, generator=ctx.generator)
+        made = self.maker(x.flatten(0, 1))
+        if player == "critic":
+            return {
+                "total": (self.critic(made.detach()) - 1).square().mean() + self.critic(x.flatten(0, 1)).square().mean()
+            }
+        mixed = self.mixer(made.view(len(batch.x), 5, 2, 3).transpose(1, 2))
+        recon = (made - batch.x.flatten(0, 1)).square().sum() + (mixed - 1).square().sum()
+        if self.config.explode and ctx.step > 3:
+            recon = recon * float("inf")
+        return {"total": recon + self.critic(made).mean(), "recon": recon}
+
+    def on_epoch(self, ctx: Context) -> Tensor:
+        chosen = torch.randperm(len(self.table), generator=ctx.generator)[:8]
+        assert ctx.segments is not None
+        for batch in ctx.segments(chosen):
+            self.table[batch.sequence] = batch.x.mean((1, 2))
+        return chosen
+
+    def on_step_end(self, ctx: Context) -> None:
+        self.steps += 1
+
+
+def make(
+    tmp: Path | None, *, stop_at: int | None = None, validate: Any = None, config: Config | None = None, **training: Any
+) -> Trainer:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.rand(N, 5, 6, generator=generator).half()
+    split = Split(x, {"kind": torch.arange(N) % 2}, torch.arange(N), sequence=torch.arange(N) // 2)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        method = Duel(config or Config(), Shape(frame=(6,), n_frames=5, n_train=N, n_sequences=11))
+    settings = TrainingConfig(
+        **{"steps": 30, "batch_size": 4, "schedule": "cosine", "log_every": 5, "validations": 3, **training}
+    )
+    trainer = Trainer(
+        method,
+        split,
+        SPEC,
+        settings,
+        seed=1,
+        device=torch.device("cpu"),
+        validate=validate,
+        checkpoint=tmp / "checkpoint.safetensors" if tmp else None,
+    )
+    if stop_at is not None:
+        trainer.should_stop = lambda: trainer.state.step >= stop_at
+    return trainer
+
+
+def weights(trainer: Trainer) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in trainer.method.state_dict().items()}
+
+
+def score(method: Method) -> dict[str, float]:
+    assert not method.training
+    return {"score": float(method.state_dict()["maker.0.weight"].sum())}
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 10, 17, 29])
+def test_resume_after_any_step_gives_the_same_bits(tmp_path: Path, stop_at: int) -> None:
+    whole = make(None, validate=score)
+    whole.fit()
+    stopped = make(tmp_path, stop_at=stop_at, validate=score)
+    with pytest.raises(Interrupted):
+        stopped.fit()
+    resumed = make(tmp_path, validate=score)
+    resumed.fit()
+    assert resumed.state.losses == whole.state.losses
+    assert resumed.state.validation == whole.state.validation
+    assert resumed.state.epoch == whole.state.epoch
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(resumed)[name]), name
+
+
+def test_another_seed_gives_other_numbers() -> None:
+    first, second = make(None), make(None)
+    second.seed = 2
+    first.fit(), second.fit()
+    assert first.state.losses != second.state.losses
+
+
+def test_every_player_moves_its_own_weights_only() -> None:
+    trainer = make(None)
+    before = weights(trainer)
+    trainer.optimisers = {"critic": trainer.optimisers["critic"]}
+    trainer.step(torch.arange(4))
+    after = weights(trainer)
+    assert not torch.equal(before["critic.weight"], after["critic.weight"])
+    assert torch.equal(before["maker.0.weight"], after["maker.0.weight"])
+    assert int(after["steps"]) == 1
+
+
+def test_epoch_draws_only_from_the_sequences_it_was_given() -> None:
+    trainer = make(None)
+    trainer.epoch_sequences = torch.tensor([1, 5])
+    assert sorted(trainer._order().tolist()) == [2, 3, 10, 11]
+
+
+def test_best_weights_by_validation_are_put_back() -> None:
+    seen: list[float] = []
+
+    def falling(method: Method) -> dict[str, float]:
+        seen.append(float(method.state_dict()["steps"]))
+        return {"score": -seen[-1]}
+
+    trainer = make(None, validate=falling)
+    state = trainer.fit()
+    assert seen == [10.0, 20.0, 30.0]
+    assert state.best_step == 10
+    assert float(trainer.method.state_dict()["steps"]) == 10.0
+
+
+def test_patience_ends_training_early() -> None:
+    trainer = make(None, validate=lambda method: {"score": 0.0}, validations=10, patience=2)
+    assert trainer.fit().step == 9
+
+
+def test_infinite_loss_is_a_clear_failure() -> None:
+    with pytest.raises(Diverged, match="recon of maker is not finite at step"):
+        make(None, config=Config(explode=True)).fit()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty"])
+def test_damaged_checkpoint_is_set_aside_and_training_starts_anew(
+    tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped = make(tmp_path, stop_at=12)
+    with pytest.raises(Interrupted):
+        stopped.fit()
+    path = tmp_path / "checkpoint.safetensors"
+    data = path.read_bytes()
+    path.write_bytes({"truncated": data[: len(data) // 2], "garbage": b"x" * 400, "empty": b""}[damage])
+    whole, again = make(None), make(tmp_path)
+    whole.fit(), again.fit()
+    assert "set aside" in capsys.readouterr().out
+    assert (tmp_path / "checkpoint.damaged").exists()
+    assert again.state.losses == whole.state.losses
+
+
+def test_a_step_reads_no_number_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make(None)
+    trainer.epoch_sequences = None
+    for name in ("item", "tolist", "__bool__", "__float__", "__int__"):
+
+        def refuse(self: Tensor, *arguments: Any, _name: str = name) -> Any:
+            raise AssertionError(f"{_name} in a step")
+
+        monkeypatch.setattr(Tensor, name, refuse)
+    trainer.step(torch.arange(4))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("method", ["dsvae", "cdsvae", "s3vae", "rwae", "rwae:gan", "mocogan", "fhvae"])
+def test_a_step_never_waits_for_the_gpu(method: str) -> None:
+    from seqdis.bench.perf import bed as perf
+    from seqdis.bench.plan import catalog
+
+    bed = perf.Bed(
+        catalog.parse_methods(method)[0], preset="quick", dataset="sprites", batch_size=8, device=torch.device("cuda")
+    )
+    bed.step()
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        bed.step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

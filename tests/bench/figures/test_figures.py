@@ -1,0 +1,306 @@
+"""Figures: what stands where, what may not be shown, and that equal cells give equal bytes."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seqdis.bench.cell.clips import save_clips
+from seqdis.bench.cli import main
+from seqdis.bench.core.errors import UserError
+from seqdis.bench.figures import curves
+from seqdis.bench.figures import sheets as figures
+from seqdis.bench.figures.sheets import Cell, Grid
+
+
+def _specimens():
+    path = Path(__file__).parents[2] / "browser" / "specimens.py"
+    spec = importlib.util.spec_from_file_location("seqdis_test_specimens", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+specimens = _specimens()
+
+
+@pytest.fixture(scope="module")
+def video():
+    return specimens.make(specimens.figure, n=3)
+
+
+@pytest.fixture(scope="module")
+def audio():
+    return specimens.make(specimens.spectrogram, n=3)
+
+
+@pytest.fixture
+def cell(tmp_path, make_record, store_record, video):
+    def build(method="cdsvae", dataset="sprites", seed=0, clips=None, **options):
+        record = make_record(method, dataset, seed, **options)
+        specimens.add_curves(record, seed, 0.8)
+        folder = store_record(tmp_path / "runs", record).parent
+        save_clips(folder, clips or video)
+        return Cell(folder, record)
+
+    return build
+
+
+def test_swap_sheet_puts_static_of_the_row_and_dynamic_of_the_column(video):
+    (grid,) = figures.swap_sheet(video)
+    assert grid.rows[0][0] is None
+    for i in range(3):
+        np.testing.assert_array_equal(grid.rows[0][i + 1], video["originals"][i])
+        np.testing.assert_array_equal(grid.rows[i + 1][0], video["originals"][i])
+        for j in range(3):
+            np.testing.assert_array_equal(grid.rows[i + 1][j + 1], video["swaps"][i, j])
+
+
+def test_layout_shows_every_pixel_of_every_tile_where_its_centre_says(video):
+    (grid,) = figures.swap_sheet(video)
+    drawn = figures.layout(grid, 5, (0, 1), 4)
+    for row, y in zip(grid.rows, drawn.row_centres, strict=True):
+        for clip, x in zip(row, drawn.column_centres, strict=True):
+            top, left = int(y - 16), int(x - 16)
+            shown = drawn.image[top : top + 32, left : left + 32]
+            np.testing.assert_array_equal(shown, np.full((32, 32, 3), 255) if clip is None else clip[5])
+
+
+def test_strip_begins_with_the_first_frame_and_ends_with_the_last(video):
+    clip = video["originals"][0]
+    strip = figures.tile(clip, None, (0, 1), max_frames=4)
+    assert strip.shape == (32, 4 * 32 + 3, 3)
+    np.testing.assert_array_equal(strip[:, :32], clip[0])
+    np.testing.assert_array_equal(strip[:, -32:], clip[-1])
+    assert figures.tile(clip, None, (0, 1), max_frames=64).shape == (32, 8 * 33 - 1, 3)
+
+
+def test_spectrogram_tile_has_time_to_the_right_and_low_bands_below():
+    clip = np.zeros((20, 80), np.float16)
+    clip[:, 0] = 1  # the lowest band, always on
+    clip[10:, 60] = 1  # a high band in the second half
+    heat = figures.tile(clip, None, (0, 1)).astype(int).sum(-1)
+    assert heat.shape == (80, 80)
+    assert (heat[-1] > heat[-2]).all()
+    assert heat[80 - 1 - 60, 60] > heat[80 - 1 - 60, 20]
+
+
+def test_compare_sheet_gives_each_method_the_same_clips_and_generators_their_samples(video):
+    generator = specimens.make(specimens.figure, n=3, encodes=False)
+    grids = figures.compare_sheet([("A", video), ("B", video), ("G", generator)])
+    by_title = {grid.title: grid for grid in grids}
+    assert by_title["Reconstruction"].row_labels == ["test clip", "A", "B"]
+    swap = next(grid for title, grid in by_title.items() if title.startswith("Swap"))
+    np.testing.assert_array_equal(swap.rows[2][2], video["swaps"][2, 0])
+    assert by_title["Samples from both priors"].row_labels == ["A", "B", "G"]
+
+
+def test_compare_sheet_of_other_clips_is_refused(video):
+    other = {**video, "originals": video["originals"][::-1].copy()}
+    with pytest.raises(UserError, match="B was shown other test clips"):
+        figures.compare_sheet([("A", video), ("B", other)])
+
+
+def test_sheet_files_are_the_same_bytes_twice_and_the_gif_moves(video):
+    from PIL import Image
+
+    grids = figures.samples_sheet(video)
+    first, second = (figures.sheet_files(grids, "T", "s", ["png", "pdf", "gif"]) for _ in range(2))
+    assert first == second
+    assert first["png"][:4] == b"\x89PNG"
+    assert b"CreationDate" not in first["pdf"]
+    with Image.open(io.BytesIO(first["gif"])) as image:
+        assert image.n_frames == 8
+        frames = []
+        for index in range(8):
+            image.seek(index)
+            frames.append(np.asarray(image.convert("RGB")).astype(int))
+    assert all(abs(a - b).max() > 50 for a, b in itertools.pairwise(frames))
+
+
+def test_sheet_of_spectrograms_has_no_gif(audio):
+    assert set(figures.sheet_files(figures.audio_sheet(audio), "T", "s", ["png", "gif"])) == {"png"}
+    with pytest.raises(UserError, match="video"):
+        figures.audio_sheet(specimens.make(specimens.figure, n=3))
+
+
+def test_titles_are_taken_as_text_not_as_mathematics(video):
+    hostile = "$\\frac{ \\undefined <script> \u202e"
+    grid = Grid([[video["originals"][0]]], [hostile], [hostile])
+    assert figures.sheet_files([grid], hostile, hostile, ["png"])["png"][:4] == b"\x89PNG"
+
+
+def test_user_style_does_not_change_the_figure(video):
+    import matplotlib
+
+    plain = figures.sheet_files(figures.samples_sheet(video), "T", "s", ["png"])
+    with matplotlib.rc_context({"font.size": 30, "figure.facecolor": "red"}):
+        assert figures.sheet_files(figures.samples_sheet(video), "T", "s", ["png"]) == plain
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+# What may not be shown
+
+
+@pytest.mark.parametrize(
+    ("dataset", "source", "may_show", "expected"),
+    [
+        ("sprites", "real", True, True),
+        ("sprites", "real", False, False),
+        ("mug", "synthetic", True, True),
+        ("mug", "real", False, False),
+        ("mug", "real", True, False),
+        ("timit", "real", True, False),
+        ("sprites", "real", "yes", False),
+    ],
+)
+def test_showable_trusts_no_record_about_licensed_data(dataset, source, may_show, expected, make_record):
+    record = make_record("cdsvae", dataset, source=source, changes={"data.may_show": may_show})
+    assert figures.showable(record) is expected
+
+
+def test_licensed_frames_are_drawn_only_in_private(cell, tmp_path, capsys):
+    made = cell(dataset="mug", source="real")
+    line = ["figure", "swap", str(made.folder), "--out-dir", str(tmp_path / "out")]
+    assert main(line) == 2
+    assert "MUG may not be published" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*line, "--private"]) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 1
+
+
+# Curves
+
+
+def test_mean_and_range_on_the_common_steps_is_the_plain_mean():
+    steps, mean, low, high = curves.mean_and_range([[(0, 1.0), (10, 3.0), (20, 5.0)], [(10, 5.0), (20, 1.0), (30, 9)]])
+    np.testing.assert_array_equal(steps, [10, 20])
+    np.testing.assert_array_equal(mean, [4, 3])
+    np.testing.assert_array_equal(low, [3, 1])
+    np.testing.assert_array_equal(high, [5, 5])
+
+
+def test_loss_points_take_one_player_and_stay_short(make_record):
+    record = make_record()
+    record["training"]["losses"] = [
+        {"step": step, "player": player, "total": step + (player == "d") * 1000}
+        for step in range(2000)
+        for player in ("g", "d")
+    ]
+    points = curves.loss_points(record, "total")
+    assert len(points) == 400
+    assert points[0] == (0, 0)
+    assert points[-1] == (1999, 1999)
+    assert curves.loss_points(record, "mi_cross") == []
+
+
+def test_information_of_a_sum_over_frames_is_drawn_per_frame(make_record):
+    """S3VAE's loss sums I(s; z_t) over frames, C-DSVAE's takes the mean: only per frame do they share an axis."""
+    record = make_record()
+    record["training"]["losses"] = [{"step": 1, "player": "model", "mi_static": 4.0, "mi_cross": 24.0}]
+    record["config"]["method"] = {"mws_reduction": "mean"}
+    assert curves.information_points(record, "mi_cross") == [(1, 24)]
+    record["config"]["method"] = {"mws_reduction": "sum"}
+    record["data"]["n_frames"] = 8
+    assert curves.information_points(record, "mi_cross") == [(1, 3)]
+    assert curves.information_points(record, "mi_static") == [(1, 4)]
+
+
+def test_information_curves_without_any_say_which_methods_log_them(make_record, tmp_path):
+    with pytest.raises(UserError, match="cdsvae"):
+        curves.information_curves([Cell(tmp_path, make_record())])
+
+
+# The command
+
+
+def test_every_kind_is_drawn_without_torch(cell, audio, tmp_path):
+    cell()
+    cell("dsvae")
+    cell("cdsvae", "timit", clips=audio)
+    lines = [
+        [
+            "figure",
+            kind,
+            "--out",
+            str(tmp_path / "runs"),
+            "--out-dir",
+            str(tmp_path / kind),
+            "--dataset",
+            "timit" if kind == "audio" else "sprites",
+            "--format",
+            "png",
+        ]
+        for kind in ("swap", "fixed", "samples", "interpolate", "audio", "compare", "mi", "training")
+    ]
+    code = (
+        "import sys, json\nfrom seqdis.bench.cli import main\n"
+        f"code = max(main(line) for line in json.loads({json.dumps(json.dumps(lines))}))\n"
+        "sys.exit(code or ('torch was imported' if 'torch' in sys.modules else 0))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for kind, count in (
+        ("swap", 2),
+        ("fixed", 2),
+        ("samples", 2),
+        ("interpolate", 2),
+        ("audio", 1),
+        ("compare", 1),
+        ("mi", 1),
+        ("training", 1),
+    ):
+        assert len(list((tmp_path / kind).glob("*.png"))) == count, kind
+    assert len(done.stdout.splitlines()) == 12
+
+
+def test_cells_are_found_by_the_beginning_of_their_id(cell, tmp_path, capsys):
+    cell(seed=0)
+    second = cell(seed=1)
+    places = ["--out", str(tmp_path / "runs"), "--out-dir", str(tmp_path / "out")]
+    assert main(["figure", "samples", "sprites-synth-cdsvae-quick-s1", *places]) == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [f"samples-{second.folder.name}.png"]
+    assert main(["figure", "samples", "sprites-synth-cdsvae", *places]) == 2
+    assert "2 cells" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (["swop"], "did you mean 'swap'"),
+        (["swap", "--format", "jpg"], "unknown format 'jpg'"),
+        (["mi", "--format", "gif"], "curves do not move"),
+        (["swap", "--dataset", "nowhere"], "no finished cell fits"),
+        (["audio"], "video"),
+        (["swap", "--frames", "0"], "--frames 0"),
+    ],
+)
+def test_mistakes_are_one_sentence(line, message, cell, tmp_path, capsys):
+    cell()
+    assert main(["figure", *line, "--out", str(tmp_path / "runs"), "--out-dir", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_curves_below_the_bound_of_their_estimate_show_it(cell):
+    """A contrastive estimate at its ceiling says nothing of what the code holds beyond it."""
+    from seqdis.bench.figures.curves import batch_bound, information_curves
+
+    made = cell()
+    low = [{"step": step, "player": "model", "mi_static": 2.0, "mi_cross": 30.0} for step in (1, 2)]
+    made.record["training"]["losses"] = low
+    figure = information_curves([made])
+    assert batch_bound([made]) == pytest.approx(2.7726, abs=1e-4)
+    bounded = [axis for axis in figure.axes if any(line.get_linestyle() != "-" for line in axis.get_lines())]
+    assert [axis.get_title(loc="left") for axis in bounded] == ["I(s; x)"]
+    assert any("ln(batch size)" in text.get_text() for text in figure.legends[0].get_texts())
