@@ -1,70 +1,19 @@
-"""A few decoded test clips of a finished cell, kept beside its record for figures and the page.
-
-Shape legend: n test clips, m prior draws, T frames; `frame` is (H, W, C) uint8 for video and (F,) float16 for
-audio.
-
-The file is `clips.npz`: plain arrays, compressed, the same bytes for the same numbers, read without pickle
-and without torch. Only `make_clips` needs torch.
-
-Arrays (a method without an encoder has only those marked *, its rows are prior draws instead of test clips):
-
-    originals        (n, T, frame)       test clips, the same for every method on a data set
-    labels           (n, n_factors)      their labels, in the order of `data.factors` of the record
-    reconstructions  (n, T, frame)
-    swaps            (n, n, T, frame)    [i, j]: static code of clip i, dynamic code of clip j
-    fixed_static*    (n, m, T, frame)    [i]: static code of clip i, dynamic codes drawn from the prior
-    fixed_dynamic*   (n, m, T, frame)    [i]: dynamic code of clip i, static codes drawn from the prior
-    samples*         (n * m / 2, T, frame)  both codes drawn
-    interpolation*   (p, q, T, frame)    static code from clip i to clip i + 1, dynamic code of clip i
-"""
+"""Making the clips that are kept beside a record (`bench/records/clips.py` says what they are)."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
-import zipfile
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from seqdis.bench.core.errors import UserError
-from seqdis.bench.core.files import write_bytes
 from seqdis.bench.core.seeds import derive
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    from seqdis.datasets.base import DataSet, Split
-    from seqdis.methods.base import Latents, Method
-
-NAME = "clips.npz"
-MAX_BYTES = 256 << 20
-MAX_ARRAYS = 16
-KINDS = (
-    "originals",
-    "labels",
-    "reconstructions",
-    "swaps",
-    "fixed_static",
-    "fixed_dynamic",
-    "samples",
-    "interpolation",
-)
-_DIMS = {
-    "originals": 1,
-    "reconstructions": 1,
-    "swaps": 2,
-    "fixed_static": 2,
-    "fixed_dynamic": 2,
-    "samples": 1,
-    "interpolation": 2,
-}
-
-Clips = dict[str, NDArray[Any]]
+from seqdis.bench.records.clips import Clips
+from seqdis.datasets.base import DataSet, Split
+from seqdis.methods.base import Latents, Method
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,10 +35,9 @@ class ClipConfig:
     seed: int = 0
 
 
-# Making them: the only part that needs torch
-
-
-def make_clips(method: Method, dataset: DataSet, config: Any = None, device: torch.device | str = "cpu") -> Clips:
+def make_clips(
+    method: Method, dataset: DataSet, config: ClipConfig = ClipConfig(), device: torch.device | str = "cpu"
+) -> Clips:
     """Reconstructions, swaps, prior samples and interpolations of a trained method on a few test clips.
 
     The method's mode (training or not) is left as it was.
@@ -97,16 +45,12 @@ def make_clips(method: Method, dataset: DataSet, config: Any = None, device: tor
     Args:
         method: trained, on `device`.
         dataset: opened; its test split may lie on any device.
-        config: a `ClipConfig`, or any config with a `seed` (the evaluation's), or None.
+        config: how many, and the seed of the prior draws.
         device: where the method is.
 
     Returns:
-        The arrays of the module's docstring.
+        The arrays that `bench/records/clips.py` names.
     """
-    import torch
-
-    if not isinstance(config, ClipConfig):
-        config = ClipConfig(seed=int(getattr(config, "seed", 0)))
     training = method.training
     method.eval()
     try:
@@ -119,8 +63,6 @@ def make_clips(method: Method, dataset: DataSet, config: Any = None, device: tor
 
 
 def _encoder_clips(method: Method, dataset: DataSet, config: ClipConfig, device: torch.device | str) -> Clips:
-    import torch
-
     test = dataset.test
     index = choose(test, config.clips, derive("clips", dataset.spec.name, dataset.spec.source))
     generator = torch.Generator(device=test.device).manual_seed(derive("clips", dataset.spec.name, "frames"))
@@ -137,10 +79,6 @@ def _encoder_clips(method: Method, dataset: DataSet, config: ClipConfig, device:
 
 
 def _generator_clips(method: Method, dataset: DataSet, config: ClipConfig, device: torch.device | str) -> Clips:
-    import torch
-
-    from seqdis.methods.base import Latents
-
     generator = torch.Generator().manual_seed(derive(config.seed, "clips", "rows"))
     rows = Latents(
         static=method.sample_static(config.clips, generator),
@@ -151,16 +89,12 @@ def _generator_clips(method: Method, dataset: DataSet, config: ClipConfig, devic
 
 
 def _drawn(method: Method, dataset: DataSet, config: ClipConfig, device: torch.device | str) -> tuple[Tensor, Tensor]:
-    import torch
-
     generator = torch.Generator().manual_seed(derive(config.seed, "clips", "prior"))
     n = max(config.draws, config.clips * config.draws // 2)
     return method.sample_static(n, generator), method.sample_dynamic(n, dataset.spec.n_frames, generator)
 
 
 def _rows(method: Method, codes: Latents, static: Tensor, dynamic: Tensor, config: ClipConfig, n_frames: int) -> Clips:
-    from seqdis.methods.base import Latents
-
     m, length = config.draws, codes.n_frames
     return {
         "fixed_static": _crossed(method, codes.static, dynamic[:m], length, n_frames),
@@ -172,8 +106,6 @@ def _rows(method: Method, codes: Latents, static: Tensor, dynamic: Tensor, confi
 
 def _crossed(method: Method, static: Tensor, dynamic: Tensor, length: int | None, n_frames: int) -> NDArray[Any]:
     """Clips (S, D, T, frame): every static code (S, Ds) with every dynamic code (D, T, Dd)."""
-    from seqdis.methods.base import Latents
-
     n_static, n_dynamic = len(static), len(dynamic)
     repeated = dynamic.repeat(n_static, *[1] * (dynamic.ndim - 1))
     mixed = Latents(static=static.repeat_interleave(n_dynamic, 0), dynamic=repeated, n_frames=length)
@@ -183,10 +115,6 @@ def _crossed(method: Method, static: Tensor, dynamic: Tensor, length: int | None
 
 def _interpolated(method: Method, codes: Latents, config: ClipConfig, n_frames: int) -> NDArray[Any]:
     """Clips (p, q, T, frame): straight lines between static codes, as in the paper's Figure 16."""
-    import torch
-
-    from seqdis.methods.base import Latents
-
     n = len(codes.static)
     first = torch.arange(min(config.pairs, n), device=codes.static.device)
     weight = torch.linspace(0, 1, config.steps, device=codes.static.device, dtype=codes.static.dtype)[:, None]
@@ -244,90 +172,3 @@ def choose(split: Split, n: int, seed: int) -> NDArray[np.int64]:
         for name, code in codes.items():
             shown[name][code[best]] += 1
     return np.asarray(candidates[taken], dtype=np.int64)
-
-
-# Files
-
-
-def save_clips(folder: Path, clips: Mapping[str, NDArray[Any]]) -> Path:
-    """Writes `clips.npz` into a cell's folder, whole or not at all, and returns its path.
-
-    Args:
-        folder: the cell's folder.
-        clips: as `make_clips` gives them.
-
-    Raises:
-        ValueError: an array is not one of ours, or has another type or shape than it should.
-    """
-    for name, array in clips.items():
-        problem = _problem(name, array)
-        if problem:
-            raise ValueError(problem)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-        for name in sorted(clips):
-            # A fixed date: the same clips give the same bytes.
-            member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            member.compress_type = zipfile.ZIP_DEFLATED
-            content = io.BytesIO()
-            np.lib.format.write_array(content, np.ascontiguousarray(clips[name]), allow_pickle=False)
-            archive.writestr(member, content.getvalue())
-    write_bytes(folder / NAME, buffer.getvalue())
-    return folder / NAME
-
-
-def load_clips(folder: Path) -> Clips:
-    """The clips of a cell's folder; {} if it has none.
-
-    Raises:
-        UserError: the file is damaged, too large, or holds something that is not ours.
-    """
-    path = folder / NAME
-    if not path.is_file():
-        return {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            if len(members) > MAX_ARRAYS or sum(member.file_size for member in members) > MAX_BYTES:
-                raise UserError(f"{path} is larger than {MAX_BYTES >> 20} MiB unpacked: not one of ours.")
-            clips = {}
-            for member in members:
-                name = member.filename.removesuffix(".npy")
-                with archive.open(member) as file:
-                    array = np.lib.format.read_array(file, allow_pickle=False)
-                problem = _problem(name, array)
-                if problem:
-                    raise UserError(f"{path}: {problem}; remove it.")
-                clips[name] = array
-            return clips
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        zipfile.BadZipFile,
-        zipfile.LargeZipFile,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
-        raise UserError(f"{path} cannot be read ({error}); remove it and run the cell again.") from None
-
-
-def _problem(name: str, array: NDArray[Any]) -> str:
-    """What is wrong with an array, or nothing."""
-    if name not in KINDS:
-        return f"{name!r} is not one of {', '.join(KINDS)}"
-    if array.size == 0 and name != "labels":
-        return f"{name} is empty"
-    if name == "labels":
-        return "" if array.ndim == 2 and np.issubdtype(array.dtype, np.integer) else "labels are not integers (n, k)"
-    frame = array.ndim - _DIMS[name] - 1
-    if array.dtype == np.uint8 and frame == 3 and array.shape[-1] in (1, 3):
-        return ""
-    if array.dtype == np.float16 and frame == 1 and bool(np.isfinite(array).all()):
-        return ""
-    return f"{name} has type {array.dtype} and shape {array.shape}: neither uint8 video nor finite float16 audio"
-
-
-def is_audio(clips: Mapping[str, NDArray[Any]]) -> bool:
-    """Whether the clips are spectrograms (n, T, F) rather than frames."""
-    return clips["samples"].dtype == np.float16

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from seqdis.bench.cell.clips import ClipConfig, make_clips
 from seqdis.bench.cell.energy import EnergyMeter
 from seqdis.bench.cell.trainer import Diverged, Interrupted, Progress, State, Trainer
 from seqdis.bench.core.errors import MissingDataError, UserError
@@ -31,6 +32,7 @@ from seqdis.bench.plan.catalog import MethodRef
 from seqdis.bench.plan.cells import cell_id, untupled
 from seqdis.bench.plan.presets import TrainingConfig
 from seqdis.bench.records import record as records
+from seqdis.bench.records.clips import save_clips
 from seqdis.bench.records.store import CHECKPOINT, CONFIG, ERROR, PROGRESS
 from seqdis.datasets.base import DataSet, Split
 from seqdis.judges import protocol
@@ -329,9 +331,7 @@ class Experiment:
             self.notes.append(note)
 
     def _save_clips(self, method: Method, dataset: DataSet) -> None:
-        from seqdis.bench.cell.clips import make_clips, save_clips
-
-        save_clips(self.folder, make_clips(method, dataset, self.evaluation, self.device))
+        save_clips(self.folder, make_clips(method, dataset, ClipConfig(seed=self.evaluation.seed), self.device))
 
     def _oracle(self, dataset: DataSet, judge: Judge | None) -> records.Record:
         """The control that renders the true factors: real clips of the test set, looked up by their labels."""

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from seqdis.bench.cell.clips import Clips
 from seqdis.bench.figures import sheets as figures
 from seqdis.bench.figures.sheets import Grid
+from seqdis.bench.records.clips import Clips
 
 MILLISECONDS = 150
 QUALITY = 85

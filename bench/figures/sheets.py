@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqdis.bench.cell.clips import Clips, is_audio, load_clips
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import write_bytes
+from seqdis.bench.records.clips import Clips, is_audio, load_clips
 from seqdis.bench.records.record import Record
 
 Array = NDArray[Any]

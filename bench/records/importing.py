@@ -107,7 +107,7 @@ def import_packed(files: list[Path], out: Path, *, state: bool = False) -> Impor
 
 def _take_clips(source: Path, target: Path) -> bool:
     """Copies the clips and the log of a cell unless it has its own. Returns whether there were good clips to copy."""
-    from seqdis.bench.cell import clips  # brings numpy, which records need not
+    from seqdis.bench.records import clips  # brings numpy, which records need not
 
     if (source / LOG).is_file() and not (target / LOG).exists():
         write_bytes(target / LOG, (source / LOG).read_bytes())

@@ -111,7 +111,7 @@ def pack(
     Raises:
         UserError: nothing can be written there.
     """
-    from seqdis.bench.cell import clips  # brings numpy, which records need not
+    from seqdis.bench.records import clips  # brings numpy, which records need not
 
     press = press or Press()
     cells = sorted(_cells(store), key=lambda one: (one[0], one[1]))

@@ -26,7 +26,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seqdis.bench.cell.clips import load_clips
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import read_json
 from seqdis.bench.core.provenance import suite_version
@@ -34,6 +33,7 @@ from seqdis.bench.figures import media
 from seqdis.bench.figures import sheets as figures
 from seqdis.bench.formats import text as formats
 from seqdis.bench.records import collection as aggregate
+from seqdis.bench.records.clips import load_clips
 from seqdis.bench.records.collection import Collection, Entry
 from seqdis.bench.records.record import Record, read_record
 from seqdis.bench.site import boards, cell_page, licences

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from seqdis.bench.cell.clips import save_clips
+from seqdis.bench.records.clips import save_clips
 
 SIZE, FRAMES = 32, 8
 DATASETS = ("sprites", "mug", "smmnist", "timit")

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seqdis.bench.cell.clips import save_clips
 from seqdis.bench.cli import main
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.figures import curves
 from seqdis.bench.figures import sheets as figures
 from seqdis.bench.figures.sheets import Cell, Grid
+from seqdis.bench.records.clips import save_clips
 
 
 def _specimens():

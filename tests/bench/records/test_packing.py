@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqdis.bench.cell.clips import save_clips
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.plan.catalog import MethodRef
 from seqdis.bench.plan.cells import Planned, grid, plan
 from seqdis.bench.records import packing
+from seqdis.bench.records.clips import save_clips
 from seqdis.bench.records.importing import import_packed
 from seqdis.bench.records.packing import Press, pack, packs
 from seqdis.bench.records.store import CHECKPOINT, Store

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seqdis.bench.cell.clips import save_clips
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.figures import media
 from seqdis.bench.records import collection as aggregate
+from seqdis.bench.records.clips import save_clips
 from seqdis.bench.site import boards, publish
 from seqdis.bench.tables import build as tables
 
