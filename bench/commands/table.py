@@ -18,7 +18,7 @@ docs/reading-the-tables.md explains every column."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from seqdis.bench.formats.text import FORMATS
+    from seqdis.bench.formats.render import FORMATS
 
     parser.add_argument("name", nargs="?", default="comparison", help="which table (default: comparison)")
     parser.add_argument(
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from seqdis.bench.formats.text import render
+    from seqdis.bench.formats.render import render
     from seqdis.bench.records import collection as aggregate
     from seqdis.bench.tables import build as tables
 
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
 def print_after_run(out: Path, ids: Sequence[str], table: str) -> None:
     """Prints a table of the named cells only; nothing if none of them has ended."""
-    from seqdis.bench.formats.text import render
+    from seqdis.bench.formats.render import render
     from seqdis.bench.records import collection as aggregate
     from seqdis.bench.tables import build as tables
 
@@ -101,7 +101,7 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 
 def _format(args: argparse.Namespace) -> str:
-    from seqdis.bench.formats.text import SUFFIXES
+    from seqdis.bench.formats.render import SUFFIXES
 
     if args.format:
         kind = str(args.format)

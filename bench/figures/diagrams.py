@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.formats.text import clean
+from seqdis.bench.tables.layout import clean
 from seqdis.bench.tables.statistics import AcrossDatasets
 
 _STEP = 0.24  # inches between two labels

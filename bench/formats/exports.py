@@ -7,8 +7,7 @@ import io
 import json
 from typing import Any
 
-from seqdis.bench.formats.text import note
-from seqdis.bench.tables.layout import Cell, Document, Row, Section, Table
+from seqdis.bench.tables.layout import Cell, Document, Row, Section, Table, note
 
 
 def _about(table: Table, row: Row, section: Section) -> dict[str, Any]:

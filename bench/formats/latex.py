@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from seqdis.bench.formats.text import clean, heading_lines, note
-from seqdis.bench.tables.layout import Column, Document, Table, number, shown
+from seqdis.bench.tables.layout import Column, Document, Table, clean, heading_lines, note, number, shown
 
 _LATEX = {
     "[": "{[}",  # else it would be an argument of the row end before it

@@ -1,48 +1,14 @@
-"""Tables as terminal text and Markdown (`latex` and `exports` have the other formats). The same table, the same bytes.
-
-Every string comes from a record or a file that anyone may have written, so each format escapes all of them, drops
-control characters and cuts what is too long.
-"""
+"""Tables as terminal text."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
-import re
-import unicodedata
 from typing import Any
 
-from seqdis.bench.core.errors import UserError
-from seqdis.bench.tables.layout import DASH, Cell, Column, Document, Row, Table, number, shown
+from seqdis.bench.tables.layout import Cell, Column, Document, Table, clean, heading_lines, note, number, shown
 
-FORMATS = ("terminal", "markdown", "latex", "csv", "json", "parquet")
-SUFFIXES = {
-    ".txt": "terminal",
-    ".md": "markdown",
-    ".tex": "latex",
-    ".csv": "csv",
-    ".json": "json",
-    ".parquet": "parquet",
-}
 _LABEL = 26  # columns of the terminal that labels may claim before they are folded
-LONGEST = 80
-"""Characters of a label; notes may have ten times as many."""
-
-
-def clean(text: str, longest: int = LONGEST) -> str:
-    """Text on one line without control, format or private characters, cut to `longest` characters."""
-    kept = "".join(
-        " " if char.isspace() else char
-        for char in text[: longest * 4]
-        if char.isspace() or unicodedata.category(char)[0] != "C"
-    )
-    kept = " ".join(kept.split())
-    return kept if len(kept) <= longest else kept[: longest - 1] + "…"
-
-
-def note(text: str) -> str:
-    """A sentence, cleaned and cut."""
-    return clean(text, LONGEST * 10)
 
 
 def terminal(document: Document, *, width: int = 80, everything: bool = False, color: bool = False) -> str:
@@ -136,13 +102,6 @@ def _fitting(table: Table, columns: list[Column], width: int) -> tuple[list[Colu
     return kept, gap, [column.title for column in columns if column.key not in keys] + hidden
 
 
-def heading_lines(column: Column) -> list[str]:
-    """A heading's lines: one a word, the arrow beside the last, the unit below."""
-    words = column.title.split(" ")
-    arrow = column.heading[len(column.title) :]
-    return [*words[:-1], words[-1] + arrow, *([column.unit] if column.unit else [])]
-
-
 def _rich(table: Table, columns: list[Column], gap: int, color: bool) -> Any:
     from rich import box
     from rich.table import Table as RichTable
@@ -170,77 +129,3 @@ def _rich(table: Table, columns: list[Column], gap: int, color: bool) -> Any:
                 ),
             )
     return grid
-
-
-def escape_markdown(text: str) -> str:
-    """Text that no Markdown renderer reads as markup, a link, a cell border or HTML."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # A bare address or handle would become a link by itself.
-    text = re.sub(r"(?i)\b(https?|ftp)://", r"\1&#58;//", text).replace("www.", "www&#46;").replace("@", "&#64;")
-    return re.sub(r"([\\`*_{}\[\]#!|~$])", r"\\\1", text)
-
-
-def markdown(document: Document, *, everything: bool = False) -> str:
-    """GitHub-flavoured Markdown."""
-    lines: list[str] = []
-    for table in document.tables:
-        lines += [f"### {escape_markdown(clean(table.title, 200))}", ""]
-        for panel, title in enumerate(table.panels):
-            columns = shown(table, panel, everything=everything)
-            if not columns:
-                continue
-            if title:
-                lines += [f"*{escape_markdown(clean(title, 200))}*", ""]
-            heads = [f"{column.heading} ({column.unit})" if column.unit else column.heading for column in columns]
-            lines.append("| " + " | ".join([table.label, *map(escape_markdown, heads)]) + " |")
-            lines.append("| --- |" + " ---: |" * len(columns))
-            for section in table.sections:
-                if section.title:
-                    lines.append(f"| *{escape_markdown(clean(section.title))}* |" + " |" * len(columns))
-                lines += [_markdown_row(row, columns) for row in section.rows]
-            lines.append("")
-        lines += [f"{_superscript(mark)} {escape_markdown(note(text))}  " for mark, text in table.footnotes.items()]
-        lines += [""] * bool(table.footnotes)
-        lines += [line for text in table.notes for line in (escape_markdown(note(text)), "")]
-    lines += [line for text in document.sentences(everything=everything) for line in (escape_markdown(note(text)), "")]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _superscript(mark: str) -> str:
-    return f"<sup>{mark}</sup>"
-
-
-def _markdown_row(row: Row, columns: list[Column]) -> str:
-    cells = [escape_markdown(clean(row.label)) + "".join(map(_superscript, row.marks))]
-    for column in columns:
-        cell = row.cell(column.key)
-        text = escape_markdown(clean(number(cell, column)))
-        cells.append((f"**{text}**" if cell.bold else text) + "".join(map(_superscript, cell.marks)))
-    return "| " + " | ".join(cells) + " |"
-
-
-def render(document: Document, kind: str, *, width: int = 80, everything: bool = False, color: bool = False) -> bytes:
-    """The document in one of FORMATS, as bytes (UTF-8 where it is text).
-
-    Raises:
-        UserError: an unknown format.
-    """
-    if kind == "terminal":
-        return terminal(document, width=width, everything=everything, color=color).encode()
-    if kind == "markdown":
-        return markdown(document, everything=everything).encode()
-    if kind == "latex":
-        from seqdis.bench.formats.latex import latex
-
-        return latex(document, everything=everything).encode()
-    if kind in ("csv", "json", "parquet"):
-        from seqdis.bench.formats import exports
-
-        if kind == "parquet":
-            return exports.parquet_bytes(document)
-        text = exports.csv_text(document) if kind == "csv" else exports.json_text(document)
-        return text.encode("utf-8", "backslashreplace")  # half a surrogate pair stays the escape that JSON has for it
-    raise UserError(f"unknown format {kind!r}; it is one of {', '.join(FORMATS)}.")
-
-
-__all__ = ["DASH", "FORMATS", "SUFFIXES", "clean", "escape_markdown", "heading_lines", "note", "render"]

@@ -11,10 +11,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from seqdis.bench.formats import text as formats
-from seqdis.bench.formats.text import clean
+from seqdis.bench.formats.render import render
 from seqdis.bench.records.collection import Setting
-from seqdis.bench.tables.layout import DASH, Cell, Column, Document, Row, Table, number
+from seqdis.bench.tables.layout import DASH, Cell, Column, Document, Row, Table, clean, number
 
 MOST_COPIED = 40_000
 PROTOCOL_MARKS = ("†", "‡")
@@ -188,8 +187,8 @@ def _board(table: Table, document: Document, links: Mapping[Key, Sequence[Link]]
         notes=tuple(clean(text, 800) for text in table.notes),
         chart=chart,
         bars=_bars(chart, rows),
-        latex=formats.render(single, "latex").decode(),
-        csv=formats.render(single, "csv").decode(),
+        latex=render(single, "latex").decode(),
+        csv=render(single, "csv").decode(),
     )
 
 

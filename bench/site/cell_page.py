@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from seqdis.bench.figures.curves import Points, information_points, loss_points, validation_points
-from seqdis.bench.formats.text import clean
 from seqdis.bench.records.record import Record
 from seqdis.bench.site.render import json_text
+from seqdis.bench.tables.layout import clean
 
 LONG = 600
 MAX_CONFIG = 20_000

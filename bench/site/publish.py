@@ -31,7 +31,7 @@ from seqdis.bench.core.files import read_json
 from seqdis.bench.core.provenance import suite_version
 from seqdis.bench.figures import media
 from seqdis.bench.figures import sheets as figures
-from seqdis.bench.formats import text as formats
+from seqdis.bench.formats.render import render
 from seqdis.bench.records import collection as aggregate
 from seqdis.bench.records.clips import load_clips
 from seqdis.bench.records.collection import Collection, Entry
@@ -41,6 +41,7 @@ from seqdis.bench.site.boards import Board, Link
 from seqdis.bench.site.render import CAPTION, TIPS, environment, json_text, package, safe_json
 from seqdis.bench.site.replace import MARKER, check_target, put_in_place
 from seqdis.bench.tables import build as tables
+from seqdis.bench.tables.layout import clean
 
 HEADING = "Sequential disentanglement"
 ROW_LIMIT = 40
@@ -125,7 +126,7 @@ class Site:
         self.more = {name: boards.boards(self.documents[name], self.links) for name in MORE}
         self.environment = environment()
         self.shared = {
-            "heading": formats.clean(heading, 80),
+            "heading": clean(heading, 80),
             "version": suite_version(),
             "n_cells": len(collection.entries),
             "tips": TIPS,
@@ -224,13 +225,13 @@ class Site:
         content = {
             "generator": "seqdis-bench",
             "version": suite_version(),
-            "tables": {name: json.loads(formats.render(document, "json")) for name, document in self.documents.items()},
+            "tables": {name: json.loads(render(document, "json")) for name, document in self.documents.items()},
         }
         (self.root / "leaderboard.json").write_text(
             json_text(content, indent=1, allow_nan=False) + "\n", encoding="utf-8"
         )
         (self.root / "leaderboard.md").write_text(
-            formats.render(self.documents["comparison"], "markdown").decode(), encoding="utf-8"
+            render(self.documents["comparison"], "markdown").decode(), encoding="utf-8"
         )
 
     # Tables
@@ -392,7 +393,7 @@ class Site:
         measure, value = headline(entry, self.collection.about.get(entry.setting, {}).get("data") or {})
         seconds = entry.get("cost/train_seconds")
         finished = cell_page.text(record.get("finished"))[:10] if record is not None else ""
-        title = formats.clean(entry.title or f"{entry.method} {entry.variant}")
+        title = clean(entry.title or f"{entry.method} {entry.variant}")
         return [
             f"cells/{page.slug}.html",
             title,
@@ -411,7 +412,7 @@ class Site:
 
     def remarks(self) -> list[str]:
         """What stands in no table, and why; at most fifty sentences."""
-        found = [formats.clean(text, 800) for text in [*self.documents["comparison"].notes, *self.problems]]
+        found = [clean(text, 800) for text in [*self.documents["comparison"].notes, *self.problems]]
         found = list(dict.fromkeys(found))
         return found[:50] + ([f"And {len(found) - 50} more."] if len(found) > 50 else [])
 
@@ -427,7 +428,7 @@ def row_key(entry: Entry) -> tuple[Any, ...]:
 def headline(entry: Entry, data: Mapping[str, Any]) -> tuple[str, float | None]:
     """The main measure of a cell in per cent, for the list of cells: what its data set is ranked by."""
     direction, factor = ([*cell_page.listed(data.get("headline")), "", ""])[:2]
-    shown = formats.clean(str(factor), 30)
+    shown = clean(str(factor), 30)
     for name, words in (
         ("utterance/gap", "EER gap"),
         ("segment/gap", "EER gap"),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from seqdis.bench.formats.text import clean
 from seqdis.bench.tables import columns, footers, identities, statistics
 from seqdis.bench.tables.grouping import Block, Group
-from seqdis.bench.tables.layout import Cell, Column, Row, Section, Table
+from seqdis.bench.tables.layout import Cell, Column, Row, Section, Table, clean
 
 
 def tables(block: Block, number: int) -> list[Table]:

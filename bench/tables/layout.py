@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import unicodedata
 from typing import Any, Literal
 
 DASH = "–"
 MOST_EXCLUDED = 12
+LONGEST = 80
+"""Characters of a label; notes may have ten times as many."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,6 +130,22 @@ class Document:
         return [*self.notes, *self.excluded[:MOST_EXCLUDED], rest]
 
 
+def clean(text: str, longest: int = LONGEST) -> str:
+    """Text on one line without control, format or private characters, cut to `longest` characters."""
+    kept = "".join(
+        " " if char.isspace() else char
+        for char in text[: longest * 4]
+        if char.isspace() or unicodedata.category(char)[0] != "C"
+    )
+    kept = " ".join(kept.split())
+    return kept if len(kept) <= longest else kept[: longest - 1] + "…"
+
+
+def note(text: str) -> str:
+    """A sentence, cleaned and cut."""
+    return clean(text, LONGEST * 10)
+
+
 def number(cell: Cell, column: Column, *, plus_minus: str = " ± ") -> str:
     """A cell's text without marks: '66.3 ± 5.2', or a dash."""
     if cell.text:
@@ -137,6 +156,13 @@ def number(cell: Cell, column: Column, *, plus_minus: str = " ± ") -> str:
     if cell.std is not None and column.deviation:
         text += f"{plus_minus}{cell.std * column.scale:.{column.digits}f}"
     return text
+
+
+def heading_lines(column: Column) -> list[str]:
+    """A heading's lines: one a word, the arrow beside the last, the unit below."""
+    words = column.title.split(" ")
+    arrow = column.heading[len(column.title) :]
+    return [*words[:-1], words[-1] + arrow, *([column.unit] if column.unit else [])]
 
 
 def shown(table: Table, panel: int, *, everything: bool) -> list[Column]:

@@ -18,10 +18,11 @@ import pytest
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.formats import latex
-from seqdis.bench.formats import text as formats
+from seqdis.bench.formats.markdown import escape_markdown
+from seqdis.bench.formats.render import render
 from seqdis.bench.records import collection as aggregate
 from seqdis.bench.tables import build as tables
-from seqdis.bench.tables.layout import Cell, Column, Document, Row, Section, Table
+from seqdis.bench.tables.layout import Cell, Column, Document, Row, Section, Table, clean
 
 GOLDEN = Path(__file__).parent / "golden"
 HOSTILE = (
@@ -99,11 +100,11 @@ def _golden(name, content):
     ("kind", "suffix"), [("terminal", "txt"), ("markdown", "md"), ("latex", "tex"), ("csv", "csv"), ("json", "json")]
 )
 def test_output_is_byte_for_byte_the_golden_file(document, kind, suffix):
-    _golden(f"made-by-hand.{suffix}", formats.render(document, kind))
+    _golden(f"made-by-hand.{suffix}", render(document, kind))
 
 
 def test_wide_terminal_is_byte_for_byte_the_golden_file(document):
-    _golden("made-by-hand-wide.txt", formats.render(document, "terminal", everything=True))
+    _golden("made-by-hand-wide.txt", render(document, "terminal", everything=True))
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("terminal", "txt"), ("markdown", "md"), ("latex", "tex")])
@@ -115,22 +116,22 @@ def test_a_comparison_from_records_is_byte_for_byte_the_golden_file(tmp_path, ma
     store_record(tmp_path, make_record("oracle", acc=1.0))
     store_record(tmp_path, make_record("fhvae", "timit"))
     document = tables.build("comparison", aggregate.load([tmp_path]))
-    _golden(f"comparison.{suffix}", formats.render(document, kind))
+    _golden(f"comparison.{suffix}", render(document, kind))
 
 
 @pytest.mark.parametrize("name", ["published", "audit"])
 def test_the_literature_is_byte_for_byte_the_golden_file(name):
-    _golden(f"{name}.md", formats.render(tables.build(name, aggregate.Collection()), "markdown"))
+    _golden(f"{name}.md", render(tables.build(name, aggregate.Collection()), "markdown"))
 
 
 def test_the_same_document_gives_the_same_parquet(document):
-    assert formats.render(document, "parquet") == formats.render(document, "parquet")
+    assert render(document, "parquet") == render(document, "parquet")
 
 
 def test_parquet_holds_every_number(document):
     import pyarrow.parquet
 
-    lines = pyarrow.parquet.read_table(io.BytesIO(formats.render(document, "parquet"))).to_pylist()
+    lines = pyarrow.parquet.read_table(io.BytesIO(render(document, "parquet"))).to_pylist()
     (line,) = [line for line in lines if line["method"] == "cdsvae" and line["metric"] == "acc"]
     assert (line["mean"], line["std"], line["n"], line["low"], line["high"]) == (0.875, 0.0125, 3, 0.75, 1.0)
     assert len(lines) == sum(cell.mean is not None for row in document.tables[0].rows for cell in row.cells.values())
@@ -138,7 +139,7 @@ def test_parquet_holds_every_number(document):
 
 def test_csv_reads_back_at_full_precision(document):
     document.tables[0].rows[0].cells["acc"].mean = 0.1 + 0.2
-    lines = list(csv.DictReader(io.StringIO(formats.render(document, "csv").decode())))
+    lines = list(csv.DictReader(io.StringIO(render(document, "csv").decode())))
     assert float(lines[0]["acc"]) == 0.1 + 0.2
     assert lines[0]["acc_std"] == "0.0125"
     assert lines[1]["h_y_given_x"] == ""
@@ -146,7 +147,7 @@ def test_csv_reads_back_at_full_precision(document):
 
 
 def test_json_reads_back(document):
-    content = json.loads(formats.render(document, "json"))
+    content = json.loads(render(document, "json"))
     assert content["blocks"][0]["rows"][0]["cells"]["acc"]["values"] == [0.8625, 0.875, 0.8875]
     assert len(content["excluded"]) == 14
 
@@ -160,32 +161,32 @@ def test_terminal_lines_fit_the_width(tmp_path, make_record, store_record, width
             for dataset in ("sprites", "mug", "smmnist"):
                 store_record(tmp_path, make_record(method, dataset, seed=seed))
     for name in ("comparison", "cost", "ranks", "published", "audit"):
-        text = formats.render(tables.build(name, aggregate.load([tmp_path])), "terminal", width=width).decode()
+        text = render(tables.build(name, aggregate.load([tmp_path])), "terminal", width=width).decode()
         assert max(map(cell_len, text.split("\n"))) <= width
 
 
 def test_what_does_not_fit_is_named(document):
-    text = formats.render(document, "terminal", width=40).decode()
+    text = render(document, "terminal", width=40).decode()
     assert "Not shown at this width:" in text
     assert "paper Acc" in text
     assert "--wide" in text
 
 
 def test_many_excluded_records_are_counted(document):
-    assert "2 more records are not in the table" in formats.render(document, "terminal").decode()
-    assert "record 13 is" in formats.render(document, "terminal", everything=True).decode()
+    assert "2 more records are not in the table" in render(document, "terminal").decode()
+    assert "record 13 is" in render(document, "terminal", everything=True).decode()
 
 
 def test_best_is_marked_with_and_without_colour(document):
-    assert "87.5±1.2*" in formats.render(document, "terminal").decode()
-    coloured = formats.render(document, "terminal", color=True).decode()
+    assert "87.5±1.2*" in render(document, "terminal").decode()
+    coloured = render(document, "terminal", color=True).decode()
     assert "*" not in coloured
     assert "\x1b[1m" in coloured
 
 
 def test_an_unknown_format_is_an_error(document):
     with pytest.raises(UserError, match="markdown"):
-        formats.render(document, "docx")
+        render(document, "docx")
 
 
 @pytest.fixture(name="hostile")
@@ -200,7 +201,7 @@ def _hostile(document):
 
 @pytest.mark.parametrize("kind", ["terminal", "markdown", "latex", "csv", "json"])
 def test_no_control_character_gets_through(hostile, kind):
-    text = formats.render(hostile, kind).decode()
+    text = render(hostile, kind).decode()
     if kind == "json":  # as data, escaped
         assert "\\u001b" in text
         assert "\x1b" not in text
@@ -209,7 +210,7 @@ def test_no_control_character_gets_through(hostile, kind):
 
 
 def test_latex_is_escaped(hostile):
-    text = formats.render(hostile, "latex").decode()
+    text = render(hostile, "latex").decode()
     body = [line for line in text.split("\n") if not line.startswith("%")]
     assert "\\input" not in text
     assert r"\textbackslash{}input\{" in text
@@ -230,19 +231,19 @@ def _balanced(text):
 
 def test_a_label_is_no_argument_of_the_row_before(document):
     document.tables[0].rows[1].label = "[5cm] x"
-    assert "\n[5cm]" not in formats.render(document, "latex").decode()
-    assert "{[}5cm] x" in formats.render(document, "latex").decode()
+    assert "\n[5cm]" not in render(document, "latex").decode()
+    assert "{[}5cm] x" in render(document, "latex").decode()
 
 
 @pytest.mark.parametrize("char", ["漢", "𝕏", "ß", "é", "\u202e", "\u200b"])
 def test_latex_prints_any_character_or_its_code_point(char):
-    text = latex.escape_latex(formats.clean(char))
+    text = latex.escape_latex(clean(char))
     assert text in ("", char, f"[U+{ord(char):04X}]")
     assert (text == char) == (char in "ßé")
 
 
 def test_latex_has_an_environment_for_each_begin(document):
-    text = formats.render(document, "latex").decode()
+    text = render(document, "latex").decode()
     for name in ("table", "tabular", "minipage"):
         assert text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}") > 0
     rows = [line for line in text.split("\n") if line.endswith(r"\\") and "multicolumn" not in line]
@@ -255,8 +256,8 @@ def test_latex_compiles(hostile, tmp_path):
     hostile.tables[0].notes = [
         "".join(map(chr, [*range(32, 127), *range(160, 384), *map(ord, "↑↓±×–—…†‡°·≤≥Δ−γαβ“”’‘§漢")]))
     ]
-    body = formats.render(hostile, "latex", everything=True).decode()
-    body += formats.render(tables.build("published", aggregate.Collection()), "latex").decode()
+    body = render(hostile, "latex", everything=True).decode()
+    body += render(tables.build("published", aggregate.Collection()), "latex").decode()
     _compile(body, tmp_path)
 
 
@@ -280,7 +281,7 @@ def test_latex_fits_the_column_of_a_paper(tmp_path, make_record, store_record, n
                 store_record(tmp_path, _widened(record, seed))
     document = tables.build(name, aggregate.load([tmp_path]))
     assert document.tables
-    text = formats.render(document, "latex", everything=everything).decode()
+    text = render(document, "latex", everything=everything).decode()
     if name == "comparison":
         assert text.count("100.0$\\pm$12.3") > 100
     assert re.findall(r"Overfull \\hbox.*", _compile(text, tmp_path)) == []
@@ -293,7 +294,7 @@ def test_latex_parts_a_wide_panel_between_columns_that_stand_alone(document):
     table.columns = [Column(key=f"c{n}", title=f"c{n}", digits=3, follows=n % 3 > 0) for n in range(18)]
     for row in table.rows:
         row.cells = {column.key: Cell(mean=100.0, std=10.0, n=3) for column in table.columns}
-    text = formats.render(document, "latex").decode()
+    text = render(document, "latex").decode()
     parts = [re.findall(r"c\d+", line) for line in text.split("\n") if line.startswith("Method &")]
     assert len(parts) > 1
     assert [name for part in parts for name in part] == [column.key for column in table.columns]
@@ -343,7 +344,7 @@ def _compile(body: str, folder: Path) -> str:
 
 
 def test_markdown_is_escaped(hostile):
-    text = formats.render(hostile, "markdown").decode()
+    text = render(hostile, "markdown").decode()
     assert "<script" not in text
     assert not re.search(r"(?<!\\)\]\(", text)
     rows = [line for line in text.split("\n") if line.startswith("| \\\\input")]
@@ -354,20 +355,20 @@ def test_markdown_is_escaped(hostile):
 
 
 def test_bare_addresses_do_not_become_links():
-    text = formats.escape_markdown("see https://evil.example or www.evil.example or @someone")
+    text = escape_markdown("see https://evil.example or www.evil.example or @someone")
     assert "://" not in text
     assert "www." not in text
     assert "@" not in text
 
 
 def test_csv_has_no_formulas(hostile):
-    for line in csv.DictReader(io.StringIO(formats.render(hostile, "csv").decode())):
+    for line in csv.DictReader(io.StringIO(render(hostile, "csv").decode())):
         for value in line.values():
             assert not value.startswith(("=", "@", "+"))
             assert not value.startswith("-") or float(value) < 0
 
 
 def test_long_texts_are_cut():
-    assert formats.clean("x" * 1000) == "x" * 79 + "…"
-    assert formats.clean("a\n b\t c") == "a b c"
-    assert formats.clean("\u202eevil\u200b") == "evil"
+    assert clean("x" * 1000) == "x" * 79 + "…"
+    assert clean("a\n b\t c") == "a b c"
+    assert clean("\u202eevil\u200b") == "evil"

@@ -188,7 +188,7 @@ def test_the_benchmark_of_tables_prints_what_its_documentation_has(tmp_path, mak
 
 def test_tables_need_nothing_heavy():
     code = (
-        "import sys; import seqdis.bench.commands.table, seqdis.bench.tables.build, seqdis.bench.formats.text, "
+        "import sys; import seqdis.bench.commands.table, seqdis.bench.tables.build, seqdis.bench.formats.render, "
         "seqdis.bench.records.validate, seqdis.bench.records.importing; "
         "print([m for m in ('torch', 'numpy', 'scipy', 'pandas', 'pyarrow', 'matplotlib', 'rich') if m in sys.modules])"
     )

@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from seqdis.bench.formats import latex
-from seqdis.bench.formats import text as formats
+from seqdis.bench.formats.render import render
 from seqdis.bench.records import collection as aggregate
 from seqdis.bench.site import boards
 from seqdis.bench.site.render import safe_json
 from seqdis.bench.tables import statistics
-from seqdis.bench.tables.layout import Cell, Column, Document, Row, Section, Table
+from seqdis.bench.tables.layout import LONGEST, Cell, Column, Document, Row, Section, Table, clean
 
 CALM = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NASTY = st.text(
@@ -255,7 +255,7 @@ def _document(text: str) -> Document:
 @given(NASTY)
 def test_no_format_lets_a_control_character_through(text):
     for kind in ("terminal", "markdown", "latex", "csv", "json"):
-        found = formats.render(_document(text), kind).decode()
+        found = render(_document(text), kind).decode()
         allowed = {"\n"}
         assert not [char for char in found if unicodedata.category(char)[0] == "C" and char not in allowed] or (
             kind == "json"  # which escapes them, or keeps what is harmless there
@@ -266,7 +266,7 @@ def test_no_format_lets_a_control_character_through(text):
 @CALM
 @given(NASTY)
 def test_latex_runs_no_command_of_a_text(text):
-    escaped = latex.escape_latex(formats.clean(text))
+    escaped = latex.escape_latex(clean(text))
     commands = set(re.findall(r"\\([A-Za-z]+|.)", escaped))
     known = set(re.findall(r"\\([A-Za-z]+|.)", " ".join(latex._LATEX.values())))
     assert commands <= known
@@ -287,14 +287,14 @@ class _Tags(html.parser.HTMLParser):
 @given(NASTY)
 def test_markdown_brings_no_tag_but_its_own(text):
     parser = _Tags()
-    parser.feed(formats.render(_document(text), "markdown").decode())
+    parser.feed(render(_document(text), "markdown").decode())
     assert set(parser.tags) <= {"sup"}
 
 
 @CALM
 @given(NASTY)
 def test_markdown_tables_keep_their_columns(text):
-    lines = [line for line in formats.render(_document(text), "markdown").decode().split("\n") if line.startswith("|")]
+    lines = [line for line in render(_document(text), "markdown").decode().split("\n") if line.startswith("|")]
     cells = [len(re.split(r"(?<!\\)\|", line)) for line in lines]
     assert set(cells) == {cells[0]}
 
@@ -302,7 +302,7 @@ def test_markdown_tables_keep_their_columns(text):
 @CALM
 @given(NASTY)
 def test_csv_reads_back_as_one_line_a_row_without_formulas(text):
-    found = list(csv.reader(io.StringIO(formats.render(_document(text), "csv").decode())))
+    found = list(csv.reader(io.StringIO(render(_document(text), "csv").decode())))
     assert len(found) == 3
     assert {len(line) for line in found} == {len(found[0])}
     for value in itertools.chain(*found[1:]):
@@ -328,7 +328,7 @@ def test_file_names_are_letters_digits_and_dashes(text):
 @CALM
 @given(NASTY)
 def test_cleaned_texts_are_one_short_line(text):
-    cleaned = formats.clean(text)
-    assert len(cleaned) <= formats.LONGEST
-    assert cleaned == formats.clean(cleaned)
+    cleaned = clean(text)
+    assert len(cleaned) <= LONGEST
+    assert cleaned == clean(cleaned)
     assert "\n" not in cleaned
