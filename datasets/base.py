@@ -9,12 +9,13 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 from seqdis.bench.core.errors import UserError
+from seqdis.datasets.cache import Cache
 
 Source = Literal["real", "synthetic"]
 Role = Literal["static", "dynamic"]
@@ -132,7 +133,9 @@ class Split:
         labels: factor -> (N,) int64.
         identity: (N,) int64, the character, video or speaker of each clip.
         sequence: (N,) int64 in [0, n_sequences), the sequence each clip is cut from (for FHVAE).
-        signal: (N, T, K) float32, or None.
+        signal: (N, T, K) float32, or None, also where clips are drawn afresh (see `draw`).
+        frame_labels: factor of `Spec.frame_factors` -> (N, T) int64, -1 where a frame has no label; empty where clips
+            are drawn afresh (see `fixed`).
     """
 
     def __init__(
@@ -143,12 +146,14 @@ class Split:
         *,
         sequence: Tensor | None = None,
         signal: Tensor | None = None,
+        frame_labels: dict[str, Tensor] | None = None,
     ) -> None:
-        self.x = x
         self.labels = labels
         self.identity = identity
         self._number_sequences(sequence)
-        self.signal = signal
+        self._x = x
+        self._signal = signal
+        self._frame_labels = frame_labels or {}
 
     def _number_sequences(self, sequence: Tensor | None) -> None:
         """Sets `sequence`, `n_sequences` and `n_segments`; without `sequence` each clip is one of its own."""
@@ -157,13 +162,29 @@ class Split:
         self.n_segments = torch.bincount(self.sequence, minlength=self.n_sequences)[self.sequence]
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(self._x)
+
+    @property
+    def x(self) -> Tensor:
+        return self._x
+
+    @property
+    def signal(self) -> Tensor | None:
+        return self._signal
+
+    @property
+    def frame_labels(self) -> dict[str, Tensor]:
+        return self._frame_labels
+
+    def set_signal(self, signal: Tensor) -> None:
+        """Gives the clips a signal (N, T, K) float32 that was measured after they were opened."""
+        self._signal = signal
 
     @property
     def device(self) -> torch.device:
-        return self.x.device
+        return self._x.device
 
-    def to(self, device: torch.device | str) -> Split:
+    def to(self, device: torch.device | str) -> Self:
         """The same split with every tensor on `device`."""
         moved = object.__new__(type(self))
         moved.__dict__.update({key: _moved(value, device) for key, value in self.__dict__.items()})
@@ -172,10 +193,29 @@ class Split:
     def clips(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Float clips (B, T, C, H, W) in [0, 1) or (B, T, F) at positions `index` (B,).
 
-        A split that generates its clips draws them from `generator`; a stored one ignores it. Such a split has no
-        `signal` but a method `signal_for(index)`, the signal of the clips that were asked for last.
+        A split that generates its clips draws them from `generator`; a stored one ignores it.
         """
         return to_float(self.x[index])
+
+    def draw(self, index: Tensor, generator: torch.Generator) -> Drawn:
+        """The clips that `clips` gives at positions `index` (B,), with what belongs to these very draws."""
+        return Drawn(self, index, self.clips(index, generator))
+
+    def varied_clips(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        """Clips as `clips` gives them, varied in what their labels do not name, such as a hand: to train judges on."""
+        return self.clips(index, generator)
+
+    def windows(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
+        """Cut-outs of frames with one object each, for judges that slide over a frame.
+
+        Returns:
+            Windows (n, C, h, w) in [0, 1) and the objects' labels (n,) int64; None where frames cannot be cut so.
+        """
+        return None
+
+    def fixed(self) -> Split:
+        """The same sequences in clips that are the same whenever they are asked for: itself, where they are so."""
+        return self
 
     def subset(self, index: Tensor) -> Split:
         """A split of the clips at `index`; sequences are numbered anew."""
@@ -185,7 +225,34 @@ class Split:
             self.identity[index],
             sequence=torch.unique(self.sequence[index], return_inverse=True)[1],
             signal=None if self.signal is None else self.signal[index],
+            frame_labels={name: label[index] for name, label in self.frame_labels.items()},
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """Clips as a split drew them, and what belongs to these very draws.
+
+    Attributes:
+        split: theirs.
+        index: (B,) their positions in it.
+        x: (B, T, C, H, W) float in [0, 1), or (B, T, F).
+    """
+
+    split: Split
+    index: Tensor
+    x: Tensor
+
+    def signal(self) -> Tensor | None:
+        """The clips' signal (B, T, K) float32; None where the data have none, or it was not loaded."""
+        return None if self.split.signal is None else self.split.signal[self.index]
+
+    def motion_view(self, generator: torch.Generator) -> Tensor | None:
+        """Clips like x whose content is changed and whose motion is kept, where the data bring their own.
+
+        None: they do not, and `Spec.augment` says what may be done (`augment.motion_view`).
+        """
+        return None
 
 
 def to_float(x: Tensor) -> Tensor:
@@ -246,6 +313,13 @@ class DataSet:
     test: Split
     digest: str = ""
     """One SHA-256 of the content of all splits, for records."""
+    cache: Cache | None = None
+    """The prepared folder, where it is one of ours."""
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The three splits by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
 
     @classmethod
     def describe(cls, source: Source, size: int, **options: Any) -> Spec:

@@ -136,6 +136,16 @@ class Cache:
         """One SHA-256 for the content: of the names and digests of all arrays."""
         return str(self.meta["digest"])
 
+    @property
+    def skipped(self) -> dict[str, int]:
+        """How many files were left out in preparing, by reason."""
+        return dict(self.meta.get("skipped") or {})
+
+    @property
+    def notes(self) -> list[str]:
+        """What preparing did about single files that are not as they should be, a sentence each."""
+        return list(self.meta.get("notes") or [])
+
     def array(self, name: str) -> Array:
         """The array, memory-mapped. Writing to it changes memory only, never the file."""
         loaded: Array = np.load(self.folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)

@@ -17,6 +17,7 @@ Choices that the papers leave open, and what is done here:
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,7 +31,7 @@ from torch.nn import functional
 from seqdis.bench.core import archive
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.seeds import derive
-from seqdis.datasets.base import AugmentPolicy, DataSet, Factor, Joint, Option, Signal, Source, Spec, Split
+from seqdis.datasets.base import AugmentPolicy, DataSet, Drawn, Factor, Joint, Option, Signal, Source, Spec, Split
 from seqdis.datasets.cache import (
     Cache,
     Progress,
@@ -101,7 +102,6 @@ class MovingDigits(Split):
         self.labels = {"digit_low": low_high[:, 0].clone(), "digit_high": low_high[:, 1].clone()}
         self.identity = torch.arange(len(pairs))
         self._number_sequences(sequence)
-        self._last: tuple[Tensor, moving.Motion] | None = None
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -116,14 +116,14 @@ class MovingDigits(Split):
         return self.position is not None
 
     @property
-    def x(self) -> Tensor:  # type: ignore[override]
+    def x(self) -> Tensor:
         """All clips, (N, T, 1, size, size) uint8: rendered anew at each access. Prefer `clips`."""
         index = torch.arange(len(self), device=self.device)
         return torch.cat([self._render(part, self._motion(part, None)) for part in index.split(512)])
 
     @property
-    def signal(self) -> Tensor | None:  # type: ignore[override]
-        """(N, T, 9) of fixed clips; None where clips are drawn afresh (see `signal_for`)."""
+    def signal(self) -> Tensor | None:
+        """(N, T, 9) of fixed clips; None where clips are drawn afresh (see `draw`)."""
         if not self.is_fixed:
             return None
         index = torch.arange(len(self), device=self.device)
@@ -133,9 +133,14 @@ class MovingDigits(Split):
 
     def clips(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Clips (B, T, 1, size, size) in [0, 1). Without a generator, fresh motion comes from a fixed seed."""
+        return self._render(index, self._motion(index, generator)).float() / 256
+
+    def draw(self, index: Tensor, generator: torch.Generator) -> DrawnDigits:
+        """Clips (B, T, 1, size, size) with the trajectories that they were rendered from."""
         motion = self._motion(index, generator)
-        self._last = (index, motion)
-        return self._render(index, motion).float() / 256
+        return DrawnDigits(
+            self, index, self._render(index, motion).float() / 256, self.digits[self.pairs[index]], motion
+        )
 
     def varied_clips(self, index: Tensor, generator: torch.Generator) -> Tensor:
         """Clips (B, T, 1, size, size) as `clips` gives them, each of their digits written a little differently."""
@@ -146,12 +151,6 @@ class MovingDigits(Split):
     def windows(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Cut-outs of frames with varied digits, (n, 1, size / 2, size / 2), and labels: see `handwriting.windows`."""
         return handwriting.windows(self.digits, self.digit_labels, n, self.size, generator)
-
-    def signal_for(self, index: Tensor) -> Tensor:
-        """The signal (B, T, 9) of the clips last asked for, which must have been asked for with this very index."""
-        if self._last is None or self._last[0] is not index:
-            raise ValueError("the signal belongs to drawn clips: call clips(index, generator) with this index first")
-        return moving.moving_cells(self.digits[self.pairs[index]], self._last[1])
 
     def subset(self, index: Tensor) -> MovingDigits:
         """A split of the clips at `index`; sequences are numbered anew."""
@@ -177,6 +176,18 @@ class MovingDigits(Split):
         return moving.render(self.digits[self.pairs[index]], motion.position, self.size)
 
 
+@dataclasses.dataclass(frozen=True)
+class DrawnDigits(Drawn):
+    """Clips of moving digits, with the digits (B, 2, 32, 32) uint8 and the trajectories that they were rendered from."""
+
+    digits: Tensor
+    motion: moving.Motion
+
+    def signal(self) -> Tensor:
+        """The moving cells (B, T, 9)."""
+        return moving.moving_cells(self.digits, self.motion)
+
+
 class SmMnist(DataSet):
     """SM-MNIST from the 60,000 training and 10,000 test digits of MNIST."""
 
@@ -191,6 +202,8 @@ class SmMnist(DataSet):
         )
         for part, count in N_STORED.items()
     }
+
+    cache: Cache
 
     def __init__(self, cache: Cache, source: Source, size: int, n_validation: int, n_test: int) -> None:
         self.cache = cache

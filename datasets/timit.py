@@ -68,6 +68,7 @@ class Speech(DataSet):
         ),
     }
 
+    cache: Cache
     train: SegmentSplit
     validation: SegmentSplit
     test: SegmentSplit

@@ -187,7 +187,7 @@ def fit_judge(
         "seed": seed,
         "data": {
             "revision": spec.revision,
-            "digest": data_digest(dataset),
+            "digest": dataset.digest,
             "clips": len(dataset.train),
             "split_rule": spec.split_rule,
             "identity": spec.identity,
@@ -217,11 +217,6 @@ def default_architecture(spec: Spec, name: str) -> Architecture:
     if {factor.name for factor in spec.factors} in pairs and name != "official":
         return ARCHITECTURES["windows" if name == "default" else "windows-deep"]
     return ARCHITECTURES[name]
-
-
-def data_digest(dataset: DataSet) -> str:
-    """SHA-256 of the prepared data, or "" where a data set has none."""
-    return str(getattr(dataset, "digest", "") or getattr(getattr(dataset, "cache", None), "digest", ""))
 
 
 def _fit(
@@ -279,15 +274,17 @@ def _anneal(optimiser: torch.optim.Optimizer, lr: float, step: int, steps: int, 
 
 def _fit_windows(judge: Judge, train: Split, recipe: Recipe, seed: int, progress: Progress | None) -> None:
     """Teaches a sliding-window network single windows, where the training split can cut them (`windows`)."""
-    cut = getattr(train, "windows", None)
-    if cut is None or not isinstance(judge.net, Windows) or not recipe.windows:
+    if not isinstance(judge.net, Windows) or not recipe.windows:
         return
     optimiser = torch.optim.Adam(judge.net.net.parameters(), lr=recipe.window_lr)
     generator = torch.Generator(train.device).manual_seed(derive(seed, "windows"))
     judge.train()
     for step in range(1, recipe.windows + 1):
         _anneal(optimiser, recipe.window_lr, step, recipe.windows, recipe.final_lr)
-        windows, labels = cut(recipe.window_batch, generator)
+        cut = train.windows(recipe.window_batch, generator)
+        if cut is None:
+            return
+        windows, labels = cut
         loss = window_loss(judge.net, degrade(windows[:, None], recipe, generator)[:, 0], labels)
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
@@ -316,8 +313,7 @@ def _step(
     optimiser: torch.optim.Optimizer,
     generator: torch.Generator,
 ) -> Tensor:
-    varied = getattr(train, "varied_clips", train.clips)  # digits written a little differently each time
-    x = varied(index, generator)
+    x = train.varied_clips(index, generator)
     if recipe.frames:
         chosen = torch.rand(x.shape[:2], generator=generator, device=x.device).argsort(1)[:, : recipe.frames]
         x = x[torch.arange(len(x), device=x.device)[:, None], chosen.sort(1).values]

@@ -182,7 +182,7 @@ def evaluate_verification(method: Any, dataset: DataSet, config: Any, device: to
     """
     seed = derive(int(getattr(config, "seed", 0)), "verification")
     test = encode(method, dataset.test, device)
-    train_split = fixed(dataset.train)
+    train_split = dataset.train.fixed()
     train = encode(method, train_split, device, index=_whole_utterances(train_split, MAX_TRAIN, seed))
     vectors = utterance_vectors(method, test)
     trials = _usable(pairs.all_pairs(vectors.speaker), "test")
@@ -216,13 +216,6 @@ def evaluate_verification(method: Any, dataset: DataSet, config: Any, device: to
     for name, (changed, options) in others.items():
         found[f"utterance:{name}"] = score(changed, trials, {**pooled, **options})
     return {"verification": found, "probes": _probes(dataset, train_split, train, test, seed)}
-
-
-def fixed(split: Split) -> Split:
-    """A split of fixed segments: itself, or `split.fixed()` where clips have random starts."""
-    made = getattr(split, "fixed", None)
-    chosen: Split = split if made is None else made()
-    return chosen
 
 
 def _usable(trials: Trials, part: str) -> Trials:
@@ -298,8 +291,8 @@ def _probes(dataset: DataSet, train_split: Split, train: Codes, test: Codes, see
         parts = [
             (codes.latents.static.numpy(), codes.latents.dynamic.numpy(), labels.cpu().numpy())
             for codes, labels in (
-                (train, train_split.frame_labels[factor.name][rows]),  # type: ignore[attr-defined]
-                (test, dataset.test.frame_labels[factor.name]),  # type: ignore[attr-defined]
+                (train, train_split.frame_labels[factor.name][rows]),
+                (test, dataset.test.frame_labels[factor.name]),
             )
         ]
         probe = frame_probe(parts[0], parts[1], max_frames=PROBE_FRAMES, rng=rng)

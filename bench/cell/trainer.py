@@ -196,20 +196,16 @@ class Trainer:
     def batch(self, index: Tensor) -> Batch:
         """The training batch at positions `index` (B,), with the views that the method's loss reads."""
         split, needs, generator = self.split, self.needs, self.generator
-        x = split.clips(index, generator)
+        drawn = split.draw(index, generator)
+        x = drawn.x
         batch = Batch(x=x, index=index, sequence=split.sequence[index], n_segments=split.n_segments[index])
         if needs.content_view:
             batch.content_view = augment.content_view(len(index), x.shape[1], generator)
         if needs.motion_view:
-            own = getattr(split, "motion_view", None)
-            batch.motion_view = (
-                own(x, index, generator) if own else augment.motion_view(x, self.spec.augment, generator)
-            )
+            own = drawn.motion_view(generator)
+            batch.motion_view = augment.motion_view(x, self.spec.augment, generator) if own is None else own
         if needs.signal:
-            if getattr(split, "signal_for", None) is not None:
-                batch.signal = split.signal_for(index)  # type: ignore[attr-defined]
-            elif split.signal is not None:
-                batch.signal = split.signal[index]
+            batch.signal = drawn.signal()
         if needs.motion_labels and self.motion_labels is not None:
             batch.motion_labels = self.motion_labels[index]
         return batch

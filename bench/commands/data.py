@@ -165,14 +165,17 @@ def _prepare_sizes(
 
 
 def _tell_skipped(dataset: DataSet) -> None:
-    meta = getattr(getattr(dataset, "cache", None), "meta", {})
-    for reason, count in (meta.get("skipped") or {}).items():
+    from seqdis.datasets.cache import META
+
+    cache = dataset.cache
+    if cache is None:
+        return
+    for reason, count in cache.skipped.items():
         print(f"  left out: {count} {reason}")
-    notes = meta.get("notes") or []
-    for note in notes[:10]:
+    for note in cache.notes[:10]:
         print(f"  {note}")
-    if len(notes) > 10:
-        print(f"  and more, listed in {dataset.cache.folder / 'meta.json'}")  # type: ignore[attr-defined]
+    if len(cache.notes) > 10:
+        print(f"  and more, listed in {cache.folder / META}")
 
 
 def _verify(args: argparse.Namespace, kind: type[DataSet], root: Path, options: dict[str, Any]) -> int:
@@ -210,7 +213,7 @@ def _preview(args: argparse.Namespace, kind: type[DataSet], root: Path, options:
             f"{dataset.spec.title} may not be published: keep {out} to yourself ({dataset.spec.licence}).",
             file=sys.stderr,
         )
-    write_bytes(out, contact_sheet(getattr(dataset, args.part), dataset.spec))
+    write_bytes(out, contact_sheet(dataset.splits[args.part], dataset.spec))
     print(out)
     return 0
 

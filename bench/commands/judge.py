@@ -186,9 +186,9 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _compare(judge: Any, path: Path, card: dict[str, Any], dataset: DataSet) -> None:
     from seqdis.judges.judge import remedy
-    from seqdis.judges.train import accuracies, data_digest
+    from seqdis.judges.train import accuracies
 
-    digest = data_digest(dataset)
+    digest = dataset.digest
     if digest != card["data"]["digest"]:
         raise UserError(
             f"{card['name']} was trained on other data of the same revision (digest {card['data']['digest'][:12]}, "

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from seqdis.datasets import augment
-from seqdis.datasets.base import Split
+from seqdis.datasets.base import Drawn, Split
 
 LENGTH = 20
 TRAIN_SHIFT = 8
@@ -77,7 +77,6 @@ class SegmentSplit(Split):
         self._chosen = chosen
         # Utterances that lost all their segments to `chosen` leave no gap in the numbers.
         self._number_sequences(torch.unique(utterance, return_inverse=True)[1] if sequence is None else sequence)
-        self._last: tuple[Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.utterance_of)
@@ -87,16 +86,16 @@ class SegmentSplit(Split):
         return self.frames.device
 
     @property
-    def x(self) -> Tensor:  # type: ignore[override]
+    def x(self) -> Tensor:
         """All segments (N, T, F) float16, at their fixed (or, for training, nominal) starts: a copy."""
         return self.frames[self._rows(torch.arange(len(self), device=self.device), None)]
 
     @property
-    def signal(self) -> Tensor | None:  # type: ignore[override]
-        """(N, T, 1) loudness of fixed segments; None where starts are drawn (see `signal_for`)."""
+    def signal(self) -> Tensor | None:
+        """(N, T, 1) loudness of fixed segments; None where starts are drawn (see `draw`)."""
         if self.is_random:
             return None
-        return self._loudness(self._rows(torch.arange(len(self), device=self.device), None))
+        return self.loudness(self._rows(torch.arange(len(self), device=self.device), None))
 
     @property
     def frame_labels(self) -> dict[str, Tensor]:
@@ -107,25 +106,12 @@ class SegmentSplit(Split):
 
     def clips(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Segments (B, T, F) float32. Random starts need a generator; without, the nominal ones are taken."""
+        return self.frames[self._rows(index, generator)].float()
+
+    def draw(self, index: Tensor, generator: torch.Generator) -> DrawnSegments:
+        """Segments (B, T, F) with where their frames lie."""
         rows = self._rows(index, generator)
-        self._last = (index, rows)
-        return self.frames[rows].float()
-
-    def signal_for(self, index: Tensor) -> Tensor:
-        """Loudness (B, T, 1) of the clips last asked for, which must have been asked for with this very index."""
-        return self._loudness(self._last_rows(index))
-
-    def motion_view(self, x: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:
-        """The same words at the same times in another voice, like x.
-
-        From a cached copy of the utterance (WSOLA), where there are copies; else the frequency axis is warped and
-        tilted (`augment.vtlp`), on the features as they were before normalisation.
-        """
-        if self.shifted is not None:
-            copy = torch.randint(len(self.shifted), (len(index), 1), generator=generator, device=generator.device)
-            return self.shifted[copy.to(self.device), self._last_rows(index)].float()
-        view = augment.vtlp(x * self.std + self.mean, generator, db_per_unit=DB_PER_UNIT)
-        return (view - self.mean) / self.std
+        return DrawnSegments(self, index, self.frames[rows].float(), rows)
 
     def utterance(self, number: int) -> Tensor:
         """All frames (L, F) of one utterance."""
@@ -137,12 +123,12 @@ class SegmentSplit(Split):
             return self
         if self._chosen is not None:
             raise ValueError("fixed segments are those of a whole split")
-        return SegmentSplit(self._source(), is_random=False).to(self.device)  # type: ignore[return-value]
+        return SegmentSplit(self._source(), is_random=False).to(self.device)
 
     def subset(self, index: Tensor) -> SegmentSplit:
         """A split of the segments at `index`; utterances are numbered anew in `sequence`."""
         chosen = index if self._chosen is None else self._chosen.to(index.device)[index]
-        return SegmentSplit(self._source(), is_random=self.is_random, chosen=chosen).to(self.device)  # type: ignore[return-value]
+        return SegmentSplit(self._source(), is_random=self.is_random, chosen=chosen).to(self.device)
 
     def _source(self) -> Frames:
         return Frames(
@@ -166,10 +152,31 @@ class SegmentSplit(Split):
             start = (draw * room).long().clamp(max=room - 1)
         return (self.offset[utterance] + start)[:, None] + torch.arange(LENGTH, device=self.device)
 
-    def _last_rows(self, index: Tensor) -> Tensor:
-        if self._last is None or self._last[0] is not index:
-            raise ValueError("this belongs to drawn segments: call clips(index, generator) with this index first")
-        return self._last[1]
-
-    def _loudness(self, rows: Tensor) -> Tensor:
+    def loudness(self, rows: Tensor) -> Tensor:
+        """Whether the frames at `rows` (B, T) are loud, (B, T, 1) float32."""
         return self.loud[rows].float()[..., None]
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawnSegments(Drawn):
+    """Segments of speech, with the positions (B, T) of their frames among all of the split."""
+
+    split: SegmentSplit
+    rows: Tensor
+
+    def signal(self) -> Tensor:
+        """Loudness (B, T, 1)."""
+        return self.split.loudness(self.rows)
+
+    def motion_view(self, generator: torch.Generator) -> Tensor:
+        """The same words at the same times in another voice, like x.
+
+        From a cached copy of the utterance (WSOLA), where there are copies; else the frequency axis is warped and
+        tilted (`augment.vtlp`), on the features as they were before normalisation.
+        """
+        split = self.split
+        if split.shifted is not None:
+            copy = torch.randint(len(split.shifted), (len(self.x), 1), generator=generator, device=generator.device)
+            return split.shifted[copy.to(split.device), self.rows].float()
+        view = augment.vtlp(self.x * split.std + split.mean, generator, db_per_unit=DB_PER_UNIT)
+        return (view - split.mean) / split.std

@@ -33,6 +33,7 @@ SIZES = (64, 32)
 class StoredDataSet(DataSet):
     """A data set with a cache of stored clips. Subclasses give the spec of a source and size, and `prepare`."""
 
+    cache: Cache
     title: ClassVar[str]
     needs_from: ClassVar[bool] = False
     """Whether the real data must be given by the user (licensed), so that the command needs --from DIR."""
@@ -103,7 +104,7 @@ class StoredDataSet(DataSet):
         if self.spec.signal is None:
             return super().load_signal()
         for split, signal in load_signals(self.cache, self.spec).items():
-            getattr(self, split).signal = signal
+            self.splits[split].set_signal(signal)
         return None
 
 

@@ -171,16 +171,16 @@ def test_training_clips_are_fresh_and_reproducible_and_test_clips_are_fixed(root
     assert (small.test.clips(index) - half).abs().max() <= 0.5 / 256 + 1e-6
 
 
-def test_signal_belongs_to_the_clips_asked_for_last(root: Path) -> None:
+def test_signal_belongs_to_the_clips_that_were_drawn(root: Path) -> None:
     split = SmMnist.open(root, "synthetic", 32).train
     index = torch.arange(4)
-    split.clips(index, generator(5))
-    signal = split.signal_for(index)
+    drawn, others = split.draw(index, generator(5)), split.draw(index, generator(6))
+    assert torch.equal(drawn.x, split.clips(index, generator(5)))
+    signal = drawn.signal()
     motion = moving.draw_motion(4, 15, generator(5))
     assert torch.equal(signal, moving.moving_cells(split.digits[split.pairs[index]], motion))
     assert split.signal is None
-    with pytest.raises(ValueError, match="with this index"):
-        split.signal_for(torch.arange(3))
+    assert not torch.equal(signal, others.signal())
 
 
 def test_segments_continue_one_another(root: Path) -> None:

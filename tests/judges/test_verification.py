@@ -171,14 +171,13 @@ def corpus(n_speakers: int, n_utterances: int, seed: int) -> Split:
     voice = torch.randn(n_speakers, 6, generator=generator)[speaker]
     x = torch.cat([voice[:, None].expand(n, 20, 6), torch.eye(8)[phone]], -1)
     x = x + 0.2 * torch.randn(x.shape, generator=generator)
-    split = Split(
+    return Split(
         x.half(),
         {"speaker": speaker},
         speaker,
         sequence=torch.arange(n_speakers * n_utterances).repeat_interleave(n_segments),
+        frame_labels={"phone": phone},
     )
-    split.frame_labels = {"phone": phone}  # type: ignore[attr-defined]
-    return split
 
 
 def fake_dataset() -> types.SimpleNamespace:

@@ -23,7 +23,7 @@ from seqdis.datasets.audio.features import (
     read_header,
     spectrogram,
 )
-from seqdis.datasets.audio.segments import Frames, SegmentSplit
+from seqdis.datasets.audio.segments import DrawnSegments, Frames, SegmentSplit
 from seqdis.datasets.synthetic import speech as synthetic
 from seqdis.judges import trials
 from seqdis.judges.metrics import equal_error_rate
@@ -297,21 +297,21 @@ def test_views_and_signal_belong_to_the_same_frames() -> None:
     split = make_split(is_random=True, shifted=True)
     generator = torch.Generator().manual_seed(1)
     index = torch.randint(len(split), (40,), generator=generator)
-    x = split.clips(index, generator)
-    view = split.motion_view(x, index, generator)
+    drawn = split.draw(index, generator)
+    split.draw(index, generator)  # later draws change nothing
+    x, view = drawn.x, drawn.motion_view(generator)
     added = (view - x)[..., 0]
     assert set(added.unique().tolist()) == {500.0, 1000.0}
     assert (added == added[:, :1]).all()
-    assert torch.equal(split.signal_for(index)[..., 0], x[..., 0] % 2)
-    with pytest.raises(ValueError, match="this index"):
-        split.motion_view(x, index.clone(), generator)
+    assert torch.equal(drawn.signal()[..., 0], x[..., 0] % 2)
 
 
 def test_warped_view_changes_the_voice_alike_in_every_frame() -> None:
     split = make_split(is_random=False)
     x = torch.randn(6, 1, 80).expand(6, 20, 80).contiguous()
     split.mean, split.std = torch.randn(80), torch.rand(80) + 0.5
-    view = split.motion_view(x, torch.arange(6), torch.Generator().manual_seed(0))
+    drawn = DrawnSegments(split, torch.arange(6), x, torch.zeros(6, 20, dtype=torch.long))
+    view = drawn.motion_view(torch.Generator().manual_seed(0))
     assert view.shape == x.shape
     torch.testing.assert_close(view, view[:, :1].expand_as(view))
     assert (view - x).abs().mean() > 0.05
