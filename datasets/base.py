@@ -95,6 +95,10 @@ class Spec:
         revision: changes whenever a pixel, feature, label or split changes.
         identity: what must not straddle splits ("character", "video", "speaker").
         may_show: whether real or decoded frames or audio may be published.
+        attribution: what must be said wherever they are shown, if anything.
+        segment_frames: frames of the clips of `DataSet.segmented`; 0: n_frames, as those of the other splits.
+        is_loosely_framed: what is shown lies a pixel or two off from clip to clip, as faces do that a detector boxed:
+            judges are trained on shifted clips.
     """
 
     name: str
@@ -117,6 +121,8 @@ class Spec:
     frame_factors: tuple[Factor, ...] = ()
     may_show: bool = True
     attribution: str = ""
+    segment_frames: int = 0
+    is_loosely_framed: bool = False
 
     def factor(self, name: str) -> Factor:
         return next(factor for factor in self.factors if factor.name == name)

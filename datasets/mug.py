@@ -90,6 +90,7 @@ class Mug(StoredDataSet):
             augment=AugmentPolicy(crop=True, colour=True, blur=True),
             signal=SIGNAL,
             may_show=not real,
+            is_loosely_framed=True,
         )
 
     @classmethod

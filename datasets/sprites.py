@@ -31,6 +31,7 @@ MOTIONS = tuple(
     f"{action} {direction}" for action in ("walk", "spell", "slash") for direction in ("front", "left", "right")
 )
 N_FRAMES = 8
+SEGMENT_FRAMES = 4
 REVISIONS: dict[Source, str] = {"real": "sprites-lpc-1", "synthetic": drawn.REVISION}
 SIGNAL = Signal(
     dim=9,
@@ -77,6 +78,7 @@ class Sprites(StoredDataSet):
             identity="character",
             augment=AugmentPolicy(crop=True, colour=True, blur=True),
             signal=SIGNAL,
+            segment_frames=SEGMENT_FRAMES,
             attribution="Sheets by the Liberated Pixel Cup artists (lpc.opengameart.org) and "
             "Universal-LPC-spritesheet (jrconway3), collected by YingzhenLi/Sprites; CC BY-SA 3.0 and "
             "GPL 3.0; frames composed from them are under the same terms."
@@ -148,7 +150,7 @@ class Sprites(StoredDataSet):
 
     def segmented(self) -> Split:
         """Each clip of 8 frames as a sequence of two windows of 4."""
-        return windows(self.train, 4)
+        return windows(self.train, SEGMENT_FRAMES)
 
 
 def character_order() -> NDArray[np.int64]:

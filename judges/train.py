@@ -75,9 +75,9 @@ class Recipe:
 
 
 def default_recipe(spec: Spec, architecture: Architecture) -> Recipe:
-    """The recipe for these data: the usual one, but for faces and for digits that move about."""
-    if spec.name == "mug":
-        # Few training clips, and faces are never boxed to the pixel: without shifts the judge learns them by heart.
+    """The recipe for these data: the usual one, but for clips that are framed loosely and for digits that move about."""
+    if spec.is_loosely_framed:
+        # Such data have few training clips too: without shifts the judge learns them by heart.
         return Recipe(shift=2)
     if architecture.kind in ("cnn-windows", "cnn-windows-deep"):
         short = Recipe(windows=4000, steps=250, lr=5e-4, frames=5, check_every=125, look_clips=400)

@@ -65,11 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.dataset not in catalog.dataset_names():
         raise unknown_name("data set", args.dataset, catalog.dataset_names(), "bench list datasets")
-    if args.split and args.dataset != "mug":
+    kind = catalog.load_dataset(args.dataset)
+    if args.split and "split" not in kind.options:
         raise UserError(f"--split chooses how mug is split; {args.dataset} has one split.")
     if args.from_dir is not None:
         _check_files(args.from_dir)
-    kind = catalog.load_dataset(args.dataset)
     if args.source not in kind.sources:
         raise UserError(f"{args.dataset} has no {args.source} source; it has {' and '.join(kind.sources)}.")
     options = _options(args, kind)

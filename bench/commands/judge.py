@@ -82,7 +82,7 @@ def _train(args: argparse.Namespace) -> int:
     if args.dataset is None:
         raise UserError("name the data set: bench judge train sprites.")
     options = {"split": args.split} if args.split and args.split != "video" else {}
-    if options and args.dataset != "mug":
+    if options and "split" not in catalog.load_dataset(args.dataset).options:
         raise UserError(f"--split chooses how mug is split; {args.dataset} has one split.")
     dataset = _open(args.dataset, args.source or "real", args.size or 64, args.data_dir, **options)
     if dataset.spec.headline[0] == "verification":

@@ -252,12 +252,9 @@ class PlainBed(Bed):
 
 def shape_of(dataset: str, size: int, *, segments: bool = False) -> tuple[tuple[int, ...], int]:
     """Frame shape and frames a clip of a data set's training clips, without opening it."""
-    if dataset == "timit":
-        return (80,), 20
-    frame = (1 if "mnist" in dataset else 3, size, size)
-    if dataset == "sprites":
-        return frame, 4 if segments else 8
-    return frame, 15
+    kind = catalog.load_dataset(dataset)
+    spec = kind.describe(kind.sources[0], size)
+    return spec.frame, (segments and spec.segment_frames) or spec.n_frames
 
 
 def alternate(

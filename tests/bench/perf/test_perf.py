@@ -143,3 +143,21 @@ def test_numbers_of_processes_that_make_no_sense_are_refused(text: str) -> None:
     )
     assert done.returncode == 2
     assert "numbers from 1 to 64" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("dataset", "frame", "n_frames", "segment"),
+    [
+        ("sprites", (3, 32, 32), 8, 4),
+        ("mug", (3, 32, 32), 15, 15),
+        ("smmnist-10k", (1, 32, 32), 15, 15),
+        ("timit", (80,), 20, 20),
+        ("fsdd-mini", (80,), 20, 20),
+        ("librispeech-mini", (80,), 20, 20),
+    ],
+)
+def test_clips_are_counted_as_the_data_set_says_that_they_are(
+    dataset: str, frame: tuple[int, ...], n_frames: int, segment: int
+) -> None:
+    assert perf.shape_of(dataset, 32) == (frame, n_frames)
+    assert perf.shape_of(dataset, 32, segments=True) == (frame, segment)
