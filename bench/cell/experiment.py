@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import os
 import platform
-import resource
 import signal
-import sys
 import time
 import traceback
 from pathlib import Path
@@ -19,6 +16,14 @@ import torch
 
 from seqdis.bench.cell.clips import ClipConfig, make_clips
 from seqdis.bench.cell.energy import EnergyMeter
+from seqdis.bench.cell.report import (
+    cost_part,
+    method_record,
+    not_applicable,
+    now,
+    oracle_record,
+    training_part,
+)
 from seqdis.bench.cell.trainer import Diverged, Interrupted, Progress, State, Trainer
 from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.bench.core.exits import DONE, FAILED, INTERRUPTED, WAITING
@@ -29,7 +34,7 @@ from seqdis.bench.core.provenance import code_version
 from seqdis.bench.core.seeds import derive
 from seqdis.bench.plan import catalog, presets
 from seqdis.bench.plan.catalog import MethodRef
-from seqdis.bench.plan.cells import cell_id, untupled
+from seqdis.bench.plan.cells import untupled
 from seqdis.bench.plan.presets import TrainingConfig
 from seqdis.bench.records import record as records
 from seqdis.bench.records.clips import save_clips
@@ -38,7 +43,7 @@ from seqdis.datasets.base import DataSet, Split
 from seqdis.judges import protocol
 from seqdis.judges.controls import Oracle
 from seqdis.judges.judge import Judge, load_judge
-from seqdis.judges.settings import PROTOCOL_VERSION, EvaluationConfig
+from seqdis.judges.settings import EvaluationConfig
 from seqdis.methods.base import Method, Needs, NotForTheseData, Shape, SignalShape
 
 
@@ -123,7 +128,7 @@ def _attempt(
         print(f"waiting: {error}", flush=True)
         return WAITING
     except NotApplicable as error:
-        record = _blank_record(config, "n/a", {"reason": str(error)})
+        record = not_applicable(config, str(error))
     except Exception as error:  # whatever a method raises: the cell is recorded as failed and the others go on
         reason = str(error) if isinstance(error, UserError | Diverged) else f"{type(error).__name__}: {error}"
         if isinstance(error, torch.cuda.OutOfMemoryError):
@@ -134,7 +139,7 @@ def _attempt(
             {
                 "reason": reason[:2000],
                 "traceback": traceback.format_exc()[-8000:],
-                "when": _now(),
+                "when": now(),
                 "attempt": lease.attempt,
             },
         )
@@ -194,7 +199,7 @@ class Experiment:
             return self._oracle(dataset, judge)
         method_class, method_config = self.method()
         self._check_applicable(method_class, method_config, dataset)
-        needs, capabilities = method_class.needs(method_config), method_class.capabilities(method_config)
+        needs = method_class.needs(method_config)
         self._note_scale()
         if needs.signal:
             dataset.load_signal()
@@ -207,31 +212,28 @@ class Experiment:
         self.report({"phase": "judge"})
         gpu_memory = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
         started = time.monotonic()
-        metrics = protocol.evaluate(trained.method, dataset, judge, self.evaluation, self.device)
+        found = protocol.evaluate(trained.method, dataset, judge, self.evaluation, self.device)
         evaluation_seconds = time.monotonic() - started
         self._save_clips(trained.method, dataset)
-        record = self._frame(dataset, judge, metrics)
-        record |= {
-            "title": method_class.variant_title(self.cell["variant"]),
-            "paper": method_class.paper,
-            "supervision": _supervision(needs, dataset),
-            "ranked": capabilities.ranked,
-            "notes": [*([capabilities.note] if capabilities.note else []), *self.notes],
-            "training": self._training(trained),
-            "cost": {
-                "train_seconds": trained.state.seconds,
-                "evaluation_seconds": evaluation_seconds,
-                "sequences_per_second": trained.state.step * trained.batch_size / max(trained.state.seconds, 1e-9),
-                "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-                "gpu_memory_bytes": gpu_memory,
-                "parameters": sum(p.numel() for p in trained.method.parameters()),
-                "energy_joules": None if trained.resumed or _beside() > 1 else energy.joules,
-                "cells_on_gpu": _beside() if self.device.type == "cuda" else 1,
-            },
-        }
-        if needs.signal and dataset.spec.signal is not None:
-            record["signal"] = dataset.spec.signal.how
-        return record
+        return method_record(
+            self.config,
+            trained.method,
+            dataset,
+            judge,
+            found,
+            training=training_part(trained.state, planned_steps=trained.n_steps, batch_size=trained.batch_size),
+            cost=cost_part(
+                trained.method,
+                trained.state,
+                batch_size=trained.batch_size,
+                evaluation_seconds=evaluation_seconds,
+                gpu_memory_bytes=gpu_memory,
+                energy_joules=None if trained.resumed else energy.joules,
+                device=self.device,
+            ),
+            device=self.device,
+            notes=self.notes,
+        )
 
     def open_data(self) -> DataSet:
         return open_dataset(self.cell, self.root, self.config["data"])
@@ -337,68 +339,8 @@ class Experiment:
         """The control that renders the true factors: real clips of the test set, looked up by their labels."""
         if judge is None:
             raise NotApplicable("the oracle looks clips up by their factors, and speaker verification compares codes")
-        metrics = protocol.evaluate(Oracle(dataset.test, dataset.spec), dataset, judge, self.evaluation, self.device)
-        record = self._frame(dataset, judge, metrics)
-        return record | {
-            "title": Oracle.title,
-            "paper": "control: renders the true factors",
-            "supervision": "none",
-            "ranked": False,
-            "training": _no_training(),
-            "cost": _no_cost(),
-        }
-
-    def _training(self, trained: Trained) -> dict[str, Any]:
-        state = trained.state
-        return {
-            "steps": state.step,
-            "planned_steps": trained.n_steps,
-            "complete": state.step >= trained.n_steps or (state.stale > 0 and state.finished),
-            "epochs": state.epoch + 1,
-            "selected_step": state.best_step if state.best_step >= 0 else state.step,
-            "selection": "validation score" if state.validation else "last step",
-            "validation": state.validation,
-            "losses": state.losses,
-            "batch_size": trained.batch_size,
-        }
-
-    def _frame(self, dataset: DataSet, judge: Judge | None, metrics: dict[str, Any]) -> records.Record:
-        """What every record says, whatever the method."""
-        spec = dataset.spec
-        record = _blank_record(self.config, "done", None)
-        record["data"] = {
-            "name": spec.name,
-            "title": spec.title,
-            "source": spec.source,
-            "revision": spec.revision,
-            "digest": dataset.digest,
-            "frame": list(spec.frame),
-            "n_frames": spec.n_frames,
-            "split_rule": spec.split_rule,
-            "licence": spec.licence,
-            "attribution": spec.attribution,
-            "splits": {name: len(split) for name, split in dataset.splits.items()},
-            "factors": [{"name": f.name, "role": f.role, "classes": list(f.classes)} for f in spec.factors],
-            "headline": list(spec.headline),
-            "modality": spec.modality,
-            "may_show": spec.may_show,
-            "augment": dataclasses.asdict(spec.augment),
-        }
-        if judge is not None:
-            record["judge"] = {key: judge.card[key] for key in ("name", "sha256", "accuracy")}
-        record["protocol"] = {
-            "name": metrics.pop("protocol", "encoder"),
-            "version": PROTOCOL_VERSION,
-            "draws": self.evaluation.draws,
-            "sample": self.evaluation.sample,
-        }
-        if "identities" in metrics:
-            record["identities"] = metrics.pop("identities")
-        record["metrics"] = metrics
-        record["environment"]["device"] = device_name(self.device)
-        record["environment"]["precision"] = self.config["training"]["precision"]
-        record["notes"] = self.notes
-        return record
+        found = protocol.evaluate(Oracle(dataset.test, dataset.spec), dataset, judge, self.evaluation, self.device)
+        return oracle_record(self.config, dataset, judge, found, device=self.device)
 
 
 def open_dataset(cell: dict[str, Any], root: Path, options: dict[str, Any]) -> DataSet:
@@ -464,89 +406,3 @@ def set_repeatable(exact: bool) -> None:
     if exact:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
-
-
-def _beside() -> int:
-    """How many cells the launcher runs side by side on this GPU, this one included."""
-    return int(os.environ.get("SEQDIS_BESIDE") or 1)
-
-
-def device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
-
-
-def _supervision(needs: Any, dataset: DataSet) -> str:
-    if needs.motion_labels:
-        return "motion labels"
-    if needs.signal and dataset.spec.signal is not None:
-        return "privileged signal" if dataset.spec.signal.privileged else "external signal"
-    return "none"
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _no_training() -> dict[str, Any]:
-    return {
-        "steps": 0,
-        "planned_steps": 0,
-        "complete": True,
-        "epochs": 0,
-        "selected_step": 0,
-        "selection": "none",
-        "validation": [],
-        "losses": [],
-        "batch_size": 0,
-    }
-
-
-def _no_cost() -> dict[str, Any]:
-    return {
-        "train_seconds": 0.0,
-        "evaluation_seconds": 0.0,
-        "sequences_per_second": 0.0,
-        "peak_memory_bytes": 0,
-        "gpu_memory_bytes": 0,
-        "parameters": 0,
-        "energy_joules": None,
-    }
-
-
-def _blank_record(config: dict[str, Any], status: str, error: dict[str, Any] | None) -> records.Record:
-    """A record with all that is known before anything ran."""
-    cell = config["cell"]
-    record: records.Record = {
-        "schema": records.SCHEMA,
-        "status": status,
-        "cell": {"id": cell_id(config), **cell},
-        "title": str(MethodRef(cell["method"], cell["variant"])),
-        "paper": "",
-        "supervision": "none",
-        "ranked": False,
-        "notes": [],
-        "config": {
-            key: config[key] for key in ("method", "training", "evaluation", "data", "versions", "plugin_digest")
-        },
-        "data": {"name": cell["dataset"], "source": cell["source"]},
-        "judge": None,
-        "protocol": {"name": "none", "version": PROTOCOL_VERSION, "draws": 0, "sample": ""},
-        "metrics": {},
-        "training": _no_training(),
-        "cost": _no_cost(),
-        "environment": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "platform": sys.platform,
-            "machine": platform.machine(),
-            "device": "",
-            "threads": torch.get_num_threads(),
-            "precision": "",
-        },
-        "code": code_version(),
-        "attempts": 1,
-        "finished": _now(),
-    }
-    if error is not None:
-        record["error"] = error
-    return record

@@ -99,7 +99,8 @@ def give_box(
         seconds: the budget.
         started: when it began to run, on the monotonic clock.
     """
-    from seqdis.bench.cell.experiment import device_name, open_dataset, pick_device
+    from seqdis.bench.cell.experiment import open_dataset, pick_device
+    from seqdis.bench.cell.report import device_name
     from seqdis.bench.perf.estimate import Estimator
     from seqdis.bench.records.record import NAME, read_record
     from seqdis.bench.records.store import CHECKPOINT

@@ -61,9 +61,9 @@ def store(tmp_path: Path, cells: list[Planned], valid_record: Any) -> Store:
 @pytest.fixture
 def valid_record() -> Any:
     """Records as the suite writes them, of methods that never ran: status "n/a"."""
-    from seqdis.bench.cell.experiment import _blank_record
+    from seqdis.bench.cell.report import not_applicable
 
-    return lambda cell: _blank_record(cell.config, "n/a", {"reason": "a test's record"})
+    return lambda cell: not_applicable(cell.config, "a test's record")
 
 
 def test_records_clips_and_logs_come_back_as_they_were(store: Store, cells: list[Planned], tmp_path: Path) -> None:

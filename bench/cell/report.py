@@ -1,0 +1,229 @@
+"""The only place where a record is built: what a run says of its cell, its data, its training and its cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+import platform
+import resource
+import sys
+from typing import Any
+
+import torch
+
+from seqdis.bench.cell.trainer import State
+from seqdis.bench.core.provenance import code_version
+from seqdis.bench.plan.catalog import MethodRef
+from seqdis.bench.plan.cells import cell_id
+from seqdis.bench.records.record import SCHEMA, Record
+from seqdis.datasets.base import DataSet
+from seqdis.judges.controls import Oracle
+from seqdis.judges.judge import Judge
+from seqdis.judges.settings import PROTOCOL_VERSION
+from seqdis.methods.base import Method, Needs
+
+
+def method_record(
+    config: dict[str, Any],
+    method: Method,
+    dataset: DataSet,
+    judge: Judge | None,
+    found: dict[str, Any],
+    *,
+    training: dict[str, Any],
+    cost: dict[str, Any],
+    device: torch.device,
+    notes: list[str],
+) -> Record:
+    """The record of a method that was trained and judged.
+
+    Args:
+        config: the resolved cell, as config.json holds it.
+        found: what `judges.protocol.evaluate` gave.
+        training: see `training_part`.
+        cost: see `cost_part`.
+        notes: sentences that a reader of the row must know, beside the method's own.
+    """
+    kind, needs = type(method), type(method).needs(method.config)
+    capabilities = kind.capabilities(method.config)
+    record = _of_done(config, dataset, judge, found, device) | {
+        "title": kind.variant_title(config["cell"]["variant"]),
+        "paper": kind.paper,
+        "supervision": _supervision(needs, dataset),
+        "ranked": capabilities.ranked,
+        "notes": [*([capabilities.note] if capabilities.note else []), *notes],
+        "training": training,
+        "cost": cost,
+    }
+    if needs.signal and dataset.spec.signal is not None:
+        record["signal"] = dataset.spec.signal.how
+    return record
+
+
+def oracle_record(
+    config: dict[str, Any], dataset: DataSet, judge: Judge, found: dict[str, Any], *, device: torch.device
+) -> Record:
+    """The record of the control that looks up real clips by their factors: nothing is trained, so nothing is ranked."""
+    return _of_done(config, dataset, judge, found, device) | {
+        "title": Oracle.title,
+        "paper": "control: renders the true factors",
+    }
+
+
+def not_applicable(config: dict[str, Any], reason: str) -> Record:
+    """The record of a cell whose method cannot be scored on its data; `reason` is what the table prints."""
+    return _blank(config) | {"status": "n/a", "error": {"reason": reason}}
+
+
+def training_part(state: State, *, planned_steps: int, batch_size: int) -> dict[str, Any]:
+    """What a record says of the training that ended in `state`."""
+    return {
+        "steps": state.step,
+        "planned_steps": planned_steps,
+        "complete": state.step >= planned_steps or (state.stale > 0 and state.finished),
+        "epochs": state.epoch + 1,
+        "selected_step": state.best_step if state.best_step >= 0 else state.step,
+        "selection": "validation score" if state.validation else "last step",
+        "validation": state.validation,
+        "losses": state.losses,
+        "batch_size": batch_size,
+    }
+
+
+def cost_part(
+    method: Method,
+    state: State,
+    *,
+    batch_size: int,
+    evaluation_seconds: float,
+    gpu_memory_bytes: int,
+    energy_joules: float | None,
+    device: torch.device,
+) -> dict[str, Any]:
+    """What a record says of the cost of a trained method.
+
+    Args:
+        energy_joules: of the training; None where it was not read, or not from its beginning. Left out where other
+            cells ran on the same GPU, whose energy it would count too.
+    """
+    beside = int(os.environ.get("SEQDIS_BESIDE") or 1)  # cells that the launcher runs side by side, with this one
+    return {
+        "train_seconds": state.seconds,
+        "evaluation_seconds": evaluation_seconds,
+        "sequences_per_second": state.step * batch_size / max(state.seconds, 1e-9),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "gpu_memory_bytes": gpu_memory_bytes,
+        "parameters": sum(p.numel() for p in method.parameters()),
+        "energy_joules": None if beside > 1 else energy_joules,
+        "cells_on_gpu": beside if device.type == "cuda" else 1,
+    }
+
+
+def now() -> str:
+    """UTC, ISO 8601, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
+
+
+def _of_done(
+    config: dict[str, Any], dataset: DataSet, judge: Judge | None, found: dict[str, Any], device: torch.device
+) -> Record:
+    """What every record of a scored cell says, whatever the method."""
+    record, spec, metrics = _blank(config), dataset.spec, dict(found)
+    record["data"] = {
+        "name": spec.name,
+        "title": spec.title,
+        "source": spec.source,
+        "revision": spec.revision,
+        "digest": getattr(dataset, "digest", ""),
+        "frame": list(spec.frame),
+        "n_frames": spec.n_frames,
+        "split_rule": spec.split_rule,
+        "licence": spec.licence,
+        "attribution": spec.attribution,
+        "splits": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
+        "factors": [{"name": f.name, "role": f.role, "classes": list(f.classes)} for f in spec.factors],
+        "headline": list(spec.headline),
+        "modality": spec.modality,
+        "may_show": spec.may_show,
+        "augment": dataclasses.asdict(spec.augment),
+    }
+    if judge is not None:
+        record["judge"] = {key: judge.card[key] for key in ("name", "sha256", "accuracy")}
+    record["protocol"] = {
+        "name": metrics.pop("protocol", "encoder"),
+        "version": PROTOCOL_VERSION,
+        "draws": config["evaluation"]["draws"],
+        "sample": config["evaluation"]["sample"],
+    }
+    if "identities" in metrics:
+        record["identities"] = metrics.pop("identities")
+    record["metrics"] = metrics
+    record["environment"] |= {"device": device_name(device), "precision": config["training"]["precision"]}
+    return record
+
+
+def _blank(config: dict[str, Any]) -> Record:
+    """A record with all that is known before anything ran."""
+    cell = config["cell"]
+    return {
+        "schema": SCHEMA,
+        "status": "done",
+        "cell": {"id": cell_id(config), **cell},
+        "title": str(MethodRef(cell["method"], cell["variant"])),
+        "paper": "",
+        "supervision": "none",
+        "ranked": False,
+        "notes": [],
+        "config": {
+            key: config[key] for key in ("method", "training", "evaluation", "data", "versions", "plugin_digest")
+        },
+        "data": {"name": cell["dataset"], "source": cell["source"]},
+        "judge": None,
+        "protocol": {"name": "none", "version": PROTOCOL_VERSION, "draws": 0, "sample": ""},
+        "metrics": {},
+        "training": {
+            "steps": 0,
+            "planned_steps": 0,
+            "complete": True,
+            "epochs": 0,
+            "selected_step": 0,
+            "selection": "none",
+            "validation": [],
+            "losses": [],
+            "batch_size": 0,
+        },
+        "cost": {
+            "train_seconds": 0.0,
+            "evaluation_seconds": 0.0,
+            "sequences_per_second": 0.0,
+            "peak_memory_bytes": 0,
+            "gpu_memory_bytes": 0,
+            "parameters": 0,
+            "energy_joules": None,
+        },
+        "environment": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "platform": sys.platform,
+            "machine": platform.machine(),
+            "device": "",
+            "threads": torch.get_num_threads(),
+            "precision": "",
+        },
+        "code": code_version(),
+        "attempts": 1,
+        "finished": now(),
+    }
+
+
+def _supervision(needs: Needs, dataset: DataSet) -> str:
+    if needs.motion_labels:
+        return "motion labels"
+    if needs.signal and dataset.spec.signal is not None:
+        return "privileged signal" if dataset.spec.signal.privileged else "external signal"
+    return "none"
