@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from seqdis.bench.cell.trainer import State
+from seqdis.bench.cell.checkpoint import State
 from seqdis.bench.core.provenance import code_version
 from seqdis.bench.plan.catalog import MethodRef
 from seqdis.bench.plan.cells import cell_id
