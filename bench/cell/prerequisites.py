@@ -40,7 +40,8 @@ def make(configs: list[dict[str, Any]], root: Path, device: str = "auto", *, qui
 
 
 def _judge(dataset: Any, root: Path, device: str, quiet: bool) -> None:
-    from seqdis.judges.judge import load_judge, train_judge
+    from seqdis.judges.judge import load_judge
+    from seqdis.judges.training import train_judge
 
     spec = dataset.spec
     try:
