@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from seqdis.bench.plan import cells as plan
 from seqdis.bench.records.collection import load
+from seqdis.bench.records.config import CONFIG_SCHEMA, cell_id
 from seqdis.bench.tables.build import build as build_table
 from seqdis.bench.tables.layout import Document
 
@@ -301,9 +301,9 @@ def make_record(
 
 def _cell_id(record: Record) -> str:
     """What `plan` calls the cell of this config."""
-    return plan.cell_id(
+    return cell_id(
         {
-            "schema": plan.CONFIG_SCHEMA,
+            "schema": CONFIG_SCHEMA,
             "cell": {key: value for key, value in record["cell"].items() if key != "id"},
             **record["config"],
             "plugin": "",
