@@ -9,7 +9,6 @@ import sys
 from collections.abc import Sequence
 
 from seqdis.bench.core.errors import UserError, unknown_name
-from seqdis.bench.core.exits import DONE, STOPPED, refuse
 
 COMMANDS: dict[str, str] = {
     "run": "train, judge and record methods on data sets, here or on SLURM",
@@ -18,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "publish": "a static leaderboard page from records",
     "list": "methods, data sets, judges, presets or tables",
     "describe": "a method, data set or preset: paper, equations, departures, settings",
+    "check": "whether a method keeps its contract, in words",
     "data": "prepare, verify or preview a data set",
     "judge": "train, verify or show a judge",
     "status": "what is done, running, queued, failed or lost",
@@ -34,7 +34,6 @@ COMMANDS: dict[str, str] = {
     "cell": "run one planned cell (what launchers start)",
 }
 MODULES = {"import": "import_"}
-ROOM = "seqdis.bench.commands"
 
 
 def build_parser(command: str | None) -> argparse.ArgumentParser:
@@ -50,7 +49,7 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
         if name != command:
             subparsers.add_parser(name, help=text, add_help=False)
             continue
-        module = importlib.import_module(f"{ROOM}.{MODULES.get(name, name)}")
+        module = importlib.import_module(f"seqdis.bench.commands.{MODULES.get(name, name)}")
         sub = subparsers.add_parser(
             name, help=text, description=module.HELP, formatter_class=argparse.RawDescriptionHelpFormatter
         )
@@ -72,20 +71,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             from seqdis.bench.core.provenance import code_version
 
             print(f"seqdis-bench {code_version()['version']}")
-            return DONE
+            return 0
         if command is None:
             parser.print_help()
-            return DONE
-        return int(args.run(args))
+            return 0
+        return int(args.run(args) or 0)
     except UserError as error:
-        return refuse(error)
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("bench: interrupted; run the same line again to go on.", file=sys.stderr)
-        return STOPPED
+        return 130
     except BrokenPipeError:
         # The reader (head, less) went away; Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
+        return 0
 
 
 if __name__ == "__main__":

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from seqdis.bench.core.errors import UserError
-from seqdis.datasets.cache import Cache, Progress
+from seqdis.datasets.cache import Cache
 
 Source = Literal["real", "synthetic"]
 Role = Literal["static", "dynamic"]
-SPLITS = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -341,7 +340,7 @@ class DataSet:
         size: int,
         *,
         from_dir: Path | None = None,
-        progress: Progress | None = None,
+        progress: Any = None,
         **options: Any,
     ) -> Path:
         """Builds the cache (atomically, once) and returns its folder. Downloads only from a pinned upstream.

@@ -3,6 +3,7 @@
 An example of a method in one file, outside of the suite; nobody has published it. It inherits the shared model and its
 evidence lower bound and changes one thing: what the static posterior sees. Run it with
 
+    bench check examples/first_frame_vae.py:FirstFrameVAE
     bench run --methods examples/first_frame_vae.py:FirstFrameVAE --datasets sprites --preset quick
 """
 
@@ -14,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqdis.methods.base import Batch, Context
+from seqdis.methods.base import Batch, Context, Shape
+from seqdis.methods.nets import GaussianHead, init_normal
 from seqdis.methods.vae import Inference, SequentialVAE, VAEConfig, with_total
 
 
@@ -30,13 +32,21 @@ class FirstFrameVAE(SequentialVAE):
     paper = "an example of this suite's documentation"
     Config = FirstFrameConfig
 
+    def __init__(self, config: FirstFrameConfig, shape: Shape) -> None:
+        if config.dynamic_posterior == "rnn_bilstm":
+            raise ValueError("nothing here reads a whole clip: set dynamic_posterior to causal or nested.")
+        super().__init__(config, shape)
+        # One frame has no history: a recurrent layer's weights for it would never be trained.
+        self.static_posterior = GaussianHead(config.embedding_dim, config.static_dim, config.leaky_heads)
+        if config.init == "normal":
+            init_normal(self.static_posterior)
+
     def infer(self, features: Tensor, generator: torch.Generator | None = None, **views: Any) -> Inference:
         """Both posteriors from embeddings (B, T, g); encoding and training go through here."""
-        q = super().infer(features, generator, **views)
-        static = self.static_posterior.head(
-            self.static_posterior.summary(self.static_posterior.states(features[:, :1]))
-        )
-        return dataclasses.replace(q, static=static, s=static.mean if generator is None else static.sample(generator))
+        static = self.static_posterior(features[:, 0])
+        dynamic, z = self.dynamic_posterior(features, generator)
+        s = static.mean if generator is None else static.sample(generator)
+        return Inference(static=static, dynamic=dynamic, s=s, z=z)
 
     def loss(self, batch: Batch, player: str, ctx: Context) -> dict[str, Tensor]:
         """The evidence lower bound."""

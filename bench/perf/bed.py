@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from seqdis.bench.cell.check.bed import ReadBacks
 from seqdis.bench.cell.experiment import to_channels_last
 from seqdis.bench.cell.trainer import Trainer
 from seqdis.bench.core.errors import UserError
@@ -107,23 +107,6 @@ def random_split(frame: tuple[int, ...], n_frames: int, n_clips: int, signal_dim
     return split, spec
 
 
-class ReadBacks(TorchDispatchMode):
-    """Notes each operation that copies a value to the host (`item`, a branch on a value, `nonzero`).
-
-    A GPU is waited for there, and can be given no further work meanwhile.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.operations: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        aten = torch.ops.aten
-        if func in (aten._local_scalar_dense.default, aten.is_nonzero.default, aten.nonzero.default):
-            self.operations.append(str(func))
-        return func(*args, **(kwargs or {}))
-
-
 class Bed:
     """A trainer on random clips, ready to step."""
 
@@ -177,7 +160,8 @@ class Bed:
         self.n_frames = n_frames
         self.device = device
         # What an epoch begins with (FHVAE builds its table there) is not part of a step.
-        self.index = self.trainer.begin_epoch()[:batch_size]
+        self.trainer.epoch_sequences = self.trainer._on_epoch()
+        self.index = self.trainer._order()[:batch_size]
 
     def step(self) -> None:
         """One whole training step: batch, views, loss, gradients, update."""
@@ -205,13 +189,15 @@ class Bed:
             at = now(self.device)
             found["batch"].append(at - start)
             spent = dict.fromkeys(("forward", "backward", "update"), 0.0)
-            for player in method.players:
+            for player, optimiser in trainer.optimisers.items():
                 start = now(self.device)
-                total = trainer.losses(batch, player, trainer.context())["total"]
+                with trainer._autocast():
+                    total = trainer.compiled(batch, player, trainer.context())["total"]
                 middle = now(self.device)
-                trainer.backward(player, total)
+                optimiser.zero_grad(set_to_none=True)
+                total.backward(inputs=trainer.parameters[player])
                 end = now(self.device)
-                trainer.update(player)
+                optimiser.step()
                 spent["forward"] += middle - start
                 spent["backward"] += end - middle
                 spent["update"] += now(self.device) - end

@@ -12,7 +12,7 @@ FAMILY = ["dsvae", "cdsvae", "s3vae", "rwae", "autoencoder:all-in-s"]
 
 @pytest.mark.parametrize("row", FAMILY)
 def test_channels_last_gives_the_same_losses_and_gradients(kit: Any, row: str) -> None:
-    shape, results = kit.shapes["video32"], []
+    shape, results = kit.shapes["video"], []
     for memory_format in (torch.contiguous_format, torch.channels_last):
         method = kit.build(row, shape).double().to(memory_format=memory_format)
         batch = kit.batch(shape)
@@ -31,7 +31,7 @@ def test_channels_last_gives_the_same_losses_and_gradients(kit: Any, row: str) -
 
 @pytest.mark.parametrize("row", FAMILY)
 def test_bfloat16_autocast_stays_close(kit: Any, row: str) -> None:
-    shape, results = kit.shapes["video32"], []
+    shape, results = kit.shapes["video"], []
     for enabled in (False, True):
         method = kit.build(row, shape)
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):

@@ -24,7 +24,7 @@ def buffers(method: Method) -> dict[str, Tensor]:
 
 
 def test_terms_of_the_bound_match_a_slow_computation(kit: Any) -> None:
-    shape = kit.shapes["video32"]
+    shape = kit.shapes["video"]
     method = kit.build("dsvae", shape).eval()
     batch, ctx = kit.batch(shape, 3), kit.context(shape)
     terms = method.loss(batch, "model", ctx)
@@ -65,7 +65,7 @@ def test_reconstructing_some_frames_is_unbiased() -> None:
 
 
 def test_fewer_frames_decode_fewer_frames(kit: Any) -> None:
-    shape = kit.shapes["video32"]
+    shape = kit.shapes["video"]
     method = kit.build("dsvae", shape, recon_frames=3)
     seen: list[tuple[int, ...]] = []
     method.frame_decoder.register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape[:2])))
@@ -75,7 +75,7 @@ def test_fewer_frames_decode_fewer_frames(kit: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["causal", "nested", "rnn_bilstm"])
 def test_views_inferred_together_equal_views_inferred_alone(kit: Any, kind: str) -> None:
-    method = kit.build("cdsvae", kit.shapes["video32"], dynamic_posterior=kind)
+    method = kit.build("cdsvae", kit.shapes["video"], dynamic_posterior=kind)
     own, content, motion = (torch.randn(5, 8, 12, generator=torch.Generator().manual_seed(seed)) for seed in range(3))
     q = method.infer(own, torch.Generator().manual_seed(0), content=content, motion=motion)
     alone = method.infer(own, torch.Generator().manual_seed(0))
@@ -86,7 +86,7 @@ def test_views_inferred_together_equal_views_inferred_alone(kit: Any, kind: str)
 
 @pytest.mark.parametrize("row", FAMILY)
 def test_static_codes_are_drawn_from_a_standard_normal(kit: Any, row: str) -> None:
-    method = kit.build(row, kit.shapes["video32"])
+    method = kit.build(row, kit.shapes["video"])
     drawn = method.sample_static(4000, torch.Generator().manual_seed(0))
     assert drawn.mean().abs() < 0.03
     assert drawn.std().item() == pytest.approx(1, abs=0.03)
@@ -112,7 +112,7 @@ def test_static_codes_are_drawn_from_a_standard_normal(kit: Any, row: str) -> No
 )
 @pytest.mark.parametrize("row", ["dsvae:mws", "cdsvae", "s3vae"])
 def test_every_option_trains(kit: Any, row: str, option: dict[str, Any]) -> None:
-    shape = kit.shapes["video32"]
+    shape = kit.shapes["video"]
     history = kit.train(kit.build(row, shape, **option), shape, 3)
     assert all(math.isfinite(step["model"]) for step in history)
 
@@ -128,7 +128,7 @@ def scattered(shape: Any) -> Inference:
 
 
 def test_released_density_reads_log_variance_as_log_sigma(kit: Any) -> None:
-    shape = kit.shapes["video32"]
+    shape = kit.shapes["video"]
     q, terms = scattered(shape), {}
     for bug in (False, True):
         method = kit.build("cdsvae", shape, mws_logvar_bug=bug)
@@ -150,7 +150,7 @@ def test_released_density_reads_log_variance_as_log_sigma(kit: Any) -> None:
 
 
 def test_information_has_a_gradient_only_where_it_is_weighted(kit: Any) -> None:
-    shape = kit.shapes["video32"]
+    shape = kit.shapes["video"]
     method = kit.build("dsvae", shape, log_information=True)
     q = method.infer(method.embed(kit.batch(shape).x), torch.Generator())
     logged = method.information(q, 40, {})
@@ -162,7 +162,7 @@ def test_information_has_a_gradient_only_where_it_is_weighted(kit: Any) -> None:
 
 
 def test_all_mws_maximises_information_of_codes_and_minimises_it_between_them(kit: Any) -> None:
-    shape = kit.shapes["video32"]
+    shape = kit.shapes["video"]
     method = kit.build("dsvae:mws", shape)
     terms = method.loss(kit.batch(shape), "model", kit.context(shape))
     expected = (
@@ -177,7 +177,7 @@ def test_all_mws_maximises_information_of_codes_and_minimises_it_between_them(ki
 
 
 def test_total_is_the_weighted_sum(kit: Any) -> None:
-    shape = kit.shapes["video32"]
+    shape = kit.shapes["video"]
     method = kit.build(
         "cdsvae",
         shape,
@@ -202,7 +202,7 @@ def test_total_is_the_weighted_sum(kit: Any) -> None:
 
 def test_permuted_embeddings_equal_encoding_the_shuffled_clip(kit: Any) -> None:
     """Forward and backward, in training mode: the shuffled view holds the same frames, so the same statistics."""
-    shape = kit.shapes["video32"]
+    shape = kit.shapes["video"]
     batch = kit.batch(shape)
     results = []
     for encodes_again in (False, True):
@@ -221,7 +221,7 @@ def test_permuted_embeddings_equal_encoding_the_shuffled_clip(kit: Any) -> None:
 
 
 def test_contrastive_terms_match_full_passes_over_the_views(kit: Any) -> None:
-    shape = kit.shapes["video32"]
+    shape = kit.shapes["video"]
     method, batch = kit.build("cdsvae", shape), kit.batch(shape)
     terms = method.loss(batch, "model", kit.context(shape))
 
@@ -240,7 +240,7 @@ def test_contrastive_terms_match_full_passes_over_the_views(kit: Any) -> None:
 
 
 def test_running_statistics_come_from_originals_only(kit: Any) -> None:
-    shape, states = kit.shapes["video32"], {}
+    shape, states = kit.shapes["video"], {}
     for row, option in (("dsvae", {}), ("cdsvae", {}), ("cdsvae", {"bn_stats": "all_views"})):
         method = kit.build(row, shape, **option)
         method.loss(kit.batch(shape), "model", kit.context(shape))
@@ -264,7 +264,7 @@ def test_running_statistics_come_from_originals_only(kit: Any) -> None:
     ],
 )
 def test_only_views_with_a_weight_are_asked_for_and_encoded(kit: Any, row: str, content: bool, motion: bool) -> None:
-    shape = kit.shapes["video32"]
+    shape = kit.shapes["video"]
     method = kit.build(row, shape)
     needs = type(method).needs(method.config)
     assert (needs.content_view, needs.motion_view) == (content, motion)
@@ -281,14 +281,14 @@ def test_only_views_with_a_weight_are_asked_for_and_encoded(kit: Any, row: str, 
 
 
 def test_a_missing_view_is_an_error(kit: Any) -> None:
-    shape = kit.shapes["video32"]
+    shape = kit.shapes["video"]
     batch = kit.batch(shape)
     batch.content_view = None
     with pytest.raises(ValueError, match="content_view"):
         kit.build("cdsvae", shape).loss(batch, "model", kit.context(shape))
 
 
-@pytest.mark.parametrize("data", ["video32", "video64"])
+@pytest.mark.parametrize("data", ["video", "large-video"])
 def test_prediction_reads_one_frame_and_sums(kit: Any, data: str) -> None:
     shape = kit.shapes[data]
     method, batch = kit.build("s3vae", shape), kit.batch(shape)
@@ -310,7 +310,7 @@ def test_prediction_reads_one_frame_and_sums(kit: Any, data: str) -> None:
 
 def test_port_units_are_the_ports_loss_times_2t(kit: Any) -> None:
     """The port: half the squared error of one frame, sums of KL, 1000, 100 a frame, 1."""
-    shape = kit.shapes["video32"]
+    shape = kit.shapes["video"]
     method = kit.build("s3vae", shape)
     terms = method.loss(kit.batch(shape), "model", kit.context(shape))
     port = (
@@ -334,7 +334,7 @@ def test_port_units_are_the_ports_loss_times_2t(kit: Any) -> None:
 
 
 def test_triplet_compares_the_shuffled_clip_and_another_one(kit: Any) -> None:
-    shape = kit.shapes["video32"]
+    shape = kit.shapes["video"]
     method, batch = kit.build("s3vae", shape), kit.batch(shape)
     terms = method.loss(batch, "model", kit.context(shape))
     own = method.infer(method.embed(batch.x, update_statistics=False)).static.mean
@@ -350,7 +350,7 @@ def test_triplet_compares_the_shuffled_clip_and_another_one(kit: Any) -> None:
 def test_a_signal_that_is_not_there_is_refused(kit: Any) -> None:
     import dataclasses
 
-    shape = dataclasses.replace(kit.shapes["video32"], signal=None)
+    shape = dataclasses.replace(kit.shapes["video"], signal=None)
     with pytest.raises(ValueError, match="prediction_weight"):
         kit.build("s3vae", shape)
     without = kit.build("s3vae", shape, prediction_weight=0.0)
@@ -361,7 +361,7 @@ def test_a_signal_that_is_not_there_is_refused(kit: Any) -> None:
 
 @pytest.mark.parametrize("row", ["rwae", "rwae:gan", "rwae:weak"])
 def test_the_penalty_alone_trains_the_prior(kit: Any, row: str) -> None:
-    shape = kit.shapes["video32"]
+    shape = kit.shapes["video"]
     method = kit.build(row, shape)
     terms = method.loss(kit.batch(shape), "model", kit.context(shape))
     parameters = [*method.prior.parameters()]
@@ -373,7 +373,7 @@ def test_the_penalty_alone_trains_the_prior(kit: Any, row: str) -> None:
 
 def test_prior_learns_the_cloud_it_is_matched_to(kit: Any) -> None:
     """A fixed posterior cloud away from the prior: the penalty moves the prior there."""
-    method = kit.build("rwae", kit.shapes["video32"])
+    method = kit.build("rwae", kit.shapes["video"])
     generator = torch.Generator().manual_seed(0)
     z = 2 + 0.3 * torch.randn(64, 3, 4, generator=generator)
     optimiser = torch.optim.Adam(method.prior.parameters(), lr=3e-2)
@@ -389,7 +389,7 @@ def test_prior_learns_the_cloud_it_is_matched_to(kit: Any) -> None:
 
 
 def test_critic_reads_the_codes_of_the_models_step(kit: Any) -> None:
-    shape = kit.shapes["video32"]
+    shape = kit.shapes["video"]
     method, batch, ctx = kit.build("rwae:gan", shape), kit.batch(shape), kit.context(shape)
     calls: list[int] = []
     method.frame_encoder.register_forward_hook(lambda *_: calls.append(1))
@@ -411,14 +411,14 @@ def test_critic_reads_the_codes_of_the_models_step(kit: Any) -> None:
 
 
 def test_mmd_rwae_has_one_player(kit: Any) -> None:
-    assert kit.build("rwae", kit.shapes["video32"]).players == ("model",)
-    assert kit.build("rwae:gan", kit.shapes["video32"]).players == ("model", "critic")
+    assert kit.build("rwae", kit.shapes["video"]).players == ("model",)
+    assert kit.build("rwae:gan", kit.shapes["video"]).players == ("model", "critic")
 
 
 @pytest.mark.parametrize("option", [{"generator": "lstm"}, {"joint_history": True}, {"penalty": "gan"}])
 @pytest.mark.parametrize("row", ["rwae", "rwae:weak"])
 def test_rwae_options_train(kit: Any, row: str, option: dict[str, Any]) -> None:
-    shape = kit.shapes["video32"]
+    shape = kit.shapes["video"]
     method = kit.build(row, shape, **option)
     assert all(math.isfinite(total) for step in kit.train(method, shape, 3) for total in step.values())
     latents = method.eval().encode(kit.batch(shape).x)
@@ -426,7 +426,7 @@ def test_rwae_options_train(kit: Any, row: str, option: dict[str, Any]) -> None:
 
 
 def test_actions_are_one_hot_constant_and_differentiable(kit: Any) -> None:
-    shape = kit.shapes["video32"]
+    shape = kit.shapes["video"]
     method = kit.build("rwae:weak", shape)
     for dynamic in (
         method.sample_dynamic(50, 8, torch.Generator().manual_seed(0)),
@@ -447,7 +447,7 @@ def test_actions_are_one_hot_constant_and_differentiable(kit: Any) -> None:
 
 @pytest.mark.parametrize(("row", "read"), [("autoencoder:all-in-z", "dynamic"), ("autoencoder:all-in-s", "static")])
 def test_controls_decode_one_code_only(kit: Any, row: str, read: str) -> None:
-    shape = kit.shapes["video32"]
+    shape = kit.shapes["video"]
     method = kit.build(row, shape).eval()
     latents = method.encode(kit.batch(shape).x)
     clips = method.decode(latents)
@@ -461,7 +461,7 @@ def test_controls_decode_one_code_only(kit: Any, row: str, read: str) -> None:
 
 def test_family_shares_one_backbone(kit: Any) -> None:
     """Rows differ in their objective, not in their networks."""
-    shape = kit.shapes["video32"]
+    shape = kit.shapes["video"]
     names = ("frame_encoder", "frame_decoder", "static_posterior", "dynamic_posterior", "prior")
 
     def sizes(row: str) -> dict[str, int]:

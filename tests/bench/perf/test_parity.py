@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from seqdis.bench.cell.check.bed import ReadBacks
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.perf import bed as perf
 from seqdis.bench.perf import parity
@@ -92,6 +93,6 @@ def test_whole_steps_read_no_value_back(method: str) -> None:
     bed = perf.Bed(MethodRef(name, variant), **SETTINGS)
     bed.step()
     assert bed.values_read_back() == 0
-    with perf.ReadBacks() as seen:
+    with ReadBacks() as seen:
         float(next(bed.trainer.method.parameters()).detach().sum())
     assert len(seen.operations) == 1  # so that a zero means something
