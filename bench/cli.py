@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from seqdis.bench.core.errors import UserError, unknown_name
+from seqdis.bench.core.exits import DONE, STOPPED, refuse
 
 COMMANDS: dict[str, str] = {
     "run": "train, judge and record methods on data sets, here or on SLURM",
@@ -34,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "cell": "run one planned cell (what launchers start)",
 }
 MODULES = {"import": "import_"}
+ROOM = "seqdis.bench.commands"
 
 
 def build_parser(command: str | None) -> argparse.ArgumentParser:
@@ -49,7 +51,7 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
         if name != command:
             subparsers.add_parser(name, help=text, add_help=False)
             continue
-        module = importlib.import_module(f"seqdis.bench.commands.{MODULES.get(name, name)}")
+        module = importlib.import_module(f"{ROOM}.{MODULES.get(name, name)}")
         sub = subparsers.add_parser(
             name, help=text, description=module.HELP, formatter_class=argparse.RawDescriptionHelpFormatter
         )
@@ -71,21 +73,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             from seqdis.bench.core.provenance import code_version
 
             print(f"seqdis-bench {code_version()['version']}")
-            return 0
+            return DONE
         if command is None:
             parser.print_help()
-            return 0
-        return int(args.run(args) or 0)
+            return DONE
+        return int(args.run(args))
     except UserError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
+        return refuse(error)
     except KeyboardInterrupt:
         print("bench: interrupted; run the same line again to go on.", file=sys.stderr)
-        return 130
+        return STOPPED
     except BrokenPipeError:
         # The reader (head, less) went away; Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return DONE
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from seqdis.bench.core.errors import UserError
-from seqdis.datasets.cache import Cache
+from seqdis.datasets.cache import Cache, Progress
 
 Source = Literal["real", "synthetic"]
 Role = Literal["static", "dynamic"]
+SPLITS = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -340,7 +341,7 @@ class DataSet:
         size: int,
         *,
         from_dir: Path | None = None,
-        progress: Any = None,
+        progress: Progress | None = None,
         **options: Any,
     ) -> Path:
         """Builds the cache (atomically, once) and returns its folder. Downloads only from a pinned upstream.

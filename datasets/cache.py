@@ -19,7 +19,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypedDict
 
 import numpy as np
 import torch
@@ -40,6 +40,16 @@ LEFT_OVER = 86400.0
 
 Array = NDArray[Any]
 Progress = Callable[[int, int, str], None]
+"""Called with (done, total, text)."""
+
+
+class ArrayMeta(TypedDict):
+    """What meta.json says of one array."""
+
+    shape: list[int]
+    dtype: str
+    bytes: int
+    sha256: str
 
 
 def cache_folder(root: Path, name: str, source: str, size: int = 0, *tags: str) -> Path:
@@ -135,6 +145,12 @@ class Cache:
     def digest(self) -> str:
         """One SHA-256 for the content: of the names and digests of all arrays."""
         return str(self.meta["digest"])
+
+    @property
+    def arrays(self) -> dict[str, ArrayMeta]:
+        """What each array is, by name."""
+        arrays: dict[str, ArrayMeta] = self.meta["arrays"]
+        return arrays
 
     @property
     def skipped(self) -> dict[str, int]:
@@ -296,7 +312,7 @@ def verify_cache(
         UserError: an array differs from its digest; the message names the file.
     """
     cache = open_cache(folder, revision=revision, title=title, command=command)
-    arrays = cache.meta["arrays"]
+    arrays = cache.arrays
     for done, (name, entry) in enumerate(arrays.items()):
         if progress is not None:
             progress(done, len(arrays), f"checking {name}.npy")
@@ -320,7 +336,7 @@ def array_digest(path: Path) -> str:
     return sha.hexdigest()
 
 
-def _describe(path: Path) -> dict[str, Any]:
+def _describe(path: Path) -> ArrayMeta:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     return {
         "shape": list(array.shape),
@@ -330,7 +346,7 @@ def _describe(path: Path) -> dict[str, Any]:
     }
 
 
-def _digest(arrays: dict[str, Any]) -> str:
+def _digest(arrays: dict[str, ArrayMeta]) -> str:
     return digest(
         canonical_json({name: [entry["shape"], entry["dtype"], entry["sha256"]] for name, entry in arrays.items()})
     )

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.seeds import derive
-from seqdis.datasets.base import AugmentPolicy, DataSet, Factor, Option, Signal, Source, Spec, Split
-from seqdis.datasets.cache import CacheWriter, Progress, is_good, open_cache, preparing, writing_cache
+from seqdis.datasets.base import SPLITS, AugmentPolicy, DataSet, Factor, Option, Signal, Source, Spec, Split
+from seqdis.datasets.cache import Cache, CacheWriter, Progress, is_good, open_cache, preparing, writing_cache
 from seqdis.datasets.synthetic import mug as drawn
 from seqdis.datasets.video import mug_files as files
 from seqdis.datasets.video.frames import halve
-from seqdis.datasets.video.stored import SPLITS, StoredDataSet, save_labels
+from seqdis.datasets.video.stored import StoredDataSet, save_labels
 
 REVISIONS: dict[Source, str] = {"real": "mug-1", "synthetic": drawn.REVISION}
 SPLIT_RULES = {
@@ -63,10 +63,11 @@ class Mug(StoredDataSet):
 
     @classmethod
     def describe(
-        cls, source: Source, size: int, meta: dict[str, Any] | None = None, *, split: str = "video", **options: Any
+        cls, source: Source, size: int, *, cache: Cache | None = None, split: str = "video", **options: Any
     ) -> Spec:
         real = source == "real"
-        subjects = (meta or {}).get("subjects") or [f"{number + 1:03d}" for number in range(drawn.N_IDENTITIES)]
+        read = [] if cache is None else cache.meta.get("subjects", [])  # of drawn people nothing is noted
+        subjects = read or [f"{number + 1:03d}" for number in range(drawn.N_IDENTITIES)]
         return Spec(
             name=cls.name,
             title=cls.title,
@@ -286,7 +287,7 @@ def _halve_cache(native: Path, folder: Path, meta: dict[str, Any], progress: Pro
     with writing_cache(
         folder, {**{key: value for key, value in cache.meta.items() if key not in ("arrays", "digest")}, **meta}
     ) as writer:
-        for name in cache.meta["arrays"]:
+        for name in cache.arrays:
             array = cache.array(name)
             if not name.endswith("_x"):
                 writer.save(name, array)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqdis.datasets.audio import features as audio
+from seqdis.datasets.audio.pictures import utterances
 from seqdis.datasets.audio.segments import SegmentSplit
 from seqdis.datasets.base import Factor, Spec, Split
 
@@ -22,7 +22,7 @@ def contact_sheet(split: Split, spec: Spec, *, columns: int = 2, seed: int = 0) 
     Speech shows whole utterances instead of clips, two of each of six speakers: a clip of 0.2 s tells nothing.
     """
     if isinstance(split, SegmentSplit):
-        return _png(audio.preview(split))
+        return _png(utterances(split))
     factor = spec.factor(spec.headline[1]) if spec.headline[1] in split.labels else spec.factors[-1]
     index = choose(split, factor, columns, seed)
     clips = split.clips(index).float()

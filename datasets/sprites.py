@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import digest
-from seqdis.datasets.base import AugmentPolicy, DataSet, Factor, Signal, Source, Spec, Split
-from seqdis.datasets.cache import Progress, is_good, open_cache, preparing, writing_cache
+from seqdis.datasets.base import SPLITS, AugmentPolicy, DataSet, Factor, Signal, Source, Spec, Split
+from seqdis.datasets.cache import Cache, Progress, is_good, open_cache, preparing, writing_cache
 from seqdis.datasets.synthetic import sprites as drawn
 from seqdis.datasets.video import lpc
 from seqdis.datasets.video.frames import halve
-from seqdis.datasets.video.stored import SPLITS, StoredDataSet, save_labels, windows
+from seqdis.datasets.video.stored import StoredDataSet, save_labels, windows
 
 ATTRIBUTES = ("skin", "pants", "tops", "hair")
 MOTIONS = tuple(
@@ -48,7 +48,7 @@ class Sprites(StoredDataSet):
     title: ClassVar[str] = "Sprites"
 
     @classmethod
-    def describe(cls, source: Source, size: int, meta: dict[str, Any] | None = None, **options: Any) -> Spec:
+    def describe(cls, source: Source, size: int, *, cache: Cache | None = None, **options: Any) -> Spec:
         real = source == "real"
         return Spec(
             name=cls.name,
@@ -135,7 +135,7 @@ class Sprites(StoredDataSet):
 
     @classmethod
     def verify(
-        cls, root: Path, source: Source, size: int, *, progress: Progress | None = None, **options: Any
+        cls, root: Path, source: Source, size: int = 64, *, progress: Progress | None = None, **options: Any
     ) -> dict[str, str]:
         checked = super().verify(root, source, size, progress=progress, **options)
         if source == "real" and size == lpc.CELL:
@@ -215,11 +215,10 @@ def _drawn_blocks(rows: dict[str, tuple[Any, Any]], size: int) -> Blocks:
 
 def published_digest(dataset: DataSet) -> str:
     """SHA-256 of the real 64x64 clips in the published layout: ids 0..1295, each (9, 8, 64, 64, 3)."""
-    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     sha = hashlib.sha256()
     for position in np.argsort(character_order()):
         split, start = _place(int(position))
-        sha.update(splits[split].x[start : start + 9].permute(0, 1, 3, 4, 2).contiguous().numpy().data)
+        sha.update(dataset.splits[split].x[start : start + 9].permute(0, 1, 3, 4, 2).contiguous().numpy().data)
     return sha.hexdigest()
 
 

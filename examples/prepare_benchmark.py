@@ -55,9 +55,9 @@ PREPARE = (
 import json, sys, time
 import torch
 torch.set_num_threads(1)
-from seqdis.datasets.audio import preparation as speech
-from seqdis.datasets.timit import Speech
-speech.COPIES = int(sys.argv[3])
+from seqdis.datasets.audio import corpus
+from seqdis.datasets.speech import Speech
+corpus.COPIES = int(sys.argv[3])
 import soundfile, scipy.signal, scipy.fft
 start = peak()
 used = time.process_time()

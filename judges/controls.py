@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from seqdis.datasets.base import Spec, Split
-from seqdis.judges.subjects import Direction, Rebuild
-
-KEPT = {"fix_dynamic": "dynamic", "fix_static": "static"}
+from seqdis.judges.settings import KEPT, Direction
+from seqdis.judges.subjects import Rebuild
 
 
 class Oracle:
@@ -46,19 +45,12 @@ class OracleSubject:
         return self.examined.clips(position.to(self.examined.device)).to(self.device)
 
     def draw(self, direction: Direction, generator: torch.Generator) -> Rebuild:
-        factors = [factor for factor in self.spec.factors if factor.role == KEPT[direction]]
-        pool, examined = (
-            torch.zeros(len(self.pool), dtype=torch.long),
-            torch.zeros(len(self.examined), dtype=torch.long),
-        )
-        for factor in factors:
+        pool, examined = (torch.zeros(len(split), dtype=torch.long) for split in (self.pool, self.examined))
+        for factor in self.spec.by_role(KEPT[direction]):
             pool = pool * factor.n_classes + self.pool.labels[factor.name].cpu()
             examined = examined * factor.n_classes + self.examined.labels[factor.name].cpu()
         chosen = _draw_alike(pool, examined, generator)
-        look_up: Rebuild = lambda position: self.pool.clips(  # noqa: E731
-            chosen[position.cpu()].to(self.pool.device)
-        ).to(self.device)
-        return look_up
+        return lambda position: self.pool.clips(chosen[position.cpu()].to(self.pool.device)).to(self.device)
 
 
 def _draw_alike(pool: Tensor, wanted: Tensor, generator: torch.Generator) -> Tensor:

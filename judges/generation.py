@@ -25,9 +25,8 @@ numbers do not depend on the batch size.
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,47 +36,16 @@ from torch import Tensor
 from seqdis.bench.core.seeds import derive
 from seqdis.datasets.base import DataSet, Factor, Spec, Split
 from seqdis.judges import metrics
+from seqdis.judges.judge import Judge
 from seqdis.judges.selection import balance
+from seqdis.judges.settings import DIRECTIONS, KEPT, Direction, EvaluationConfig
+from seqdis.judges.subjects import examined_clips
+from seqdis.methods.base import Latents, Method
 
 MATCHING_CLIPS = 2000
 REPEATS = 5
-FIXES = {"fix_dynamic": "dynamic", "fix_static": "static"}
 
 Logits = dict[str, NDArray[np.float32]]
-
-
-class Settings(Protocol):
-    """What is read of the evaluation's config (`settings.EvaluationConfig`)."""
-
-    @property
-    def draws(self) -> int: ...
-    @property
-    def sample(self) -> str: ...
-    @property
-    def max_clips(self) -> int: ...
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def seed(self) -> int: ...
-
-
-class Classifier(Protocol):
-    """A judge: clips to logits (B, K) of each factor."""
-
-    def classify(self, x: Tensor) -> dict[str, Tensor]: ...
-
-
-@dataclasses.dataclass(kw_only=True)
-class Codes:
-    """What `decode` reads: as `seqdis.methods.base.Latents`, which this room does not import."""
-
-    static: Tensor
-    dynamic: Tensor
-    n_frames: int | None = None
-
-    def __getitem__(self, index: Any) -> Codes:
-        return Codes(static=self.static[index], dynamic=self.dynamic[index], n_frames=self.n_frames)
-
 
 # Pure parts: numpy only
 
@@ -146,7 +114,9 @@ class Maker:
         method: a trained `Method` in evaluation mode, on `device`.
     """
 
-    def __init__(self, method: Any, spec: Spec, judge: Classifier, config: Settings, device: torch.device) -> None:
+    def __init__(
+        self, method: Method, spec: Spec, judge: Judge, config: EvaluationConfig, device: torch.device
+    ) -> None:
         self.method, self.spec, self.judge, self.config, self.device = method, spec, judge, config, device
         self.means = config.sample == "means"
 
@@ -160,12 +130,11 @@ class Maker:
         return codes
 
     def static(self, n: int, generator: torch.Generator) -> Tensor:
-        codes: Tensor = self.method.sample_static(n, generator)
-        return codes
+        return self.method.sample_static(n, generator)
 
     def judged(self, static: Tensor, dynamic: Tensor) -> Logits:
         """Logits (N, K) of each factor for the clips of N pairs of codes."""
-        codes = Codes(static=static, dynamic=dynamic)
+        codes = Latents(static=static, dynamic=dynamic)
         parts = []
         for start in range(0, len(static), self.config.batch_size):
             clips = self.method.decode(codes[start : start + self.config.batch_size])[:, : self.spec.n_frames]
@@ -184,7 +153,7 @@ class Maker:
         logits = self.with_categories(category, "matching")[factor.name]
         return match_categories(category, logits.argmax(1), self.method.n_categories, factor.n_classes)
 
-    def repeated(self, direction: str, n_codes: int, repeats: int) -> Logits:
+    def repeated(self, direction: Direction, n_codes: int, repeats: int) -> Logits:
         """Logits (M, R, K) of each factor: M codes of the fixed kind, each with R draws of the other."""
         generator = self.generator("consistency", direction)
         n_clips = n_codes * repeats
@@ -199,10 +168,10 @@ class Maker:
 
 
 def evaluate_generator(
-    method: Any,
+    method: Method,
     dataset: DataSet,
-    judge: Classifier,
-    config: Settings,
+    judge: Judge,
+    config: EvaluationConfig,
     device: torch.device | str = "cpu",
     *,
     matching_clips: int = MATCHING_CLIPS,
@@ -218,8 +187,6 @@ def evaluate_generator(
     Returns:
         `metrics.generator` of the record: "labels" or "matched" where the method has categories, and "consistency".
     """
-    from seqdis.judges.protocol import examined_clips
-
     spec = dataset.spec
     test = examined_clips(dataset.test, config.max_clips)
     maker = Maker(method, spec, judge, config, torch.device(device))
@@ -236,12 +203,12 @@ def evaluate_generator(
             draws.append({factor.name: metrics.scores(logits[factor.name], labels)})
         result[name] = {"n_clips": len(test), "draws": draws}
     result["consistency"] = {
-        direction: consistency_scores(maker.repeated(direction, len(test), repeats), spec) for direction in FIXES
+        direction: consistency_scores(maker.repeated(direction, len(test), repeats), spec) for direction in DIRECTIONS
     }
     return result
 
 
-def category_factor(method: Any, spec: Spec) -> Factor | None:
+def category_factor(method: Method, spec: Spec) -> Factor | None:
     """The factor that the method's categories are of: the first dynamic one, as in training. None without either."""
     dynamic = spec.by_role("dynamic")
     return dynamic[0] if method.n_categories and dynamic else None
@@ -250,7 +217,7 @@ def category_factor(method: Any, spec: Spec) -> Factor | None:
 def _meaning(maker: Maker, factor: Factor, matching_clips: int) -> tuple[str, NDArray[np.int64]]:
     """The protocol's name, and the class that each category stands for."""
     method = maker.method
-    if type(method).capabilities(method.config).categories == "labels":
+    if method.capabilities(method.config).categories == "labels":
         return "labels", np.arange(factor.n_classes)
     return "matched", maker.matching(factor, matching_clips)
 
@@ -289,7 +256,7 @@ def judged(spec: Spec, logits: Logits) -> list[Factor]:
 
 
 def selection_generator(
-    method: Any, split: Split, spec: Spec, judge: Classifier, config: Settings, device: torch.device | str = "cpu"
+    method: Method, split: Split, spec: Spec, judge: Judge, config: EvaluationConfig, device: torch.device | str = "cpu"
 ) -> dict[str, float]:
     """What the checkpoint of a method without an encoder is chosen by, on about as many clips as `split` has a part.
 
@@ -304,7 +271,7 @@ def selection_generator(
     n_clips = max(len(split), 2)
     n_codes = max(n_clips // REPEATS, 2)
     sides: dict[str, dict[str, float]] = {}
-    for direction, role in FIXES.items():
+    for direction, role in KEPT.items():
         logits = maker.repeated(direction, n_codes, REPEATS)
         worth = {factor: _worth(logits[factor.name], factor) for factor in judged(spec, logits)}
         kept = [agrees * diversity for factor, (agrees, diversity) in worth.items() if factor.role == role]

@@ -1,23 +1,10 @@
 """Judges: classifiers of every factor, trained once on real clips and frozen, the same for every method.
 
-A judge belongs to (data set, source, frame size, data revision). It is two files: weights (safetensors) and a card
-(JSON) that says how it was made, how well it does on clips it never saw, and the SHA-256 of its weights. Judges that
-may be given away are shipped in `judges/weights/`; the others are trained by the user into `<data root>/judges/`.
-
-Card, version 1: schema, name (of the file), judge (default, second, ...), dataset, title, source, size, frame,
-n_frames, factors ({name: [classes, role]}), architecture, recipe, seed, data {revision, digest, clips, split_rule,
-identity}, accuracy and accuracy_blurred ({factor: fraction}, on the test clips as they are and blurred), joint
-({joint: fraction of test clips on which every part is right}), n_test, parameters, steps, torch, weights (file name),
-bytes, sha256.
+How one is made: `training.py`. What its two files hold: `cards.py`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import re
-from collections.abc import Callable, Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +13,15 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from seqdis.bench.core.errors import MissingDataError, UserError
-from seqdis.bench.core.files import digest, read_json, write_bytes, write_json
-from seqdis.bench.core.places import data_root
-from seqdis.datasets.base import DataSet, Spec
-from seqdis.judges.nets import Architecture, build
+from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.files import digest, write_bytes, write_json
+from seqdis.datasets.base import Spec
+from seqdis.judges.architectures import build
+from seqdis.judges.cards import find_card, remedy, shipped_folder, train_command
+from seqdis.judges.settings import Architecture, Factors
 
-CARD_SCHEMA = 1
-FOLDER = "judges"
 CHUNK = 256
 """Clips judged at once: bounds memory. The judge is in evaluation mode, so results do not depend on it."""
-
-REINSTALL = "It came with the suite: install that again."
-
-Factors = dict[str, tuple[int, str]]
 
 
 class Judge(nn.Module):
@@ -81,103 +63,6 @@ class Judge(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             parts = [self(part.float()) for part in torch.split(x, CHUNK)]
         return {factor: torch.cat([part[factor] for part in parts]) for factor in self.factors}
-
-
-def judged_factors(dataset: DataSet) -> Factors:
-    """What a judge of these data has heads for: every factor with test classes that training clips show.
-
-    Where data are split by people, who it is cannot be judged on test clips, and nothing is scored on it.
-    """
-    found: Factors = {}
-    for factor in dataset.spec.factors:
-        seen, asked = (set(split.labels[factor.name].tolist()) for split in (dataset.train, dataset.test))
-        if seen & asked:
-            found[factor.name] = (factor.n_classes, factor.role)
-    return found
-
-
-def side(spec: Spec) -> int:
-    """Side of the frames in pixels; 0 for audio."""
-    return spec.frame[-1] if spec.modality == "video" else 0
-
-
-def stem(spec: Spec, name: str = "default") -> str:
-    """File name of a judge without its ending: `sprites-real-64`, `sprites-real-64-second`."""
-    parts = [spec.name, spec.source, *([str(side(spec))] if side(spec) else []), *([name] if name != "default" else [])]
-    return "-".join(parts)
-
-
-def train_command(spec: Spec, root: Path | None = None, name: str = "default") -> str:
-    """The command that trains this judge, as the user would type it."""
-    words = ["bench judge train", spec.name, f"--source {spec.source}"]
-    words += [f"--size {side(spec)}"] if side(spec) else []
-    words += [f"--name {name}"] if name != "default" else []
-    words += ["--split subject"] if spec.identity == "subject" else []
-    if root is not None and root.expanduser().resolve() != data_root().expanduser().resolve():
-        words.append(f"--data-dir {root}")
-    return " ".join(words)
-
-
-def trained_stem(spec: Spec, name: str = "default") -> str:
-    """File name of a user's judge: with the revision of its data, so that judges of two revisions live together."""
-    return f"{stem(spec, name)}@{re.sub(r'[^A-Za-z0-9._-]', '_', spec.revision)}"
-
-
-def shipped_folder() -> Path:
-    """The folder of the judges that come with the suite."""
-    return Path(str(files("seqdis.judges.weights")))
-
-
-def trained_folder(root: Path | None = None) -> Path:
-    """The folder of the judges that the user trained."""
-    return (data_root() if root is None else root) / FOLDER
-
-
-def find_card(spec: Spec, root: Path | None = None, name: str = "default") -> tuple[Path, dict[str, Any]]:
-    """The card of the judge for these data, the shipped one first, and where it lies.
-
-    Raises:
-        MissingDataError: there is none for this revision of the data; it holds the command that trains one.
-        UserError: what is there is not a card.
-    """
-    command = train_command(spec, root, name)
-    outdated = ""
-    shipped = shipped_folder() / f"{stem(spec, name)}.json"
-    for path in (shipped, *sorted(trained_folder(root).glob(f"{stem(spec, name)}@*.json"))):
-        if not path.is_file():
-            continue
-        card = read_card(path, command)
-        if card["data"]["revision"] == spec.revision and tuple(card["frame"]) == tuple(spec.frame):
-            return path, card
-        outdated = (
-            f" ({path} was trained on revision {card['data']['revision']!r} of the data, these are {spec.revision!r})"
-        )
-    raise MissingDataError(f"No judge {stem(spec, name)}{outdated}.", command)
-
-
-def remedy(folder: Path, command: str) -> str:
-    """What a user can do about a damaged judge in `folder`: the end of error messages."""
-    return REINSTALL if folder == shipped_folder() else f"Train it again with: {command}"
-
-
-def read_card(path: Path, command: str) -> dict[str, Any]:
-    """A judge's card, checked for the keys that loading needs.
-
-    Raises:
-        UserError: it is not a card; the message says what to do (`command` trains the judge).
-    """
-    card = read_json(path, max_bytes=1 << 20)
-    if not isinstance(card, dict) or card.get("schema") != CARD_SCHEMA:
-        raise UserError(f"{path} is not a judge's card of schema {CARD_SCHEMA}. {remedy(path.parent, command)}")
-    try:
-        strings = [card["name"], card["sha256"], card["weights"], card["data"]["revision"]]
-        well_formed = all(isinstance(value, str) for value in strings) and Path(card["weights"]).name == card["weights"]
-        card["frame"], card["factors"].items(), card["architecture"].items(), card["accuracy"].items()
-    except (KeyError, TypeError, AttributeError):
-        well_formed = False
-    if not well_formed:
-        raise UserError(f"{path} is incomplete. {remedy(path.parent, command)}")
-    return card
 
 
 def load_judge(spec: Spec, root: Path | None = None, name: str = "default") -> Judge:
@@ -227,67 +112,6 @@ def load_card(path: Path, card: dict[str, Any], command: str) -> Judge:
     return judge.eval().requires_grad_(False)
 
 
-def train_judge(
-    dataset: DataSet,
-    *,
-    root: Path | None = None,
-    name: str = "default",
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-    progress: Callable[[int, int, str], None] | None = None,
-    again: bool = False,
-    **options: Any,
-) -> Judge:
-    """The judge of a data set, trained and saved in `<root>/judges` unless it is there already.
-
-    Of several processes that ask at once, one trains and the others wait for its judge (where the file system has
-    locks; else each trains, and one's files win whole).
-
-    Args:
-        again: train even if there is one.
-        progress: called with (step, steps, text).
-        options: `recipe` and `architecture` of `train.fit_judge`.
-
-    Raises:
-        UserError: no space or permission, or no labelled factor.
-    """
-    from seqdis.judges.train import fit_judge
-
-    folder = trained_folder(root)
-    with _alone(folder / f".{trained_stem(dataset.spec, name)}.lock"):
-        if not again:
-            try:
-                return load_judge(dataset.spec, root, name)
-            except MissingDataError:
-                pass
-            except UserError:
-                # A damaged judge of the user's is trained anew; one of the suite's would still be found first.
-                if (shipped_folder() / f"{stem(dataset.spec, name)}.json").is_file():
-                    raise
-        judge = fit_judge(dataset, name=name, seed=seed, device=device, progress=progress, **options)
-        save_judge(judge, folder, trained_stem(dataset.spec, name))
-    return judge
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Holds a lock file while the block runs."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path, "ab")  # noqa: SIM115 - held over the yield
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path.parent}: {error.strerror}. Choose another folder with --data-dir."
-        ) from error
-    with lock:
-        # Without locks (Windows, some file systems) both train, and the files of one win whole.
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def save_judge(judge: Judge, folder: Path, file_stem: str) -> Path:
     """Writes weights and card into `folder` and returns the card's path. The card is replaced last, atomically.
 
@@ -306,8 +130,3 @@ def save_judge(judge: Judge, folder: Path, file_stem: str) -> Path:
     write_bytes(folder / weights, data)
     write_json(folder / f"{file_stem}.json", judge.card)
     return folder / f"{file_stem}.json"
-
-
-def architecture_card(architecture: Architecture) -> dict[str, Any]:
-    """An architecture as a card holds it."""
-    return dataclasses.asdict(architecture)

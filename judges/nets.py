@@ -5,56 +5,17 @@ Shape legend: B batch, T frames, C, H, W image, F features, D clip features, K c
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, Literal
-
 import torch
 from torch import Tensor, nn
 
 from seqdis.bench.core.errors import UserError
-from seqdis.judges.windows import Windows
-
-Kind = Literal["cnn-lstm", "cnn-tcn", "cnn-windows", "cnn-windows-deep", "audio-tcn"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """What a judge is built from; a card holds it, so that a judge can be built again.
-
-    Attributes:
-        kind: `cnn-lstm` (the field's: frame CNN, bi-LSTM), `cnn-tcn` (its cross-check: max-pooled frame CNN and
-            convolutions over time), `cnn-windows` and `cnn-windows-deep` (two digits that move about) or `audio-tcn`.
-        width: channels of the first convolution, doubled at each halving up to `max_width`.
-        embedding: features of a frame, or of a window.
-        hidden: of the LSTM (each direction) or of the convolutions over time.
-        head_hidden: of each head; 0 makes it linear.
-        pooled: heads also see features pooled over time; without, the ends of the LSTM alone, as published.
-    """
-
-    kind: Kind = "cnn-lstm"
-    width: int = 16
-    max_width: int = 64
-    embedding: int = 96
-    hidden: int = 64
-    head_hidden: int = 0
-    pooled: bool = True
-
-
-ARCHITECTURES: dict[str, Architecture] = {
-    "default": Architecture(),
-    "second": Architecture(kind="cnn-tcn", embedding=64, hidden=96),
-    # The official Sprites judge: the frame encoder of the methods, bi-LSTM 256, heads 512-256-K.
-    "official": Architecture(width=64, max_width=512, embedding=128, hidden=256, head_hidden=256, pooled=False),
-    "windows": Architecture(kind="cnn-windows", width=24, max_width=48, embedding=128),
-    "windows-deep": Architecture(kind="cnn-windows-deep", width=16, max_width=32, embedding=96),
-    "audio": Architecture(kind="audio-tcn", embedding=96, hidden=96),
-}
+from seqdis.judges.settings import Architecture, Factors
 
 
 class Heads(nn.Module):
     """One classifier a factor on clip features; dynamic factors do not see the time-mean of frames."""
 
-    def __init__(self, factors: dict[str, tuple[int, str]], ordered: int, unordered: int, hidden: int) -> None:
+    def __init__(self, factors: Factors, ordered: int, unordered: int, hidden: int) -> None:
         super().__init__()
         self.roles = {name: role for name, (_, role) in factors.items()}
         self.heads = nn.ModuleDict()
@@ -132,7 +93,7 @@ class VideoLstm(nn.Module):
     """Clip features by a bi-LSTM: its two ends, as the field's, and its maxima over time (order matters in both), and
     the time-mean of the frames (it does not)."""
 
-    def __init__(self, frame: tuple[int, ...], factors: dict[str, tuple[int, str]], arch: Architecture) -> None:
+    def __init__(self, frame: tuple[int, ...], factors: Factors, arch: Architecture) -> None:
         super().__init__()
         self.frames = StridedFrames(frame, arch)
         self.lstm = nn.LSTM(arch.embedding, arch.hidden, batch_first=True, bidirectional=True)
@@ -174,7 +135,7 @@ class OverTime(nn.Module):
 class VideoTcn(nn.Module):
     """Clip features by convolutions over time: another inductive bias than the bi-LSTM's."""
 
-    def __init__(self, frame: tuple[int, ...], factors: dict[str, tuple[int, str]], arch: Architecture) -> None:
+    def __init__(self, frame: tuple[int, ...], factors: Factors, arch: Architecture) -> None:
         super().__init__()
         self.frames = PooledFrames(frame, arch)
         self.time = OverTime(arch.embedding, arch.hidden)
@@ -189,7 +150,7 @@ class VideoTcn(nn.Module):
 class AudioTcn(nn.Module):
     """Clip features of (B, T, F): a frame layer, convolutions over time."""
 
-    def __init__(self, frame: tuple[int, ...], factors: dict[str, tuple[int, str]], arch: Architecture) -> None:
+    def __init__(self, frame: tuple[int, ...], factors: Factors, arch: Architecture) -> None:
         super().__init__()
         self.frames = nn.Sequential(nn.Linear(frame[0], arch.embedding), nn.ReLU())
         self.time = OverTime(arch.embedding, arch.hidden)
@@ -199,24 +160,3 @@ class AudioTcn(nn.Module):
         frames = self.frames(x)
         logits: dict[str, Tensor] = self.heads(self.time(frames), frames.mean(1))
         return logits
-
-
-def build(frame: tuple[int, ...], factors: dict[str, tuple[int, str]], arch: Architecture) -> nn.Module:
-    """The network for clips of `frame` ((C, S, S) or (F,)) and `factors`, name -> (classes, role).
-
-    Raises:
-        UserError: the kind does not fit the data.
-    """
-    kinds: dict[str, Any] = {
-        "cnn-lstm": VideoLstm,
-        "cnn-tcn": VideoTcn,
-        "cnn-windows": Windows,
-        "cnn-windows-deep": Windows,
-        "audio-tcn": AudioTcn,
-    }
-    if arch.kind not in kinds:
-        raise UserError(f"a judge of kind {arch.kind!r} is unknown; there are {', '.join(kinds)}.")
-    if (len(frame) == 3) != (arch.kind != "audio-tcn"):
-        raise UserError(f"a judge of kind {arch.kind!r} does not take frames of shape {tuple(frame)}.")
-    net: nn.Module = kinds[arch.kind](frame, factors, arch)
-    return net

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 
 from seqdis.datasets.base import Spec
 from seqdis.judges.metrics import above_chance
+from seqdis.judges.settings import KEPT
 
 FLOOR = 0.01
-KEEPS = {"fix_dynamic": "dynamic", "fix_static": "static"}
 
 Sides = dict[str, dict[str, float]]
 
@@ -50,7 +50,7 @@ def kept_and_leaked(
         change: direction -> how much its draw changes the clips, in [0, 1]; read where a role has no factor.
     """
     sides: Sides = {}
-    for direction, role in KEEPS.items():
+    for direction, role in KEPT.items():
         worth = {
             kind: [
                 above_chance(acc[direction][factor.name], chances[factor.name])

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from seqdis.bench.core.seeds import derive
 from seqdis.datasets.base import Spec, Split
+from seqdis.judges.settings import Direction, EvaluationConfig
+from seqdis.methods.base import Method
 
-Direction = Literal["fix_dynamic", "fix_static"]
-DIRECTIONS: tuple[Direction, Direction] = ("fix_dynamic", "fix_static")
 Rebuild = Callable[[Tensor], Tensor]
 """Positions (B,) among the examined clips -> clips (B, T, C, H, W) or (B, T, F)."""
 
@@ -36,9 +37,8 @@ class Subject(Protocol):
         ...
 
 
-@runtime_checkable
-class HasSubject(Protocol):
-    """A control that is examined like a method but has its own way to rebuild clips."""
+class Control(Protocol):
+    """What is examined like a method but has its own way to rebuild clips."""
 
     def subject(self, split: Split, device: torch.device) -> Subject: ...
 
@@ -47,14 +47,14 @@ class MethodSubject:
     """A method with an encoder. Clips are encoded once, as posterior means; codes stay on the device.
 
     Args:
-        method: a `seqdis.methods.base.Method` in evaluation mode, on `device`.
+        method: in evaluation mode, on `device`.
         split: the clips to examine.
         means: decode the step means of the dynamic prior's roll instead of its draws.
         batch_size: clips encoded at once.
     """
 
     def __init__(
-        self, method: Any, split: Split, spec: Spec, device: torch.device, *, means: bool, batch_size: int
+        self, method: Method, split: Split, spec: Spec, device: torch.device, *, means: bool, batch_size: int
     ) -> None:
         self.method = method
         self.n_frames = spec.n_frames
@@ -68,8 +68,7 @@ class MethodSubject:
         self.n_clips = len(self.codes.static)
 
     def reconstruct(self, position: Tensor) -> Tensor:
-        clips: Tensor = self.method.decode(self.codes[position])
-        return clips
+        return self.method.decode(self.codes[position])
 
     def draw(self, direction: Direction, generator: torch.Generator) -> Rebuild:
         if direction == "fix_dynamic":
@@ -77,8 +76,7 @@ class MethodSubject:
         else:
             dynamic = self.method.sample_dynamic(self.n_clips, self.n_frames, generator, means=self.means)
             drawn = dataclasses.replace(self.codes, dynamic=dynamic)
-        decode: Rebuild = lambda position: self.method.decode(drawn[position])  # noqa: E731
-        return decode
+        return lambda position: self.method.decode(drawn[position])
 
 
 def positions(split: Split, batch_size: int) -> Iterator[Tensor]:
@@ -86,25 +84,20 @@ def positions(split: Split, batch_size: int) -> Iterator[Tensor]:
     yield from torch.split(torch.arange(len(split), device=split.device), batch_size)
 
 
-def shuffle_change(
-    method: Any, split: Split, device: torch.device, generator: torch.Generator, *, n_clips: int, batch_size: int
-) -> float:
-    """How far the static code moves when a clip's frames are shuffled.
+def examined_clips(split: Split, max_clips: int) -> Split:
+    """At most `max_clips` clips, evenly spread over the split and the same for every method; 0 is all."""
+    if not 0 < max_clips < len(split):
+        return split
+    # An even stride could fall in step with the classes of an ordered split; a seeded choice cannot.
+    generator = torch.Generator().manual_seed(derive("examined clips", len(split)))
+    chosen = torch.randperm(len(split), generator=generator)[:max_clips].sort().values
+    return split.subset(chosen.to(split.device))
 
-    Root mean square distance between the codes of a clip and of its shuffled self, relative to that between the codes
-    of two clips: 0 is invariant, 1 means that a shuffled clip is as far as another clip. A constant code gives 0.
-    """
-    kept: list[Tensor] = []
-    moved: list[Tensor] = []
-    count = min(n_clips, len(split))
-    chosen = torch.linspace(0, len(split) - 1, count).round().long().to(split.device)
-    for index in torch.split(chosen, batch_size):
-        x = split.clips(index).to(device)
-        order = torch.rand(x.shape[:2], generator=generator, device=generator.device).argsort(1).to(device)
-        shuffled = x[torch.arange(len(x), device=device)[:, None], order]
-        kept.append(method.encode(x).static.double())
-        moved.append(method.encode(shuffled).static.double())
-    static = torch.cat(kept)
-    between = 2 * (static - static.mean(0)).square().sum(1).mean() * count / max(count - 1, 1)
-    within = (static - torch.cat(moved)).square().sum(1).mean()
-    return float((within / between).sqrt()) if between > 0 else 0.0
+
+def subject_of(
+    method: Method | Control, split: Split, spec: Spec, config: EvaluationConfig, device: torch.device
+) -> Subject:
+    """The subject that stands for a method or a control."""
+    if isinstance(method, Method):
+        return MethodSubject(method, split, spec, device, means=config.sample == "means", batch_size=config.batch_size)
+    return method.subject(split, device)

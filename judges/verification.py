@@ -32,9 +32,13 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.seeds import derive
 from seqdis.datasets.base import DataSet, Spec, Split
 from seqdis.judges import trials as pairs
+from seqdis.judges.distances import relative_change, shuffle_change, squared_errors
 from seqdis.judges.metrics import equal_error_rate
 from seqdis.judges.probes import frame_probe, linear_probe
+from seqdis.judges.settings import EvaluationConfig
+from seqdis.judges.subjects import examined_clips, subject_of
 from seqdis.judges.trials import Array, Labels, Trials
+from seqdis.methods.base import Latents, Method
 
 MAX_SEGMENTS = 2000  # segment-level trials are the pairs of at most so many segments, chosen by seed
 MAX_TRAIN = 20_000  # training segments, in whole utterances, that probes, centres and discriminants are fitted on
@@ -42,13 +46,18 @@ RESAMPLES = 1000
 PROBE_FRAMES = 20_000
 LDA_SIZES = (12, 24)
 BATCH = 512
+POOLED = {
+    "static": "mean over segments of posterior means",
+    "dynamic": "mean over time and segments of posterior means",
+    "trials": "all pairs of utterances",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Codes:
-    """Codes of N segments on the CPU (a method's `Latents`), and the utterance and speaker of each."""
+    """Codes of N segments on the CPU, and the utterance and speaker of each."""
 
-    latents: Any
+    latents: Latents
     utterance: Labels
     speaker: Labels
 
@@ -71,7 +80,7 @@ class Vectors:
 
 @torch.no_grad()
 def encode(
-    method: Any,
+    method: Method,
     split: Split,
     device: torch.device | str,
     *,
@@ -88,14 +97,14 @@ def encode(
         index = torch.arange(len(split), device=split.device)
     parts = [method.encode(split.clips(part).to(device), generator) for part in index.split(BATCH)]
     method.train(was_training)
-    latents = type(parts[0])(
+    latents = Latents(
         static=torch.cat([part.static.float().cpu() for part in parts]),
         dynamic=torch.cat([part.dynamic.float().cpu() for part in parts]),
     )
     return Codes(latents, split.sequence[index].cpu().numpy(), split.identity[index].cpu().numpy())
 
 
-def utterance_vectors(method: Any, codes: Codes, *, concat: bool = False) -> Vectors:
+def utterance_vectors(method: Method, codes: Codes, *, concat: bool = False) -> Vectors:
     """One pair of vectors an utterance, by `Method.pool`; `concat` averages the flattened z_1:T over segments."""
     static, dynamic, speaker = [], [], []
     for rows, who in codes.utterances():
@@ -124,7 +133,7 @@ def score(
         n_resamples: of the bootstrap over speakers; 0 gives no intervals.
 
     Returns:
-        See `verification` in the docstring of `bench/records.py`; EERs are fractions.
+        See `verification` in the docstring of `bench/records/record.py`; EERs are fractions.
     """
     scores = {name: pairs.cosine_scores(getattr(vectors, name), trials) for name in ("static", "dynamic")}
     target = trials.target
@@ -148,10 +157,39 @@ def score(
     return found | {"options": {"score": "cosine", **(options or {}), "resamples": n_resamples}}
 
 
+def evaluate_verification(
+    method: Method, dataset: DataSet, config: EvaluationConfig, device: torch.device
+) -> dict[str, Any]:
+    """Verification, probes, the reconstruction error and the static code's change: see `protocol.evaluate`."""
+    split = examined_clips(dataset.test, config.max_clips)
+    subject = subject_of(method, split, dataset.spec, config, device)
+    error = squared_errors(subject, split, dataset.spec, config, device)
+    return {
+        **speaker_scores(method, dataset, config, device),
+        "reconstruction": {**error, "factors": {}},
+        "shuffle": shuffle_change(method, split, config, device),
+    }
+
+
 def selection_verification(
-    method: Any, split: Split, spec: Spec, config: Any, device: torch.device | str
+    method: Method, split: Split, spec: Spec, config: EvaluationConfig, device: torch.device
 ) -> dict[str, float]:
-    """What the checkpoint is chosen by, on validation utterances: the EER gap, motion counted up to one half.
+    """The verification score, counted only as far as a draw of the dynamic code changes the clips.
+
+    A dynamic code that carries nothing verifies nobody, so an autoencoder with everything in the static code would
+    win by verification alone. Whole utterances are verified (codes are cheap), a part of the clips is decoded.
+    """
+    found = error_rate_gap(method, split, device)
+    chosen = examined_clips(split, config.selection_clips)
+    subject = subject_of(method, chosen, spec, config, device)
+    generator = torch.Generator().manual_seed(derive(config.seed, "selection", "fix_static"))
+    change = relative_change(subject, subject.draw("fix_static", generator), chosen, config, device)
+    score = found["score"] * change if found["score"] > 0 else found["score"]
+    return found | {"score": score, "fix_static/change": change}
+
+
+def error_rate_gap(method: Method, split: Split, device: torch.device | str) -> dict[str, float]:
+    """The gap of the two EERs over all utterances of `split`, motion counted up to one half: `score`, and the rates.
 
     Raises:
         UserError: no two validation utterances are of one speaker, or all are.
@@ -165,57 +203,68 @@ def selection_verification(
     }
 
 
-def evaluate_verification(method: Any, dataset: DataSet, config: Any, device: torch.device | str) -> dict[str, Any]:
+def speaker_scores(
+    method: Method, dataset: DataSet, config: EvaluationConfig, device: torch.device | str
+) -> dict[str, Any]:
     """Verification on the test speakers, its variants, and the probes.
 
     Args:
         method: trained, with an encoder.
         dataset: audio; its splits number utterances in `sequence` and speakers in `identity`.
-        config: an `EvaluationConfig`, of which `seed` is read.
+        config: of which `seed` is read.
         device: where the method is.
 
     Returns:
-        {"verification": {level: ...}, "probes": {factor: ...}} as `bench/records.py` describes them.
+        {"verification": {level: ...}, "probes": {factor: ...}} as `bench/records/record.py` describes them.
 
     Raises:
         UserError: the test set has no two utterances of one speaker, or one speaker only.
     """
-    seed = derive(int(getattr(config, "seed", 0)), "verification")
+    seed = derive(config.seed, "verification")
     test = encode(method, dataset.test, device)
     train_split = dataset.train.fixed()
     train = encode(method, train_split, device, index=_whole_utterances(train_split, MAX_TRAIN, seed))
     vectors = utterance_vectors(method, test)
     trials = _usable(pairs.all_pairs(vectors.speaker), "test")
-    pooled = {
-        "static": "mean over segments of posterior means",
-        "dynamic": "mean over time and segments of posterior means",
-        "trials": "all pairs of utterances",
-    }
-    found = {"utterance": score(vectors, trials, pooled, n_resamples=RESAMPLES, seed=seed)}
+    found = {"utterance": score(vectors, trials, POOLED, n_resamples=RESAMPLES, seed=seed)}
     segments = _segment_level(test, seed)
     if segments is not None:
         found["segment"] = segments
     generator = torch.Generator().manual_seed(seed)
     drawn = utterance_vectors(method, encode(method, dataset.test, device, generator=generator))
-    others = {
+    flat = utterance_vectors(method, test, concat=True)
+    others = _variants(vectors, flat=flat, drawn=drawn, reference=utterance_vectors(method, train))
+    for name, (changed, options) in others.items():
+        found[f"utterance:{name}"] = score(changed, trials, {**POOLED, **options})
+    return {"verification": found, "probes": _probes(dataset, train_split, train, test, seed)}
+
+
+def _variants(
+    vectors: Vectors, *, flat: Vectors, drawn: Vectors, reference: Vectors
+) -> dict[str, tuple[Vectors, dict[str, str]]]:
+    """The other ways to make vectors of utterances, by name, and what is noted about each.
+
+    Args:
+        flat: with z_1:T flattened instead of averaged over time.
+        drawn: of draws from the posterior instead of its means.
+        reference: of the training utterances.
+    """
+    found = {
         "concat-z": (
-            dataclasses.replace(vectors, dynamic=utterance_vectors(method, test, concat=True).dynamic),
+            dataclasses.replace(vectors, dynamic=flat.dynamic),
             {"dynamic": "mean over segments of flattened posterior means"},
         ),
         "sampled-z": (
             dataclasses.replace(vectors, dynamic=drawn.dynamic),
             {"dynamic": "mean over time and segments of posterior draws"},
         ),
+        "center=train-mean": (_centred(vectors, reference), {"center": "mean of the training utterances"}),
     }
-    reference = utterance_vectors(method, train)
-    others["center=train-mean"] = (_centred(vectors, reference), {"center": "mean of the training utterances"})
     for size in LDA_SIZES:
         projected = _discriminants(vectors, reference, size)
         if projected is not None:
-            others[f"lda-{size}"] = (projected, {"lda": f"{size} dimensions, fitted on the training speakers"})
-    for name, (changed, options) in others.items():
-        found[f"utterance:{name}"] = score(changed, trials, {**pooled, **options})
-    return {"verification": found, "probes": _probes(dataset, train_split, train, test, seed)}
+            found[f"lda-{size}"] = (projected, {"lda": f"{size} dimensions, fitted on the training speakers"})
+    return found
 
 
 def _usable(trials: Trials, part: str) -> Trials:

@@ -3,23 +3,19 @@
 A window as large as a digit (half the frame) moves over the frame in steps of 1/16 of it, 9 x 9 places; digits lie
 whole inside the frame, so no edge is ever padded. Each window says which digit is centred in it, or none: a softmax
 over K + 1 classes. That is learnt from single windows first, many times cheaper than clips, and then from clips with
-everything else (`train.py`).
+everything else (`training.py`).
 
 Shape legend: B clips, T frames, C, S, S frame, P = 81 places, K classes.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from seqdis.bench.core.errors import UserError
-
-if TYPE_CHECKING:
-    from seqdis.judges.nets import Architecture
+from seqdis.judges.settings import Architecture, Factors
 
 PLACES = 9
 
@@ -33,7 +29,7 @@ class Windows(nn.Module):
     marginals of the softmax over all sorted pairs.
     """
 
-    def __init__(self, frame: tuple[int, ...], factors: dict[str, tuple[int, str]], arch: Architecture) -> None:
+    def __init__(self, frame: tuple[int, ...], factors: Factors, arch: Architecture) -> None:
         super().__init__()
         sizes = {n_classes for n_classes, _ in factors.values()}
         if len(factors) != 2 or len(sizes) != 1:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import platform
 import signal
 import time
 import traceback
@@ -14,8 +13,10 @@ from typing import Any
 
 import torch
 
+from seqdis.bench.cell.checkpoint import State
 from seqdis.bench.cell.clips import ClipConfig, make_clips
 from seqdis.bench.cell.energy import EnergyMeter
+from seqdis.bench.cell.progress import FailureUpdate, ProgressFile, Report, Update
 from seqdis.bench.cell.report import (
     cost_part,
     method_record,
@@ -24,7 +25,7 @@ from seqdis.bench.cell.report import (
     oracle_record,
     training_part,
 )
-from seqdis.bench.cell.trainer import Diverged, Interrupted, Progress, State, Trainer
+from seqdis.bench.cell.trainer import Diverged, Interrupted, Trainer
 from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.bench.core.exits import DONE, FAILED, INTERRUPTED, WAITING
 from seqdis.bench.core.files import read_json, write_json
@@ -38,7 +39,7 @@ from seqdis.bench.plan.cells import untupled
 from seqdis.bench.plan.presets import TrainingConfig
 from seqdis.bench.records import record as records
 from seqdis.bench.records.clips import save_clips
-from seqdis.bench.records.store import CHECKPOINT, CONFIG, ERROR, PROGRESS
+from seqdis.bench.records.store import CHECKPOINT, CONFIG, ERROR
 from seqdis.datasets.base import DataSet, Split
 from seqdis.judges import protocol
 from seqdis.judges.controls import Oracle
@@ -66,26 +67,7 @@ class StopFlag:
         return self.set
 
 
-class ProgressFile:
-    """progress.json of a cell, rewritten at most every `interval` seconds (30 on a shared file system)."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / PROGRESS
-        self.interval = float(os.environ.get("SEQDIS_PROGRESS_SECONDS", "1"))
-        self.last = -1e9
-        self.phase = ""
-
-    def __call__(self, update: dict[str, Any]) -> None:
-        phase = str(update.get("phase", ""))
-        if phase == self.phase and time.monotonic() - self.last < self.interval:
-            return
-        self.last, self.phase = time.monotonic(), phase
-        write_json(self.path, {**update, "updated": time.time(), "pid": os.getpid(), "host": platform.node()})
-
-
-def run_cell(
-    folder: Path, *, device: str = "auto", data_dir: Path | None = None, progress: Progress | None = None
-) -> int:
+def run_cell(folder: Path, *, device: str = "auto", data_dir: Path | None = None) -> int:
     """Runs the cell whose config lies in `folder` and publishes its record. May be called any number of times.
 
     Returns:
@@ -96,7 +78,7 @@ def run_cell(
         return DONE
     config = read_json(folder / CONFIG)
     stop = StopFlag()
-    report = progress or ProgressFile(folder)
+    report = ProgressFile(folder)
     try:
         with Lease(folder) as lease:
             if (folder / records.NAME).exists():
@@ -112,7 +94,7 @@ def _attempt(
     config: dict[str, Any],
     lease: Lease,
     stop: StopFlag,
-    report: Progress,
+    report: Report,
     device: torch.device,
     root: Path,
 ) -> int:
@@ -143,7 +125,7 @@ def _attempt(
                 "attempt": lease.attempt,
             },
         )
-        report({"phase": "failed", "reason": reason[:500]})
+        report(FailureUpdate("failed", reason[:500]))
         return FAILED
     record["attempts"] = lease.attempt
     try:
@@ -155,7 +137,7 @@ def _attempt(
         print("another process has published this cell's record; it stays", flush=True)
     for name in (ERROR, CHECKPOINT):
         (folder / name).unlink(missing_ok=True)
-    report({"phase": "done"})
+    report(Update("done"))
     return DONE
 
 
@@ -180,7 +162,7 @@ class Experiment:
         folder: Path,
         device: torch.device,
         root: Path,
-        report: Progress,
+        report: Report,
         should_stop: Any = lambda: False,
     ) -> None:
         self.config, self.folder, self.device, self.root = config, folder, device, root
@@ -191,7 +173,7 @@ class Experiment:
 
     def record(self) -> records.Record:
         """Trains and judges; returns the record."""
-        self.report({"phase": "data"})
+        self.report(Update("data"))
         set_precision("float32")  # also for the judge of a control, which trains nothing
         dataset = self.open_data()
         judge = self.open_judge(dataset)
@@ -209,7 +191,7 @@ class Experiment:
         split = dataset.segmented() if needs.segments else dataset.train
         with EnergyMeter(self.device) as energy:
             trained = self.train(method_class, method_config, dataset, split, judge)
-        self.report({"phase": "judge"})
+        self.report(Update("judge"))
         gpu_memory = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
         started = time.monotonic()
         found = protocol.evaluate(trained.method, dataset, judge, self.evaluation, self.device)
@@ -297,18 +279,19 @@ class Experiment:
             validate=lambda candidate: self._validate(candidate, dataset, judge, training.precision),
             motion_labels=split.labels[dynamic[0].name] if dynamic and needs.motion_labels else None,
             checkpoint=self.folder / CHECKPOINT,
-            progress=self.report,
+            report=self.report,
             should_stop=self.should_stop,
         )
         if trainer.batch_size < training.batch_size:
             self.notes.append(f"batch of {trainer.batch_size}: the split has no {training.batch_size} clips")
         state = trainer.fit()
         set_precision("float32")  # what judges and scores is computed alike for all
-        if trainer.resumed and trainer.resumed_from != str(code_version()["commit"]):
-            self.notes.append(f"resumed from a checkpoint of commit {trainer.resumed_from[:12]}")
-        if trainer.resumed and trainer.resumed_gpu:
-            self.notes.append(f"begun on another GPU ({trainer.resumed_gpu})")
-        return Trained(method, state, trainer.n_steps, trainer.batch_size, trainer.resumed)
+        resumed = trainer.resumed
+        if resumed is not None and resumed.commit != str(code_version()["commit"]):
+            self.notes.append(f"resumed from a checkpoint of commit {resumed.commit[:12]}")
+        if resumed is not None and resumed.gpu:
+            self.notes.append(f"begun on another GPU ({resumed.gpu})")
+        return Trained(method, state, trainer.n_steps, trainer.batch_size, resumed is not None)
 
     def _validate(self, method: Method, dataset: DataSet, judge: Judge | None, precision: str) -> dict[str, float]:
         set_precision("float32")

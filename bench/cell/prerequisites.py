@@ -14,9 +14,27 @@ def wanted(configs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One config for each different data set that the cells read."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for config in configs:
-        cell = config["cell"]
-        found.setdefault((cell["dataset"], cell["source"], cell["size"], str(config["data"])), config)
+        found.setdefault(data_of(config), config)
     return list(found.values())
+
+
+def data_of(config: dict[str, Any]) -> tuple[Any, ...]:
+    """Which data set a cell reads: cells with equal ones share it, and its judge."""
+    cell = config["cell"]
+    return cell["dataset"], cell["source"], cell["size"], str(config["data"])
+
+
+def are_there(config: dict[str, Any], root: Path) -> bool:
+    """Whether a cell's data and judge are there."""
+    from seqdis.judges.judge import load_judge
+
+    try:
+        dataset = open_dataset(config["cell"], root, config["data"])
+        if dataset.spec.headline[0] != "verification":
+            load_judge(dataset.spec, root)
+    except MissingDataError:
+        return False
+    return True
 
 
 def make(configs: list[dict[str, Any]], root: Path, device: str = "auto", *, quiet: bool = False) -> None:
@@ -40,7 +58,8 @@ def make(configs: list[dict[str, Any]], root: Path, device: str = "auto", *, qui
 
 
 def _judge(dataset: Any, root: Path, device: str, quiet: bool) -> None:
-    from seqdis.judges.judge import load_judge, train_judge
+    from seqdis.judges.judge import load_judge
+    from seqdis.judges.training import train_judge
 
     spec = dataset.spec
     try:

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from seqdis.bench.cell.trainer import State
+from seqdis.bench.cell.checkpoint import State
 from seqdis.bench.core.provenance import code_version
 from seqdis.bench.plan.catalog import MethodRef
-from seqdis.bench.plan.cells import cell_id
+from seqdis.bench.records.config import cell_id
 from seqdis.bench.records.record import SCHEMA, Record
 from seqdis.datasets.base import DataSet
 from seqdis.judges.controls import Oracle

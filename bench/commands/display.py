@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from seqdis.bench.launch.local import Pool, Run
+    from seqdis.bench.launch.pool import Pool, Run
 
 PLAIN_EVERY = 15.0
 

@@ -97,8 +97,10 @@ def _data() -> list[Check]:
 
 
 def _plugins() -> list[Check]:
+    from seqdis.bench.plan.catalog import PLUGIN_GROUPS
+
     checks: list[Check] = []
-    for group in ("seqdis.methods", "seqdis.datasets"):
+    for group in PLUGIN_GROUPS:
         for point in entry_points(group=group):
             try:
                 point.load()

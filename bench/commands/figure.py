@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from seqdis.bench.core.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    from seqdis.bench.figures.sheets import Cell
+    from seqdis.bench.figures.cells import Cell
 
 HELP = """Figures of finished cells, as PNG, PDF and GIF.
 
@@ -140,7 +140,7 @@ def read_cell(path: Path) -> Cell:
     Raises:
         UserError: not a record, or one whose parts have the wrong type.
     """
-    from seqdis.bench.figures.sheets import Cell
+    from seqdis.bench.figures.cells import Cell
     from seqdis.bench.records.record import read_record
 
     record = read_record(path)
@@ -193,20 +193,20 @@ def by_id(name: str, outs: Sequence[Path]) -> Path:
 
 def draw_sheets(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequence[str]) -> list[Path]:
     """One sheet a cell. Without named cells, those that cannot be drawn are left out with a sentence."""
-    from seqdis.bench.figures import sheets as figures
+    from seqdis.bench.figures import drawing, sheets
 
     paths: list[Path] = []
     for cell in cells:
         try:
-            grids = figures.SHEETS[args.kind](cell.clips(private=args.private))
+            grids = sheets.SHEETS[args.kind](cell.clips(private=args.private))
         except UserError as error:
             if args.cells or len(cells) == 1:
                 raise
             print(f"bench: {cell.folder.name} is left out: {error}", file=sys.stderr)
             continue
         title = f"{cell.title}, seed {cell.record['cell']['seed']}"
-        files = figures.sheet_files(grids, title, cell.context, formats, args.frames)
-        paths += figures.write_files(args.out_dir, f"{args.kind}-{stem(cell.folder.name)}", files)
+        files = drawing.sheet_files(grids, title, cell.context, formats, args.frames)
+        paths += drawing.write_files(args.out_dir, f"{args.kind}-{stem(cell.folder.name)}", files)
     if not paths:
         raise UserError(f"no {args.kind} figure could be drawn from these cells.")
     return paths
@@ -214,7 +214,7 @@ def draw_sheets(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequen
 
 def draw_comparisons(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequence[str]) -> list[Path]:
     """One sheet for each data set, source, preset and size: the lowest seed of each method."""
-    from seqdis.bench.figures import sheets as figures
+    from seqdis.bench.figures import drawing, sheets
 
     groups: dict[tuple[str, ...], dict[tuple[str, str], Cell]] = {}
     for cell in sorted(cells, key=lambda cell: cell.record["cell"]["seed"]):
@@ -231,14 +231,14 @@ def draw_comparisons(args: argparse.Namespace, cells: Sequence[Cell], formats: S
                 print(f"bench: {cell.folder.name} is left out: {error}", file=sys.stderr)
         if not titled:
             continue
-        files = figures.sheet_files(
-            figures.compare_sheet(titled),
+        files = drawing.sheet_files(
+            sheets.compare_sheet(titled),
             "All methods on the same clips",
             next(iter(rows.values())).context,
             formats,
             args.frames,
         )
-        paths += figures.write_files(args.out_dir, stem(f"compare-{'-'.join(group)}"), files)
+        paths += drawing.write_files(args.out_dir, stem(f"compare-{'-'.join(group)}"), files)
     if not paths:
         raise UserError("no comparison sheet could be drawn from these cells.")
     return paths
@@ -254,8 +254,7 @@ def row_order(key: tuple[str, str]) -> tuple[bool, int, str, str]:
 
 def draw_curves(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequence[str]) -> list[Path]:
     """One figure for each data set, source, preset and size, with every method in it."""
-    from seqdis.bench.figures import curves
-    from seqdis.bench.figures import sheets as figures
+    from seqdis.bench.figures import curves, drawing
 
     kinds = [kind for kind in formats if kind != "gif"]
     if not kinds:
@@ -268,15 +267,15 @@ def draw_curves(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequen
     paths: list[Path] = []
     for group, members in sorted(groups.items()):
         try:
-            with figures.house_style():
+            with drawing.house_style():
                 figure = draw(members)
-                files = {kind: figures.figure_bytes(figure, kind) for kind in kinds}
+                files = {kind: drawing.figure_bytes(figure, kind) for kind in kinds}
         except UserError as error:
             if len(groups) == 1:
                 raise
             print(f"bench: {' '.join(group)} is left out: {error}", file=sys.stderr)
             continue
-        paths += figures.write_files(args.out_dir, stem(f"{args.kind}-{'-'.join(group)}"), files)
+        paths += drawing.write_files(args.out_dir, stem(f"{args.kind}-{'-'.join(group)}"), files)
     if not paths:
         raise UserError(f"no {args.kind} curves could be drawn from these cells.")
     return paths
@@ -284,8 +283,7 @@ def draw_curves(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequen
 
 def draw_ranks(args: argparse.Namespace, formats: Sequence[str]) -> list[Path]:
     """The critical-difference diagram of each source and preset that has enough data sets."""
-    from seqdis.bench.figures import diagrams
-    from seqdis.bench.figures import sheets as figures
+    from seqdis.bench.figures import diagrams, drawing
     from seqdis.bench.records import collection as aggregate
     from seqdis.bench.tables import build as tables
 
@@ -301,13 +299,13 @@ def draw_ranks(args: argparse.Namespace, formats: Sequence[str]) -> list[Path]:
     reasons = []
     for (source, preset), across in found.items():
         try:
-            with figures.house_style():
+            with drawing.house_style():
                 figure = diagrams.critical_difference(across, f"{source}, preset {preset}")
-                files = {kind: figures.figure_bytes(figure, kind) for kind in kinds}
+                files = {kind: drawing.figure_bytes(figure, kind) for kind in kinds}
         except UserError as error:
             reasons.append(str(error))
             continue
-        paths += figures.write_files(args.out_dir, stem(f"ranks-{source}-{preset}"), files)
+        paths += drawing.write_files(args.out_dir, stem(f"ranks-{source}-{preset}"), files)
     if not paths:
         raise UserError(reasons[0] if reasons else "no finished cell fits; 'bench status' shows what there is.")
     for reason in reasons:

@@ -77,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from seqdis.judges.judge import load_judge, train_judge
+    from seqdis.judges.judge import load_judge
+    from seqdis.judges.training import train_judge
 
     if args.dataset is None:
         raise UserError("name the data set: bench judge train sprites.")
@@ -109,8 +110,9 @@ def _train(args: argparse.Namespace) -> int:
 
 def _train_shipped(args: argparse.Namespace) -> int:
     """Brings the judges of the source tree up to date. For maintainers: commit what it writes."""
-    from seqdis.judges.judge import find_card, save_judge, shipped_folder, stem
-    from seqdis.judges.train import fit_judge
+    from seqdis.judges.cards import find_card, shipped_folder, stem
+    from seqdis.judges.judge import save_judge
+    from seqdis.judges.training import fit_judge
 
     cards = []
     for dataset_name, source, size, name in SHIPPED:
@@ -185,8 +187,8 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _compare(judge: Any, path: Path, card: dict[str, Any], dataset: DataSet) -> None:
-    from seqdis.judges.judge import remedy
-    from seqdis.judges.train import accuracies
+    from seqdis.judges.cards import remedy
+    from seqdis.judges.training import accuracies
 
     digest = dataset.digest
     if digest != card["data"]["digest"]:
@@ -212,7 +214,7 @@ def _show(args: argparse.Namespace) -> int:
 
 def _cards(args: argparse.Namespace) -> Iterator[tuple[Path, dict[str, Any], bool]]:
     """The cards that the arguments name, shipped ones first, with their paths and whether they are shipped."""
-    from seqdis.judges.judge import read_card, shipped_folder, trained_folder
+    from seqdis.judges.cards import read_card, shipped_folder, trained_folder
 
     for folder in (shipped_folder(), trained_folder(args.data_dir)):
         is_shipped = folder == shipped_folder()

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         import sys
 
         os.environ.update(MALLOC)
-        os.execv(sys.executable, [sys.executable, "-P", "-m", "seqdis.bench.cli", *sys.argv[1:]])
+        os.execv(sys.executable, [sys.executable, "-P", *sys.orig_argv[1:]])
     if args.threads:
         torch.set_num_threads(args.threads)
     device = pick_device(args.device)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.exits import DONE, FAILED
 
 if TYPE_CHECKING:
     from seqdis.bench.launch.slurm.profile import Options
@@ -108,13 +109,13 @@ def _slurm(args: argparse.Namespace, store: Store, cells: Sequence[Stored], know
     return 0
 
 
-def _tables(store: Store) -> list[str]:
+def _tables(store: Store) -> Sequence[str]:
     """What the last launch made of its records, once more."""
+    from seqdis.bench.commands import last_tables
     from seqdis.bench.launch.slurm.submissions import load_all
-    from seqdis.bench.launch.slurm.submit import table_command
 
     made = [one.manifest["argv"] for one in load_all(store.out) if one.manifest["title"] == "tables"]
-    return list(made[-1]) if made else table_command(store.out, "comparison")
+    return last_tables.command(store.out, made[-1][-1] if made else "comparison")
 
 
 def _options(args: argparse.Namespace, known: Sequence[Submission]) -> Options:
@@ -131,13 +132,14 @@ def _local(args: argparse.Namespace, store: Store, cells: Sequence[Stored]) -> i
     from seqdis.bench.cell.prerequisites import make
     from seqdis.bench.commands.display import show
     from seqdis.bench.core.places import data_root
-    from seqdis.bench.launch import local
+    from seqdis.bench.launch.pool import Pool
+    from seqdis.bench.launch.slots import slots
 
     device = args.device or "auto"
     make([cell.config for cell in cells], args.data_dir or data_root(), device)
-    pool = local.Pool(store, [(cell.id, cell.id) for cell in cells], local.slots(device, args.workers), args.data_dir)
+    pool = Pool(store, [(cell.id, cell.id) for cell in cells], slots(device, args.workers), args.data_dir)
     show(pool)
     failed = [one for one in pool.runs if one.state != "done"]
     for one in failed:
         print(f"{one.state}: {one.cell_id}: {one.reason}", file=sys.stderr)
-    return 1 if failed else 0
+    return FAILED if failed else DONE

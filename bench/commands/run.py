@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqdis.bench.core.errors import MissingDataError, UserError
+from seqdis.bench.core.exits import DONE, FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
-    from seqdis.bench.launch.local import Pool, Run
+    from seqdis.bench.launch.pool import Pool, Run
     from seqdis.bench.plan.cells import Planned
     from seqdis.bench.records.packing import Press
     from seqdis.bench.records.store import Store
@@ -26,8 +27,6 @@ With --time-budget it ends in time, whole cells first in the order given; exit c
 """
 
 
-UNFINISHED = 75
-"""Exit code of a time-boxed run that left cells: EX_TEMPFAIL, type the same line again."""
 PACK_SECONDS = 30.0
 PACK_FILES = 6
 """Fewer than `bench pack` writes: logs and timings that lie beside them may count too."""
@@ -84,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import time
 
+    from seqdis.bench.commands import last_tables
     from seqdis.bench.core.places import data_root
     from seqdis.bench.launch.slurm import submit as slurm
     from seqdis.bench.plan import catalog, presets
@@ -141,15 +141,17 @@ def run(args: argparse.Namespace) -> int:
     if launcher == "slurm" and missing:
         if budget is not None:
             raise UserError("--time-budget is for runs on this machine; on SLURM the limit is --time.")
-        return slurm.launch(store, missing, args, root)
+        return slurm.launch(store, missing, args, root, last_tables.command(store.out, args.table))
     failed, left = _run_local(args, store, missing, root, budget, started) if missing else (0, 0)
     if not missing:
         print("Nothing to train: every cell has its record.")
         _pack(args, store)
     _print_tables(args, planned)
     if failed:
-        return 1
-    return UNFINISHED if left and budget is not None else int(bool(left))
+        return FAILED
+    if left:
+        return FAILED if budget is None else INTERRUPTED
+    return DONE
 
 
 def parse_duration(text: str) -> float:
@@ -243,18 +245,19 @@ def _run_local(
     """Makes prerequisites, runs the pool, shows it. Returns how many cells failed, and how many are not finished."""
     from seqdis.bench.cell.prerequisites import make
     from seqdis.bench.commands.display import show
-    from seqdis.bench.launch import local
+    from seqdis.bench.launch.pool import Pool
+    from seqdis.bench.launch.slots import slots
     from seqdis.bench.records.packing import Press
 
     make([cell.config for cell in missing], root, args.device)
-    pool = local.Pool(
+    pool = Pool(
         store,
         [(cell.id, cell.cell.title) for cell in missing],
-        local.slots(args.device, args.workers, args.per_device),
+        slots(args.device, args.workers, args.per_device),
         args.data_dir,
     )
     if budget is not None:
-        from seqdis.bench.launch.timebox import give_box
+        from seqdis.bench.launch.local import give_box
 
         give_box(pool, {cell.id: cell.config for cell in missing}, root, args.device, budget, started)
     press = Press()
@@ -312,13 +315,14 @@ def _print_tables(args: argparse.Namespace, planned: list[Planned]) -> None:
 
 
 def _dry_run(args: argparse.Namespace, planned: list[Planned], store: Store, launcher: str) -> int:
-    from seqdis.bench.launch import local
+    from seqdis.bench.commands import last_tables
+    from seqdis.bench.launch.slots import slots
     from seqdis.bench.launch.slurm import submit as slurm
     from seqdis.bench.perf.estimate import seconds_of_cells
 
     missing = [cell for cell in planned if not store.is_done(cell.id)]
     seconds = seconds_of_cells([cell.config for cell in missing], store)
-    places = len(local.slots(args.device, args.workers, args.per_device))
+    places = len(slots(args.device, args.workers, args.per_device))
     if args.json:
         print(
             json.dumps(
@@ -345,6 +349,6 @@ def _dry_run(args: argparse.Namespace, planned: list[Planned], store: Store, lau
         "from cells already run here)"
     )
     if launcher == "slurm":
-        for request in slurm.render(store, missing, args, args.data_dir):
+        for request in slurm.render(store, missing, args, args.data_dir, last_tables.command(store.out, args.table)):
             print(request)
     return 0

@@ -7,8 +7,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seqdis.bench.core.errors import UserError
+
+if TYPE_CHECKING:
+    from seqdis.bench.records.collection import Collection
 
 HELP = """Prints a table from records, beside the published numbers.
 
@@ -48,20 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from seqdis.bench.formats.render import render
-    from seqdis.bench.records import collection as aggregate
     from seqdis.bench.tables import build as tables
 
     kind = _format(args)
-    collection = aggregate.Collection()
-    if args.name in tables.TABLES and args.name not in tables.LITERATURE:
-        folders = [*(args.out or ([] if args.records else [Path("runs")])), *(args.records or [])]
-        collection = aggregate.load(folders, workers=min(4, os.cpu_count() or 1))
-        if not collection.entries and not collection.problems:
-            raise UserError(
-                f"no finished cell in {', '.join(map(str, folders))}; "
-                "'bench run --methods all --datasets sprites,mug --preset quick' makes some, --out names "
-                "another folder."
-            )
+    collection = load(args.name, [*(args.out or ([] if args.records else [Path("runs")])), *(args.records or [])])
     document = tables.build(
         args.name,
         collection,
@@ -79,6 +73,27 @@ def run(args: argparse.Namespace) -> int:
     else:
         sys.stdout.write(rendered.decode())
     return 0
+
+
+def load(name: str, folders: Sequence[Path]) -> Collection:
+    """The records of the folders; none for a table that needs none.
+
+    Raises:
+        UserError: there is not one.
+    """
+    from seqdis.bench.records import collection as aggregate
+    from seqdis.bench.tables import build as tables
+
+    if name not in tables.TABLES or name in tables.LITERATURE:
+        return aggregate.Collection()
+    found = aggregate.load(folders, workers=min(4, os.cpu_count() or 1))
+    if not found.entries and not found.problems:
+        raise UserError(
+            f"no finished cell in {', '.join(map(str, folders))}; "
+            "'bench run --methods all --datasets sprites,mug --preset quick' makes some, --out names "
+            "another folder."
+        )
+    return found
 
 
 def print_after_run(out: Path, ids: Sequence[str], table: str) -> None:

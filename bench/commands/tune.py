@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from seqdis.bench.cell.prerequisites import make
     from seqdis.bench.core.places import data_root
-    from seqdis.bench.launch import local, tuning
+    from seqdis.bench.launch import tuning
+    from seqdis.bench.launch.slots import slots
     from seqdis.bench.plan import catalog
     from seqdis.bench.plan import cells as plan
 
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     refs = catalog.parse_methods(args.methods)
     example = plan.plan(plan.grid(refs[:1], [args.dataset], source=args.source, preset=args.preset, seeds=[0]))
     make([example[0].config], root, args.device)
-    workers = args.workers or len(local.slots(args.device, None))
+    workers = args.workers or len(slots(args.device, None))
     fixed = plan.parse_overrides(args.overrides)
     found = {}
     for ref in refs:

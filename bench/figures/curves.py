@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.figures.sheets import MAX_TEXT, PALETTE, Cell
+from seqdis.bench.figures.cells import MAX_TEXT, Cell
 
 # What C-DSVAE's Figures 6, 14 and 15 draw against the training step.
 INFORMATION = {"mi_static": "I(s; x)", "mi_dynamic": "I(z; x)", "mi_cross": "I(s; z), mean over frames"}
 TERMS = {"total": "total loss", "recon": "reconstruction", "kl_static": "KL of s", "kl_dynamic": "KL of z"}
 MAX_POINTS = 400
+PALETTE = ("#0b5cad", "#c2410c", "#15803d", "#9333ea", "#b91c1c", "#0e7490", "#a16207", "#4b5563")
 
 Points = list[tuple[float, float]]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from seqdis.bench.figures import sheets as figures
+from seqdis.bench.figures import drawing, sheets
 from seqdis.bench.figures.sheets import Grid
 from seqdis.bench.records.clips import Clips
 
@@ -47,8 +47,8 @@ def reconstruction_sheet(clips: Clips) -> list[Grid]:
 
 
 def fixed(index: int) -> Callable[[Clips], list[Grid]]:
-    """One of the two grids of `figures.fixed_sheet`."""
-    return lambda clips: figures.fixed_sheet(clips)[index : index + 1]
+    """One of the two grids of `sheets.fixed_sheet`."""
+    return lambda clips: sheets.fixed_sheet(clips)[index : index + 1]
 
 
 # name, title, what it shows, how it is made, and whether it needs an encoder
@@ -64,7 +64,7 @@ _SHEETS: tuple[tuple[str, str, str, Callable[[Clips], list[Grid]], bool], ...] =
         "swap",
         "Swaps",
         "The left column gives the static code s, the top row gives the dynamic code z.",
-        figures.swap_sheet,
+        sheets.swap_sheet,
         True,
     ),
     (
@@ -85,10 +85,10 @@ _SHEETS: tuple[tuple[str, str, str, Callable[[Clips], list[Grid]], bool], ...] =
         "interpolation",
         "Interpolation",
         "From left to right, s moves in a straight line between two clips; z stays.",
-        figures.interpolate_sheet,
+        sheets.interpolate_sheet,
         False,
     ),
-    ("samples", "Samples", "Both codes drawn from their priors.", figures.samples_sheet, False),
+    ("samples", "Samples", "Both codes drawn from their priors.", sheets.samples_sheet, False),
 )
 
 
@@ -109,9 +109,9 @@ def pictures(clips: Clips, title: str) -> list[Picture]:
 
 
 def comparison(titled: Sequence[tuple[str, Clips]]) -> list[tuple[Picture, list[str]]]:
-    """All methods on the same clips: each grid of `figures.compare_sheet` as a picture, with its row labels."""
+    """All methods on the same clips: each grid of `sheets.compare_sheet` as a picture, with its row labels."""
     made = []
-    for index, grid in enumerate(figures.compare_sheet(titled)):
+    for index, grid in enumerate(sheets.compare_sheet(titled)):
         text = f"{grid.title}; rows from top to bottom: {', '.join(grid.row_labels)}"
         made.append((picture(f"compare-{index}", grid.title, "", text, [grid]), list(grid.row_labels)))
     return made
@@ -120,26 +120,26 @@ def comparison(titled: Sequence[tuple[str, Clips]]) -> list[tuple[Picture, list[
 def picture(name: str, title: str, caption: str, alt: str, grids: Sequence[Grid]) -> Picture:
     """One grid as files: `<name>.webp` and `<name>-still.webp` (one file for spectrograms)."""
     grid = grids[0]
-    if figures.is_spectrogram(grids):
-        limits = figures.colour_range(grids)
+    if drawing.is_spectrogram(grids):
+        limits = drawing.colour_range(grids)
         frames = [rgba(grid, None, limits)]
         moving = still = f"{name}.webp"
         files = {moving: webp(frames)}
     else:
-        count = min(figures.n_frames(grids), MAX_FRAMES)
+        count = min(drawing.n_frames(grids), MAX_FRAMES)
         frames = [rgba(grid, index, (0.0, 1.0)) for index in range(count)]
         moving, still = f"{name}.webp", f"{name}-still.webp"
         files = {moving: webp(frames), still: webp(frames[:1])}
     height, width = frames[0].shape[:2]
     # Small frames are shown larger, in whole steps so that pixels stay square.
-    zoom = max(1, min(4, 64 // figures.tile_height(grids)))
-    centres = tuple(zoom * centre for centre in figures.layout(grid, 0, (0.0, 1.0), 1).row_centres)
+    zoom = max(1, min(4, 64 // drawing.tile_height(grids)))
+    centres = tuple(zoom * centre for centre in drawing.layout(grid, 0, (0.0, 1.0), 1).row_centres)
     return Picture(name, title, caption, alt, width * zoom, height * zoom, files, moving, still, centres)
 
 
 def rgba(grid: Grid, frame: int | None, limits: tuple[float, float]) -> Any:
     """A grid's pixels (H, W, 4), transparent where there is no tile."""
-    drawn = figures.layout(grid, frame, limits, max_frames=1)
+    drawn = drawing.layout(grid, frame, limits, max_frames=1)
     alpha = np.where(drawn.covered, 255, 0).astype(np.uint8)
     return np.concatenate([np.where(drawn.covered[..., None], drawn.image, 0), alpha[..., None]], -1).astype(np.uint8)
 

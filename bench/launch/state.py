@@ -29,6 +29,7 @@ from typing import Any
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import read_json
 from seqdis.bench.core.lease import MISSED_BEATS, Holder, is_gone, read_attempts, read_lease
+from seqdis.bench.launch.logs import last_line
 from seqdis.bench.launch.slurm import submissions
 from seqdis.bench.launch.slurm.scheduler import RUNNING, Job, SchedulerUnknown, queue
 from seqdis.bench.launch.slurm.submissions import Submission
@@ -229,7 +230,7 @@ class _Look:
         if LEASE in names or LOG in names:
             attempts = read_attempts(folder)
             if attempts and attempts[-1].get("waiting"):
-                return CellState(cell, "waiting", last_lines(folder / LOG, 1))
+                return CellState(cell, "waiting", last_line(folder / LOG))
             return CellState(cell, "lost", self._ending(cell) + (", state saved" if CHECKPOINT in names else ""))
         if submission is None or (submission.outcome() or {}).get("state") in ("refused", "abandoned"):
             return CellState(cell, "missing")
@@ -276,17 +277,6 @@ def error_text(folder: Path) -> str:
     """Why a cell failed, in one line."""
     error = _json(folder / ERROR)
     return str(error.get("reason") or "no reason was written; see its log").strip().splitlines()[-1]
-
-
-def last_lines(path: Path, count: int) -> str:
-    """The last lines of a file that are not blank."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - 256 * max(count, 8)))
-            lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-    except OSError:
-        return ""
-    return "\n".join(line[:300] for line in lines[-count:])
 
 
 def shared_now(out: Path) -> float:

@@ -160,8 +160,7 @@ class Bed:
         self.n_frames = n_frames
         self.device = device
         # What an epoch begins with (FHVAE builds its table there) is not part of a step.
-        self.trainer.epoch_sequences = self.trainer._on_epoch()
-        self.index = self.trainer._order()[:batch_size]
+        self.index = self.trainer.begin_epoch()[:batch_size]
 
     def step(self) -> None:
         """One whole training step: batch, views, loss, gradients, update."""
@@ -189,15 +188,13 @@ class Bed:
             at = now(self.device)
             found["batch"].append(at - start)
             spent = dict.fromkeys(("forward", "backward", "update"), 0.0)
-            for player, optimiser in trainer.optimisers.items():
+            for player in method.players:
                 start = now(self.device)
-                with trainer._autocast():
-                    total = trainer.compiled(batch, player, trainer.context())["total"]
+                total = trainer.losses(batch, player, trainer.context())["total"]
                 middle = now(self.device)
-                optimiser.zero_grad(set_to_none=True)
-                total.backward(inputs=trainer.parameters[player])
+                trainer.backward(player, total)
                 end = now(self.device)
-                optimiser.step()
+                trainer.update(player)
                 spent["forward"] += middle - start
                 spent["backward"] += end - middle
                 spent["update"] += now(self.device) - end

@@ -131,11 +131,10 @@ def _evaluated(bed: Bed, *, double: bool = False) -> tuple[Terms, dict[str, Tens
     for player in trainer.method.players:
         # Each player starts from the same noise, so that a draw less before it does not matter.
         trainer.generator.manual_seed(2)
-        trainer.method.zero_grad(set_to_none=True)
-        with trainer._autocast(), _double() if double else contextlib.nullcontext():
-            losses = trainer.compiled(batch, player, trainer.context())
+        with _double() if double else contextlib.nullcontext():
+            losses = trainer.losses(batch, player, trainer.context())
+        trainer.backward(player, losses["total"])
         parameters = trainer.parameters[player]
-        losses["total"].backward(inputs=parameters)
         gradients[player] = torch.cat(
             [(torch.zeros_like(p) if p.grad is None else p.grad).double().flatten().cpu() for p in parameters]
         )

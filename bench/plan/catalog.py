@@ -28,6 +28,8 @@ ALL_METHODS = ("dsvae", "s3vae", "rwae", "mocogan", "fhvae", "cdsvae")
 ALL_DATASETS = ("sprites", "mug", "smmnist", "timit")
 CONTROLS = ("oracle", "autoencoder:all-in-z", "autoencoder:all-in-s")
 ORACLE = "oracle"
+PLUGIN_GROUPS = ("seqdis.methods", "seqdis.datasets")
+"""Entry points by which installed packages bring methods and data sets."""
 
 
 def _room(room: str) -> Path:

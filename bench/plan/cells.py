@@ -13,11 +13,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from seqdis.bench.core.errors import UserError, unknown_name
-from seqdis.bench.core.files import canonical_json, digest
 from seqdis.bench.plan import catalog, presets
 from seqdis.bench.plan.catalog import MethodRef
+from seqdis.bench.records.config import CONFIG_SCHEMA, cell_id
 
-CONFIG_SCHEMA = 1
 DATA = "data."
 """What keys of --set begin with that choose options of the data set."""
 
@@ -121,29 +120,6 @@ def plan(cells: Iterable[Cell]) -> list[Planned]:
         config = {**resolved[row], "cell": {**resolved[row]["cell"], "seed": cell.seed}}
         planned.append(Planned(cell, cell_id(config), config))
     return planned
-
-
-def cell_id(config: Mapping[str, Any]) -> str:
-    """The id of a resolved config: a readable name and ten digits of the hash of all that changes its numbers."""
-    cell = config["cell"]
-    identity = {key: value for key, value in config.items() if key != "plugin"}
-    identity["training"] = {key: value for key, value in config["training"].items() if key != "log_every"}
-    identity["evaluation"] = {key: value for key, value in config["evaluation"].items() if key != "batch_size"}
-    name = "-".join(
-        filter(
-            None,
-            (
-                cell["dataset"],
-                cell["source"][:5],
-                cell["method"],
-                cell["variant"],
-                cell["preset"],
-                f"b{cell['batch']}" if cell["batch"] else "",
-                f"s{cell['seed']}",
-            ),
-        )
-    )
-    return f"{name}-{digest(canonical_json(identity))[:10]}"
 
 
 def _resolve(cell: Cell) -> dict[str, Any]:

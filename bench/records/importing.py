@@ -12,8 +12,8 @@ from pathlib import Path
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import publish, read_json, write_bytes, write_json
-from seqdis.bench.plan.cells import cell_id
 from seqdis.bench.records import packing
+from seqdis.bench.records.config import cell_id
 from seqdis.bench.records.record import NAME
 from seqdis.bench.records.schema import CELL_ID
 from seqdis.bench.records.store import CHECKPOINT, CONFIG, LOG, Store

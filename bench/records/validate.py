@@ -20,6 +20,7 @@ from seqdis.bench.core.places import data_root
 from seqdis.bench.core.provenance import suite_version
 from seqdis.bench.records import schema
 from seqdis.bench.records.collection import describe_config, find, read_bytes
+from seqdis.bench.records.config import CONFIG_SCHEMA, cell_id
 from seqdis.bench.records.record import NAME, Record
 from seqdis.bench.records.schema import Problem
 
@@ -147,8 +148,6 @@ def _cell(record: Record) -> Iterator[Problem]:
     identity = rebuilt_config(record)
     # How ids are made may differ in another version.
     if identity is not None and record["code"]["version"] == suite_version():
-        from seqdis.bench.plan.cells import cell_id
-
         expected = cell_id(identity)
         if expected != cell["id"]:
             yield "cell.id", f"is {cell['id']}, but this config's id is {expected}: config or cell was changed"
@@ -157,14 +156,13 @@ def _cell(record: Record) -> Iterator[Problem]:
 def rebuilt_config(record: Record) -> dict[str, Any] | None:
     """The config.json that the cell of a record came from; None for plug-ins, whose file is part of their identity."""
     from seqdis.bench.plan import catalog
-    from seqdis.bench.plan import cells as plan
 
     cell, config = record["cell"], record["config"]
     known = cell["method"] == catalog.ORACLE or cell["method"] in catalog.method_modules()
     if not known or "data" not in config or "versions" not in config:
         return None
     return {
-        "schema": plan.CONFIG_SCHEMA,
+        "schema": CONFIG_SCHEMA,
         "cell": {key: value for key, value in cell.items() if key != "id"},
         **{key: config[key] for key in ("method", "training", "evaluation", "data", "versions")},
         "plugin": "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seqdis.bench.figures import sheets as figures
+from seqdis.bench.figures.cells import is_showable
 from seqdis.bench.records.collection import Collection
 from seqdis.bench.records.record import Record
 from seqdis.bench.site import cell_page
@@ -24,7 +24,7 @@ def data_sets(collection: Collection) -> list[dict[str, Any]]:
         key = (setting.dataset, setting.source, setting.revision)
         if not data or key in found:
             continue
-        shows = figures.is_showable(setting.dataset, setting.source, data)
+        shows = is_showable(setting.dataset, setting.source, data)
         factors = ", ".join(
             cell_page.text(each.get("name")) for each in cell_page.listed(data.get("factors")) if isinstance(each, dict)
         )

@@ -30,17 +30,16 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import read_json
 from seqdis.bench.core.provenance import suite_version
 from seqdis.bench.figures import media
-from seqdis.bench.figures import sheets as figures
+from seqdis.bench.figures.cells import showable
 from seqdis.bench.formats.render import render
-from seqdis.bench.records import collection as aggregate
 from seqdis.bench.records.clips import load_clips
-from seqdis.bench.records.collection import Collection, Entry
+from seqdis.bench.records.collection import Collection, Entry, load
 from seqdis.bench.records.record import Record, read_record
 from seqdis.bench.site import boards, cell_page, licences
 from seqdis.bench.site.boards import Board, Link
 from seqdis.bench.site.render import CAPTION, TIPS, environment, json_text, package, safe_json
 from seqdis.bench.site.replace import MARKER, check_target, put_in_place
-from seqdis.bench.tables import build as tables
+from seqdis.bench.tables.build import TABLES, build
 from seqdis.bench.tables.layout import clean
 
 HEADING = "Sequential disentanglement"
@@ -93,7 +92,7 @@ def publish(
     Raises:
         UserError: no record, or `out` holds files that are not an earlier site.
     """
-    collection = aggregate.load(runs)
+    collection = load(runs)
     if not collection.entries:
         raise UserError(
             f"no record below {', '.join(map(str, runs))}; run 'bench run' first, or name its --out folder."
@@ -120,8 +119,8 @@ class Site:
         self.problems = list(collection.problems)
         self.pages = self._pages(clips)
         self.links = self._links()
-        comparison = tables.build("comparison", collection)
-        self.documents = {"comparison": comparison, **{name: tables.build(name, collection) for name in MORE}}
+        comparison = build("comparison", collection)
+        self.documents = {"comparison": comparison, **{name: build(name, collection) for name in MORE}}
         self.boards = boards.boards(comparison, self.links)
         self.more = {name: boards.boards(self.documents[name], self.links) for name in MORE}
         self.environment = environment()
@@ -181,9 +180,7 @@ class Site:
             "more.html",
             "more",
             groups=[
-                (tables.TABLES[name].text, self.documents[name].notes, found)
-                for name, found in self.more.items()
-                if found
+                (TABLES[name].text, self.documents[name].notes, found) for name, found in self.more.items() if found
             ],
         )
         self.page("cells.html", "cells")
@@ -264,7 +261,7 @@ class Site:
             for link in row.links[:1]:
                 page = by_slug[link.slug]
                 found = self.read(page) if page.shows and page.folder is not None else None
-                if page.folder is not None and found is not None and figures.showable(found):
+                if page.folder is not None and found is not None and showable(found):
                     clips = load_clips(page.folder)
                     if clips:
                         titled.append((row.label, clips))
@@ -376,7 +373,7 @@ class Site:
         """A cell's clips, or why it shows none."""
         if record is None or record["status"] != "done" or page.folder is None:
             return [], ""
-        if not figures.showable(record):
+        if not showable(record):
             return [], ("No clips are shown: frames and audio of this data set may not be published, decoded or not.")
         if not page.shows:
             return [], "No clips are shown here: the page of the row's first seed has them."

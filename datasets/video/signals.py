@@ -72,7 +72,7 @@ def load_signals(
     measure = grid_flow if is_flow else functools.partial(opening, boxes=BOXES[spec.source])
     folder = cache.folder.parent / f"{cache.folder.name}-signal"
     revision = f"{REVISION}-{cache.digest[:16]}"
-    splits = [name.removesuffix("_x") for name in cache.meta["arrays"] if name.endswith("_x")]
+    splits = [name.removesuffix("_x") for name in cache.arrays if name.endswith("_x")]
     with preparing(folder, revision=revision, progress=progress) as needed:
         if needed:
             with writing_cache(folder, {"revision": revision}) as writer:
@@ -192,7 +192,7 @@ def opening_distances(points: NDArray[np.float64]) -> NDArray[np.float64]:
 def _standardised(raw: dict[str, Floats], cache: Cache) -> dict[str, Floats]:
     """Zero mean and unit variance on the training split; distances from landmarks on their own scale."""
     result = {split: _scaled(value, raw["train"]) for split, value in raw.items()}
-    given = {split: cache.array(f"{split}_landmarks") for split in raw if f"{split}_landmarks" in cache.meta["arrays"]}
+    given = {split: cache.array(f"{split}_landmarks") for split in raw if f"{split}_landmarks" in cache.arrays}
     if given and np.isfinite(given["train"]).any():
         for split, value in given.items():
             scaled = _scaled(value, given["train"])

@@ -15,39 +15,28 @@ import torch
 from numpy.typing import NDArray
 
 from seqdis.bench.core.errors import UserError
-from seqdis.datasets.base import DataSet, Source, Spec, Split
-from seqdis.datasets.cache import (
-    Cache,
-    CacheWriter,
-    Progress,
-    cache_folder,
-    open_cache,
-    prepare_command,
-    verify_cache,
-)
+from seqdis.datasets.base import SPLITS, Source, Spec, Split
+from seqdis.datasets.cache import Cache, CacheWriter, cache_folder, prepare_command
+from seqdis.datasets.prepared import PreparedDataSet
+from seqdis.datasets.video.signals import load_signals
 
-SPLITS = ("train", "validation", "test")
 SIZES = (64, 32)
 
 
-class StoredDataSet(DataSet):
+class StoredDataSet(PreparedDataSet):
     """A data set with a cache of stored clips. Subclasses give the spec of a source and size, and `prepare`."""
 
-    cache: Cache
-    title: ClassVar[str]
     needs_from: ClassVar[bool] = False
     """Whether the real data must be given by the user (licensed), so that the command needs --from DIR."""
 
     def __init__(self, cache: Cache, spec: Spec) -> None:
-        self.cache = cache
-        self.spec = spec
-        self.digest = cache.digest
+        super().__init__(cache, spec)
         self.train, self.validation, self.test = (load_split(cache, name, spec) for name in SPLITS)
 
     @classmethod
     @abstractmethod
-    def describe(cls, source: Source, size: int, meta: dict[str, Any] | None = None, **options: Any) -> Spec:
-        """The spec of one source and size; `meta` is that of the opened cache, for what only the files tell."""
+    def describe(cls, source: Source, size: int, *, cache: Cache | None = None, **options: Any) -> Spec:
+        """The spec of one source and size; `cache` is the opened one, for what only the files tell."""
 
     @classmethod
     def tags(cls, source: Source, **options: Any) -> tuple[str, ...]:
@@ -61,70 +50,42 @@ class StoredDataSet(DataSet):
         return ()
 
     @classmethod
-    def folder(cls, root: Path, source: Source, size: int, **options: Any) -> Path:
-        """The cache folder of one source and size."""
-        check(cls, source, size)
+    def folder(cls, root: Path, source: Source, size: int = 64, **options: Any) -> Path:
+        cls.check_source(source)
+        if size not in SIZES:
+            raise UserError(
+                f"{cls.name} comes in frames of {' or '.join(map(str, SIZES))} pixels, not {size}: "
+                "choose --size 64 or --size 32."
+            )
         return cache_folder(root, cls.name, source, size, *cls.tags(source, **options))
 
     @classmethod
-    def command(cls, root: Path, source: Source, size: int, **options: Any) -> str:
-        """The command that prepares it."""
+    def command(cls, root: Path, source: Source, size: int = 64, **options: Any) -> str:
         words = ["--from DIR"] if cls.needs_from and source == "real" else []
         words += [f"--{key} {value}" for key, value in sorted(options.items())]
         return prepare_command(cls.name, root, source, size, *words)
 
     @classmethod
-    def open(cls, root: Path, source: Source, size: int, **options: Any) -> StoredDataSet:
-        folder = cls.folder(root, source, size, **options)
-        cache = open_cache(
-            folder,
-            revision=cls.describe(source, size, **options).revision,
-            title=_title(cls, source, size),
-            command=cls.command(root, source, size, **options),
-        )
-        return cls(cache, cls.describe(source, size, cache.meta, **options))
+    def label(cls, source: Source, size: int) -> str:
+        return f"{cls.title} ({source}, {size}x{size})"
 
     @classmethod
-    def verify(
-        cls, root: Path, source: Source, size: int, *, progress: Progress | None = None, **options: Any
-    ) -> dict[str, str]:
-        folder = cls.folder(root, source, size, **options)
-        return verify_cache(
-            folder,
-            revision=cls.describe(source, size, **options).revision,
-            title=_title(cls, source, size),
-            progress=progress,
-            command=cls.command(root, source, size, **options),
-        )
+    def open(cls, root: Path, source: Source, size: int = 64, **options: Any) -> StoredDataSet:
+        """Opens the prepared cache.
+
+        Raises:
+            MissingDataError: it is not there; the error holds the command that makes it.
+        """
+        cache = cls.open_prepared(root, source, size, **options)
+        return cls(cache, cls.describe(source, size, cache=cache, **options))
 
     def load_signal(self) -> None:
         """Measures the signal of every split once, caches it beside the data, and fills `split.signal`."""
-        from seqdis.datasets.video.signals import load_signals
-
         if self.spec.signal is None:
             return super().load_signal()
         for split, signal in load_signals(self.cache, self.spec).items():
             self.splits[split].set_signal(signal)
         return None
-
-
-def check(cls: type[DataSet], source: Source, size: int) -> None:
-    """Refuses a source or a frame size that the data set does not have.
-
-    Raises:
-        UserError: with what it has.
-    """
-    if source not in cls.sources:
-        raise UserError(f"{cls.name} has no source {source!r}; it has {' and '.join(cls.sources)}.")
-    if size not in SIZES:
-        raise UserError(
-            f"{cls.name} comes in frames of {' or '.join(map(str, SIZES))} pixels, not {size}: "
-            "choose --size 64 or --size 32."
-        )
-
-
-def _title(cls: type[StoredDataSet], source: Source, size: int) -> str:
-    return f"{cls.title} ({source}, {size}x{size})"
 
 
 def load_split(cache: Cache, name: str, spec: Spec) -> Split:

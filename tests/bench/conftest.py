@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from seqdis.bench.plan import cells as plan
-from seqdis.bench.records import collection as aggregate
-from seqdis.bench.tables import build as tables
+from seqdis.bench.records.collection import load
+from seqdis.bench.records.config import CONFIG_SCHEMA, cell_id
+from seqdis.bench.tables.build import build as build_table
 from seqdis.bench.tables.layout import Document
 
 Record = dict[str, Any]
@@ -301,9 +301,9 @@ def make_record(
 
 def _cell_id(record: Record) -> str:
     """What `plan` calls the cell of this config."""
-    return plan.cell_id(
+    return cell_id(
         {
-            "schema": plan.CONFIG_SCHEMA,
+            "schema": CONFIG_SCHEMA,
             "cell": {key: value for key, value in record["cell"].items() if key != "id"},
             **record["config"],
             "plugin": "",
@@ -338,6 +338,6 @@ def _build(tmp_path: Path) -> Callable[..., Document]:
     def build(name: str, records: Iterable[Record], **options: Any) -> Document:
         for record in records:
             store_record(tmp_path, record)
-        return tables.build(name, aggregate.load([tmp_path]), **options)
+        return build_table(name, load([tmp_path]), **options)
 
     return build

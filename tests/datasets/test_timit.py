@@ -14,11 +14,15 @@ import pytest
 import torch
 
 from seqdis.bench.core.errors import MissingDataError, UserError
-from seqdis.datasets.audio import corpora
-from seqdis.datasets.audio import preparation as speech
-from seqdis.datasets.audio.corpora import CORE_TEST_SPEAKERS, DEV_SPEAKERS, PHONES, Utterance
+from seqdis.datasets.audio import layouts, phones, timit_files
+from seqdis.datasets.audio.corpus import read_lengths
 from seqdis.datasets.audio.features import Features, log_features
-from seqdis.datasets.timit import FsddMini, LibriSpeechMini, Speech, Timit
+from seqdis.datasets.audio.layouts import Utterance
+from seqdis.datasets.audio.phones import PHONES
+from seqdis.datasets.audio.timit_files import CORE_TEST_SPEAKERS, DEV_SPEAKERS
+from seqdis.datasets.base import SPLITS
+from seqdis.datasets.speech import FsddMini, LibriSpeechMini, Speech
+from seqdis.datasets.timit import Timit
 
 SENTENCES = ("SA1", "SA2", "SI1", "SI2", "SI3", "SX1", "SX2", "SX3", "SX4", "SX5")
 N_SAMPLES = 4000  # 23 frames
@@ -90,12 +94,12 @@ def test_lists_of_speakers_are_the_published_ones() -> None:
     assert not DEV_SPEAKERS & CORE_TEST_SPEAKERS
     assert sum(name[0] == "F" for name in CORE_TEST_SPEAKERS) == 8  # two men and a woman of each region
     assert len(PHONES) == 39
-    assert len(set(corpora.PHONE_NUMBER) - {"sil"}) == 61
+    assert len(set(phones.PHONE_NUMBER) - {"sil"}) == 61
 
 
 def test_full_layout_gives_the_asr_split(layout: Path) -> None:
-    found = corpora.scan_timit(layout.parent)  # TIMIT/ nested below the folder that is named
-    counts = {split: [u for u in found.utterances if u.split == split] for split in corpora.SPLITS}
+    found = timit_files.scan(layout.parent)  # TIMIT/ nested below the folder that is named
+    counts = {split: [u for u in found.utterances if u.split == split] for split in SPLITS}
     assert {split: len(items) for split, items in counts.items()} == {"train": 3696, "validation": 400, "test": 192}
     assert {split: len({u.speaker for u in items}) for split, items in counts.items()} == {
         "train": 462,
@@ -104,7 +108,7 @@ def test_full_layout_gives_the_asr_split(layout: Path) -> None:
     }
     assert not any(u.name.startswith("SA") for u in found.utterances)
     assert found.skipped == {"SA sentences": 2 * 536, "speakers outside the core test": 94 * 10}
-    assert len([u for u in corpora.scan_timit(layout, with_sa=True).utterances if u.split == "test"]) == 240
+    assert len([u for u in timit_files.scan(layout, with_sa=True).utterances if u.split == "test"]) == 240
 
 
 def test_lower_case_second_copies_and_no_transcripts(layout: Path, tmp_path: Path) -> None:
@@ -114,7 +118,7 @@ def test_lower_case_second_copies_and_no_transcripts(layout: Path, tmp_path: Pat
         target.symlink_to(path.resolve())
     speaker = sorted((tmp_path / "train" / "dr1").iterdir())[0]
     write_wav(speaker / "sx1.wav.wav", noise(N_SAMPLES, 1))
-    found = corpora.scan_timit(tmp_path)
+    found = timit_files.scan(tmp_path)
     assert len(found.utterances) == 4288
     assert found.skipped["second copies of a file"] == 1
     chosen = next(u for u in found.utterances if u.speaker == speaker.name.upper() and u.name == "SX1")
@@ -151,7 +155,7 @@ def test_a_speaker_in_both_folders_is_refused(layout: Path) -> None:
     (folder / "SX9.WAV").symlink_to(first_of(layout).resolve())
     try:
         with pytest.raises(UserError, match=f"{name} lies in both"):
-            corpora.scan_timit(layout)
+            timit_files.scan(layout)
     finally:
         shutil.rmtree(folder)
 
@@ -159,17 +163,17 @@ def test_a_speaker_in_both_folders_is_refused(layout: Path) -> None:
 def test_missing_speakers_sentences_and_folders_are_named(layout: Path, tmp_path: Path) -> None:
     sentence = first_of(layout)
     with without(sentence), pytest.raises(UserError, match=f"{sentence.parent.name} has 7 of 8 sentences"):
-        corpora.scan_timit(layout)
+        timit_files.scan(layout)
     with without(sentence.parent), pytest.raises(UserError, match="461 speakers instead of 462"):
-        corpora.scan_timit(layout)
+        timit_files.scan(layout)
     with without(next(layout.glob("TEST/*/FDHC0"))), pytest.raises(UserError, match="lacks 1 speakers, FDHC0"):
-        corpora.scan_timit(layout)
+        timit_files.scan(layout)
     with without(first_of(layout, sentence="SX1.PHN")), pytest.raises(UserError, match=r"SX1.WAV has no .PHN file"):
-        corpora.scan_timit(layout)
+        timit_files.scan(layout)
     with pytest.raises(UserError, match="is not TIMIT"):
-        corpora.scan_timit(layout / "TEST" / "DR1")
+        timit_files.scan(layout / "TEST" / "DR1")
     with pytest.raises(UserError, match="is not a folder"):
-        corpora.scan_timit(tmp_path / "nowhere")
+        timit_files.scan(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +209,7 @@ def test_wrong_transcripts_are_named(tmp_path: Path, text: str, message: str) ->
     path = tmp_path / "SX1.PHN"
     path.write_text(text)
     with pytest.raises(UserError, match=message) as caught:
-        corpora.read_phones(path)
+        phones.read_phones(path)
     assert "SX1.PHN" in str(caught.value)
 
 
@@ -261,7 +265,7 @@ def test_training_features_alone_set_the_scale(tmp_path: Path) -> None:
 def test_small_blocks_give_the_same_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = make_corpus(tmp_path / "corpus", {f"s{i}": 2 for i in range(8)})
     Speech.prepare(tmp_path / "one", "real", from_dir=corpus)
-    monkeypatch.setattr(speech, "BLOCK_SECONDS", 1)
+    monkeypatch.setattr("seqdis.datasets.audio.corpus.BLOCK_SECONDS", 1)
     Speech.prepare(tmp_path / "many", "real", from_dir=corpus)
     one, many = (Speech.open(tmp_path / name, "real") for name in ("one", "many"))
     for split in ("train", "test"):
@@ -279,7 +283,7 @@ def test_rates_must_agree(tmp_path: Path) -> None:
 def test_a_speaker_in_two_parts_is_refused(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path / "corpus", {"train/a": 2, "train/b": 2, "test/a": 2, "test/c": 2, "test/d": 2})
     with pytest.raises(UserError, match="speaker a lies in two parts"):
-        corpora.scan_speakers(corpus)
+        layouts.scan_speakers(corpus)
 
 
 @pytest.mark.parametrize("speakers", [{}, {"a": 3}, {"a": 1, "b": 1, "c": 1, "d": 1, "e": 1, "f": 1}])
@@ -287,7 +291,7 @@ def test_too_few_speakers_are_refused(tmp_path: Path, speakers: dict[str, int]) 
     corpus = make_corpus(tmp_path / "corpus", speakers)
     corpus.mkdir(exist_ok=True)
     with pytest.raises(UserError, match=r"too few|holds no"):
-        corpora.scan_speakers(corpus)
+        layouts.scan_speakers(corpus)
 
 
 def test_unreadable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +302,7 @@ def test_unreadable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         if os.access(locked, os.R_OK):
             pytest.skip("this user may read everything")
         with pytest.raises(UserError, match="cannot be read"):
-            corpora.walk(corpus)
+            layouts.walk(corpus)
     finally:
         locked.chmod(0o755)
 
@@ -370,8 +374,8 @@ def test_spoken_digits_under_their_own_rate(shared: Path, tmp_path: Path) -> Non
     assert data.spec.by_role("dynamic")[0].name == "digit"
     assert sorted(data.test.labels["digit"].unique().tolist()) == list(range(10))
     with pytest.raises(UserError, match="8000 Hz, and 16000 Hz"):
-        speech.read_lengths(
-            corpora.Found([Utterance(shared / "fsdd-mini/0_george_0.wav", "a", "b", "train")], {}, ""),
+        read_lengths(
+            layouts.Found([Utterance(shared / "fsdd-mini/0_george_0.wav", "a", "b", "train")], {}, ""),
             Features(),
             16_000,
             None,
@@ -379,8 +383,8 @@ def test_spoken_digits_under_their_own_rate(shared: Path, tmp_path: Path) -> Non
 
 
 def test_librispeech_subset_keeps_speakers_apart(shared: Path, tmp_path: Path) -> None:
-    found = corpora.scan_speakers(shared / "librispeech-mini")
-    by_split = {split: {u.speaker for u in found.utterances if u.split == split} for split in corpora.SPLITS}
+    found = layouts.scan_speakers(shared / "librispeech-mini")
+    by_split = {split: {u.speaker for u in found.utterances if u.split == split} for split in SPLITS}
     assert {split: len(names) for split, names in by_split.items()} == {"train": 40, "validation": 4, "test": 6}
     assert len(set().union(*by_split.values())) == 50
     one = next(u for u in found.utterances if u.split == "test")

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from seqdis.datasets.base import DataSet, Factor, Joint, Spec, Split
 from seqdis.judges.judge import Judge
-from seqdis.judges.nets import Architecture
-from seqdis.judges.train import Recipe, fit_judge
+from seqdis.judges.settings import Architecture, Recipe
+from seqdis.judges.training import fit_judge
 from seqdis.methods.base import Latents, Method, Shape
 
 torch.set_num_threads(1)

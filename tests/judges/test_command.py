@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from seqdis.bench.cli import main
-from seqdis.judges.judge import Judge, save_judge, shipped_folder, trained_stem
+from seqdis.judges.cards import shipped_folder, trained_stem
+from seqdis.judges.judge import Judge, save_judge
 
 SHIPPED = sorted(path.stem for path in shipped_folder().glob("*.json"))
 

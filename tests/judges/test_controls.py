@@ -13,13 +13,15 @@ from seqdis.judges.controls import Oracle, _draw_alike
 from seqdis.judges.judge import Judge
 from seqdis.judges.protocol import evaluate, selection_score
 from seqdis.judges.settings import EvaluationConfig
-from seqdis.judges.subjects import HasSubject
+from seqdis.judges.subjects import subject_of
 
 CPU = torch.device("cpu")
 
 
-def test_oracle_is_examined_like_a_method(toy: DataSet) -> None:
-    assert isinstance(Oracle(toy.test, toy.spec), HasSubject)
+def test_oracle_is_examined_through_its_own_subject(toy: DataSet) -> None:
+    subject = subject_of(Oracle(toy.test, toy.spec), toy.test, toy.spec, EvaluationConfig(), CPU)
+    everything = torch.arange(len(toy.test))
+    assert torch.equal(subject.reconstruct(everything), toy.test.clips(everything))
 
 
 @pytest.mark.parametrize(

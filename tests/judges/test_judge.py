@@ -16,9 +16,11 @@ from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.bench.core.files import file_digest
 from seqdis.datasets.base import DataSet, Factor, Spec, Split
 from seqdis.judges import judge as judges
-from seqdis.judges.judge import Judge, load_judge, save_judge, shipped_folder, train_judge, trained_stem
-from seqdis.judges.nets import ARCHITECTURES, Architecture, build
-from seqdis.judges.train import Recipe, accuracies, blurred, degrade, fit_judge, shifted
+from seqdis.judges.architectures import ARCHITECTURES, build
+from seqdis.judges.cards import find_card, read_card, shipped_folder, trained_stem
+from seqdis.judges.judge import Judge, load_card, load_judge, save_judge
+from seqdis.judges.settings import Architecture, Recipe
+from seqdis.judges.training import accuracies, blurred, degrade, fit_judge, shifted, train_judge
 
 FACTORS = {"motion": (9, "dynamic"), "hair": (6, "static")}
 PAIR = {"digit_low": (10, "static"), "digit_high": (10, "static")}
@@ -290,8 +292,8 @@ def test_unwritable_folder_is_a_clear_error(tmp_path: Path, toy: DataSet) -> Non
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
 def test_shipped_judge_matches_its_card_and_is_good_enough(path: Path) -> None:
-    card = judges.read_card(path, "")
-    loaded = judges.load_card(path, card, "")
+    card = read_card(path, "")
+    loaded = load_card(path, card, "")
     assert path.stem == card["name"]
     assert card["bytes"] < 1.4e6
     assert set(card["accuracy"]) == set(loaded.factors)
@@ -318,13 +320,13 @@ def test_judge_of_real_sprites_is_as_good_as_its_card_says(tmp_path: Path) -> No
 def test_shipped_judge_is_of_the_data_that_this_version_makes(path: Path) -> None:
     from seqdis.bench.plan import catalog
 
-    card = judges.read_card(path, "")
+    card = read_card(path, "")
     kind = catalog.load_dataset(card["dataset"])
     describe = getattr(kind, "describe", None) or kind._spec  # type: ignore[attr-defined]
     spec = describe(card["source"], card["size"])
     assert card["data"]["revision"] == spec.revision, "data changed: bench judge train --all-shipped"
     name = next((name for name in ("second", "official") if path.stem.endswith(f"-{name}")), "default")
-    assert judges.find_card(spec, name=name) == (path, card)
+    assert find_card(spec, name=name) == (path, card)
 
 
 @pytest.mark.parametrize("kind", ["default", "second"])

@@ -16,20 +16,13 @@ import torch
 from seqdis.datasets.base import DataSet, Joint, Spec, Split
 from seqdis.judges import metrics
 from seqdis.judges.controls import Oracle
+from seqdis.judges.distances import relative_change
+from seqdis.judges.encoders import factor_scores, labels_of, save_outputs
 from seqdis.judges.judge import Judge
-from seqdis.judges.protocol import (
-    PROTOCOL_VERSION,
-    EvaluationConfig,
-    evaluate,
-    examined_clips,
-    factor_scores,
-    labels_of,
-    relative_change,
-    save_outputs,
-    selection_score,
-    subject_of,
-)
+from seqdis.judges.protocol import evaluate, selection_score
 from seqdis.judges.selection import FLOOR, balance, chance, kept_and_leaked
+from seqdis.judges.settings import PROTOCOL_VERSION, EvaluationConfig
+from seqdis.judges.subjects import examined_clips, subject_of
 
 CONFIG = EvaluationConfig(draws=3)
 CHANCE = {"motion": 1 / 3, "colour": 1 / 3, "row": 1 / 2, "look": 1 / 6}
@@ -357,7 +350,7 @@ def _close(found: Any, expected: Any) -> bool:
 
 def test_factors_whose_test_classes_are_new_are_not_judged(toy: DataSet, recipe: Any, narrow: Any) -> None:
     """As when data are split by people: who it is cannot be learnt, and the selection score does without."""
-    from seqdis.judges.train import fit_judge
+    from seqdis.judges.training import fit_judge
 
     strangers = copy.copy(toy)
     strangers.train, strangers.test, strangers.validation = (

@@ -190,7 +190,7 @@ def fake_dataset() -> types.SimpleNamespace:
 def test_evaluate_finds_what_an_ideal_code_holds() -> None:
     method = Splitter(NoConfig(), None)  # type: ignore[arg-type]
     method.train()
-    found = verification.evaluate_verification(method, fake_dataset(), types.SimpleNamespace(seed=0), "cpu")  # type: ignore[arg-type]
+    found = verification.speaker_scores(method, fake_dataset(), EvaluationConfig(seed=0), "cpu")  # type: ignore[arg-type]
     assert method.training  # left as it was
     utterance = found["verification"]["utterance"]
     assert utterance["n_trials"] == 32 * 31 // 2
@@ -210,7 +210,7 @@ def test_evaluate_finds_what_an_ideal_code_holds() -> None:
 def test_same_seed_gives_the_same_numbers() -> None:
     method = Splitter(NoConfig(), None).eval()  # type: ignore[arg-type]
     first, second = (
-        verification.evaluate_verification(method, fake_dataset(), types.SimpleNamespace(seed=3), "cpu")  # type: ignore[arg-type]
+        verification.speaker_scores(method, fake_dataset(), EvaluationConfig(seed=3), "cpu")  # type: ignore[arg-type]
         for _ in range(2)
     )
     assert first == second
@@ -239,7 +239,7 @@ def test_selection_verifies_every_validation_utterance_though_few_clips_are_deco
     method = Decoder(NoConfig(), None).eval()  # type: ignore[arg-type]
     split = corpus(8, 4, 0)
     spec = types.SimpleNamespace(headline=("verification", "speaker"), n_frames=20)
-    whole = verification.selection_verification(method, split, None, None, "cpu")  # type: ignore[arg-type]
+    whole = verification.error_rate_gap(method, split, "cpu")
     few = [
         protocol.selection_score(method, split, spec, None, EvaluationConfig(selection_clips=n))  # type: ignore[arg-type]
         for n in (0, 10)
@@ -255,7 +255,7 @@ def test_selection_verifies_every_validation_utterance_though_few_clips_are_deco
 def test_one_speaker_only_is_refused() -> None:
     method = Splitter(NoConfig(), None).eval()  # type: ignore[arg-type]
     with pytest.raises(UserError, match="two speakers"):
-        verification.selection_verification(method, corpus(1, 4, 0), None, None, "cpu")  # type: ignore[arg-type]
+        verification.error_rate_gap(method, corpus(1, 4, 0), "cpu")
 
 
 def test_discriminants_need_enough_speakers() -> None:

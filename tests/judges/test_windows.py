@@ -11,8 +11,9 @@ import torch
 from seqdis.bench.core.errors import UserError
 from seqdis.datasets.smmnist import SmMnist
 from seqdis.datasets.video import handwriting, moving
-from seqdis.judges.nets import ARCHITECTURES, build
-from seqdis.judges.train import Recipe, default_architecture, default_recipe, fit_judge
+from seqdis.judges.architectures import ARCHITECTURES, build, default_architecture
+from seqdis.judges.settings import Recipe
+from seqdis.judges.training import default_recipe, fit_judge
 from seqdis.judges.windows import Windows, sorted_marginals
 
 torch.set_num_threads(1)

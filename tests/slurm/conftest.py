@@ -356,8 +356,8 @@ PREPARE = """
 import dataclasses, sys
 from pathlib import Path
 from seqdis.bench.plan import catalog
-from seqdis.judges.judge import train_judge
-from seqdis.judges.train import Recipe
+from seqdis.judges.settings import Recipe
+from seqdis.judges.training import train_judge
 root = Path(sys.argv[1])
 sprites = catalog.load_dataset("sprites")
 sprites.prepare(root, "synthetic", 32)

@@ -15,11 +15,10 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
+from seqdis.bench.core.exits import INTERRUPTED
 from seqdis.bench.core.provenance import code_version
 
 from .conftest import LINE, until
-
-INTERRUPTED = 75
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +46,7 @@ def test_signals_that_keep_coming_do_not_change_how_a_cell_ends(
         sys.executable,
         "-P",
         "-m",
-        "seqdis.bench.cli",
-        "cell",
+        "seqdis.bench.cell",
         str(tmp_path),
         "--device",
         "cpu",

@@ -5,32 +5,30 @@ python -m seqdis.bench.launch.slurm.prepare <cell folder> --data-dir ROOT
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from seqdis.bench.core.arguments import folder_and_options
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.exits import DONE, refuse
 from seqdis.bench.core.files import read_json
+from seqdis.bench.core.places import data_root
+from seqdis.bench.records.store import CONFIG
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs it. Exit codes: 0 done, 2 the user's to put right (one sentence on stderr)."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--data-dir", type=Path, required=True)
-    args = parser.parse_args()
-    import torch
-
-    from seqdis.bench.cell.prerequisites import make
-
-    torch.set_num_threads(int(os.environ.get("SEQDIS_THREADS") or torch.get_num_threads()))
     try:
-        make([read_json(args.folder / "config.json")], args.data_dir)
+        folder, given = folder_and_options(sys.argv[1:] if argv is None else argv, ("data-dir",))
+        from seqdis.bench.cell.__main__ import take_threads
+        from seqdis.bench.cell.prerequisites import make
+
+        take_threads()
+        make([read_json(folder / CONFIG)], Path(given["data-dir"]) if "data-dir" in given else data_root())
     except UserError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return refuse(error)
+    return DONE
 
 
 if __name__ == "__main__":

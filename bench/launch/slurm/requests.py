@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from seqdis.bench.core.environment import MALLOC
+from seqdis.bench.core.exits import INTERRUPTED
 from seqdis.bench.launch.slurm.profile import Needs, Options
 from seqdis.bench.launch.slurm.submissions import CELLS, COMMAND, PREFIX
 from seqdis.bench.plan import presets
-
-REQUEUE = 75  # exit code of a task that wants to go on later
 
 
 class Planned(Protocol):
@@ -178,7 +177,7 @@ def _teardown(request: Request) -> list[str]:
     job = "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" if request.kind == CELLS else "$SLURM_JOB_ID"
     return [
         "status=$?",
-        f'if [ "$status" -eq {REQUEUE} ]; then scontrol requeue "{job}" || echo "requeue failed; run again"; fi',
+        f'if [ "$status" -eq {INTERRUPTED} ]; then scontrol requeue "{job}" || echo "requeue failed; run again"; fi',
         "exit $status",
     ]
 

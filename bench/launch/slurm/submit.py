@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seqdis.bench.core.errors import MissingDataError, UserError
+from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.lease import MISSED_BEATS, Lease, LeaseHeld, read_lease
 from seqdis.bench.launch.slurm import profile, requests, scheduler, submissions
 from seqdis.bench.launch.slurm.profile import Options
@@ -63,8 +63,13 @@ class Summary:
         return text
 
 
-def launch(store: Store, missing: Sequence[Planned], args: argparse.Namespace, root: Path) -> int:
+def launch(
+    store: Store, missing: Sequence[Planned], args: argparse.Namespace, root: Path, tables: Sequence[str]
+) -> int:
     """`bench run` on a cluster: submits and returns.
+
+    Args:
+        tables: arguments of the interpreter that write the tables at the end.
 
     Raises:
         UserError: SLURM does not answer or refuses; what it had accepted is kept, and the same line goes on.
@@ -77,7 +82,7 @@ def launch(store: Store, missing: Sequence[Planned], args: argparse.Namespace, r
         options,
         cell_arguments=cell_arguments(args, root),
         prerequisites=missing_prerequisites(store, missing, root),
-        tables=table_command(store.out, args.table),
+        tables=tables,
     )
     for line in summary.lines():
         print(line)
@@ -137,7 +142,9 @@ def submit(
     return summary
 
 
-def render(store: Store, missing: Sequence[Planned], args: argparse.Namespace, root: Path | None) -> list[str]:
+def render(
+    store: Store, missing: Sequence[Planned], args: argparse.Namespace, root: Path | None, tables: Sequence[str]
+) -> list[str]:
     """The sbatch requests of a launch as text; touches nothing and needs no SLURM."""
     options = Options.from_args(args)
     try:
@@ -148,9 +155,7 @@ def render(store: Store, missing: Sequence[Planned], args: argparse.Namespace, r
     from seqdis.bench.core.places import data_root
 
     prerequisites = missing_prerequisites(store, missing, root or data_root())
-    built = requests.build(
-        missing, options, prerequisites, max_array=max_array, tables=table_command(store.out, args.table)
-    )
+    built = requests.build(missing, options, prerequisites, max_array=max_array, tables=tables)
     ids = {request.title: f"<job of request {number}>" for number, request in enumerate(built, 1)}
     texts = []
     for number, request in enumerate(built, 1):
@@ -229,21 +234,14 @@ def _live_commands(known: Sequence[Submission], jobs: Sequence[Job]) -> Mapping[
 def missing_prerequisites(store: Store, cells: Sequence[Planned], root: Path) -> list[Prerequisite]:
     """Generated data and judges that are not there yet, each with the cells that wait for it."""
     from seqdis.bench.cell import prerequisites
-    from seqdis.bench.cell.experiment import open_dataset
     from seqdis.bench.plan import presets
-    from seqdis.judges.judge import load_judge
 
     found = []
     for config in prerequisites.wanted([cell.config for cell in cells]):
-        wanted = _data_of(config)
-        try:
-            dataset = open_dataset(config["cell"], root, config["data"])
-            if dataset.spec.headline[0] != "verification":
-                load_judge(dataset.spec, root)
+        if prerequisites.are_there(config, root):
             continue
-        except MissingDataError:
-            users = [cell.id for cell in cells if _data_of(cell.config) == wanted]
-        part = config["cell"]
+        wanted, part = prerequisites.data_of(config), config["cell"]
+        users = [cell.id for cell in cells if prerequisites.data_of(cell.config) == wanted]
         found.append(
             Prerequisite(
                 title=f"prepare {part['dataset']} ({part['source']}, {part['size']} pixels)",
@@ -261,19 +259,9 @@ def missing_prerequisites(store: Store, cells: Sequence[Planned], root: Path) ->
     return found
 
 
-def _data_of(config: Mapping[str, Any]) -> tuple[Any, ...]:
-    cell = config["cell"]
-    return cell["dataset"], cell["source"], cell["size"], str(config["data"])
-
-
 def cell_arguments(args: argparse.Namespace, root: Path) -> list[str]:
     """Arguments of every `bench cell` of a launch."""
     return ["--device", args.device, "--data-dir", str(root.absolute())]
-
-
-def table_command(out: Path, table: str) -> list[str]:
-    """The command that writes the table when all cells have ended."""
-    return ["-m", "seqdis.bench.launch.slurm.tables", str(out.absolute()), table]
 
 
 def _submit_all(

@@ -2,7 +2,7 @@
 
     python -m seqdis.bench.launch.slurm.worker <out>/submissions/<id>
 
-It reads the manifest, starts `bench cell` for each of its cells, forwards signals, and keeps the books of what the
+It reads the manifest, starts the process of each of its cells, forwards signals, and keeps the books of what the
 cells themselves cannot write: that one was killed, or that one never gets further. Standard library only, so that
 it starts at once. Exit codes: 0 all that could be done is done, 1 a cell failed, 75 requeue me, 143 told to end.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import signal
 import subprocess
@@ -23,10 +22,10 @@ from types import FrameType
 from typing import Any
 
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.exits import DONE, ENDED, FAILED, INTERRUPTED, WAITING, refuse
 from seqdis.bench.core.files import read_json, write_json
 from seqdis.bench.core.lease import note_attempt, read_attempts, read_lease, slurm_identity
 
-DONE, FAILED, WAITING, REQUEUE, ENDED = 0, 1, 3, 75, 143
 MAX_STUCK = 10  # starts without a step of progress after which a cell is called failed
 SOFT = (signal.SIGUSR2, signal.SIGTERM)
 TICK = 0.1
@@ -82,9 +81,9 @@ class Worker:
         return ""
 
     def _exit_code(self) -> int:
-        if REQUEUE in self.codes:
+        if INTERRUPTED in self.codes:
             # Only SIGUSR2 asks for a requeue: after SIGTERM alone the user cancelled, or SLURM requeues by itself.
-            return REQUEUE if signal.SIGUSR2 in self.signals else ENDED
+            return INTERRUPTED if signal.SIGUSR2 in self.signals else ENDED
         return FAILED if FAILED in self.codes else DONE
 
     def _pool(self, cells: Sequence[str | None], width: int) -> None:
@@ -95,7 +94,7 @@ class Worker:
                 if started is not None:
                     running.append(started)
             if self.stopping:
-                self.codes += [REQUEUE] * len(queue)
+                self.codes += [INTERRUPTED] * len(queue)
                 queue.clear()
                 self._forward(running)
                 if self._is_out_of_time():
@@ -141,7 +140,7 @@ class Worker:
             self._fail(folder, f"started {stuck} times without getting past step {last_step(folder)}")
             self.codes.append(FAILED)
             return None
-        argv = [sys.executable, "-m", "seqdis.bench.cli", "cell", str(folder), *self.manifest["cell_arguments"]]
+        argv = [sys.executable, "-m", "seqdis.bench.cell", str(folder), *self.manifest["cell_arguments"]]
         print(f"{time.strftime('%F %T')} {cell}", flush=True)
         with contextlib.suppress(OSError):
             note_attempt(folder, {"step": last_step(folder)})
@@ -166,7 +165,7 @@ class Worker:
         if code == WAITING:
             note_attempt(one.folder, {"waiting": True})
             return False
-        if code == REQUEUE or (code < 0 and -code in SOFT) or (code < 0 and self.stopping):
+        if code == INTERRUPTED or (code < 0 and -code in SOFT) or (code < 0 and self.stopping):
             return self._interrupted(one)
         if code != FAILED or not (one.folder / "error.json").exists():
             self._fail(one.folder, _explained(code))
@@ -177,7 +176,7 @@ class Worker:
         if not self.stopping:
             time.sleep(1)  # the cell may have heard the signal a moment before us
         if self.stopping:
-            self.codes.append(REQUEUE)
+            self.codes.append(INTERRUPTED)
             return False
         # Not our doing: either another process took the cell over, or somebody signalled this one only.
         return read_lease(one.folder) is None and stuck_starts(one.folder) < MAX_STUCK
@@ -185,8 +184,8 @@ class Worker:
     def _command_ended(self, code: int) -> None:
         if code == DONE:
             (self.folder / "error.json").unlink(missing_ok=True)
-        elif code == REQUEUE or self.stopping:
-            self.codes.append(REQUEUE)
+        elif code == INTERRUPTED or self.stopping:
+            self.codes.append(INTERRUPTED)
         else:
             write_json(self.folder / "error.json", {"reason": f"{self.manifest['title']}: {_explained(code)}"})
             self.codes.append(FAILED)
@@ -227,7 +226,12 @@ def stuck_starts(folder: Path) -> int:
 
 
 def _named(code: int) -> str:
-    names = {DONE: "done", FAILED: "failed", WAITING: "waiting for data or judge", REQUEUE: "interrupted, state saved"}
+    names = {
+        DONE: "done",
+        FAILED: "failed",
+        WAITING: "waiting for data or judge",
+        INTERRUPTED: "interrupted, state saved",
+    }
     with contextlib.suppress(ValueError):
         return names.get(code) or (f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}")
     return f"exit code {code}"
@@ -245,11 +249,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return Worker(folder, int(os.environ.get("SLURM_ARRAY_TASK_ID") or 0)).run()
     except UserError as error:
-        print(f"bench: {error}", file=sys.stderr, flush=True)
-        return FAILED
-    except json.JSONDecodeError as error:
-        print(f"bench: {folder}: {error}", file=sys.stderr, flush=True)
-        return FAILED
+        return refuse(error, FAILED)
 
 
 if __name__ == "__main__":

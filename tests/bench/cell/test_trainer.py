@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from seqdis.bench.cell.trainer import Diverged, Interrupted, Trainer
@@ -161,8 +166,11 @@ def test_every_player_moves_its_own_weights_only() -> None:
 
 def test_epoch_draws_only_from_the_sequences_it_was_given() -> None:
     trainer = make(None)
-    trainer.epoch_sequences = torch.tensor([1, 5])
-    assert sorted(trainer._order().tolist()) == [2, 3, 10, 11]
+    order = trainer.begin_epoch()
+    assert trainer.epoch_sequences is not None
+    chosen = trainer.epoch_sequences.tolist()
+    assert len(chosen) == 8
+    assert sorted(order.tolist()) == sorted(clip for sequence in chosen for clip in (2 * sequence, 2 * sequence + 1))
 
 
 def test_best_weights_by_validation_are_put_back() -> None:
@@ -204,6 +212,51 @@ def test_damaged_checkpoint_is_set_aside_and_training_starts_anew(
     assert "set aside" in capsys.readouterr().out
     assert (tmp_path / "checkpoint.damaged").exists()
     assert again.state.losses == whole.state.losses
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Tensor], dict[str, str]], None]) -> None:
+    with safe_open(path, "pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    change(tensors, metadata)
+    save_file(tensors, path, metadata=metadata)
+
+
+def foreign_moment(tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Of the last player, so that the first one's are loaded before it is found."""
+    tensors["adam/maker/first/exp_avg"] = torch.zeros(1)
+
+
+def other_torch(tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    metadata["maker"] = json.dumps({**json.loads(metadata["maker"]), "torch": "0.1"})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"), [(foreign_moment, "invalid literal"), (other_torch, "it was made by .*'torch': '0.1'")]
+)
+def test_checkpoint_that_does_not_fit_leaves_nothing_behind(
+    tmp_path: Path, change: Any, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Interrupted):
+        make(tmp_path, stop_at=12).fit()
+    rewritten(tmp_path / "checkpoint.safetensors", change)
+    whole, again = make(None), make(tmp_path)
+    whole.fit(), again.fit()
+    assert re.search(reason, capsys.readouterr().out)
+    assert again.resumed is None
+    assert again.state.losses == whole.state.losses
+
+
+def test_resumed_run_tells_whose_checkpoint_it_went_on_from(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        make(tmp_path, stop_at=12).fit()
+    rewritten(
+        tmp_path / "checkpoint.safetensors",
+        lambda tensors, metadata: metadata.update(maker=json.dumps({**json.loads(metadata["maker"]), "commit": "abc"})),
+    )
+    resumed = make(tmp_path)
+    resumed.fit()
+    assert resumed.resumed is not None
+    assert (resumed.resumed.commit, resumed.resumed.gpu) == ("abc", "")
 
 
 def test_a_step_reads_no_number_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from seqdis.bench.core import archive
 from seqdis.bench.core.errors import UserError
-from seqdis.datasets.timit import Speech
+from seqdis.datasets.speech import Speech
 
 FILES = {"a/one.bin": b"1" * 5000, "a/b/two.bin": os.urandom(3_000_000), "empty": b""}
 

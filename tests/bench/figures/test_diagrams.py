@@ -7,8 +7,9 @@ import pytest
 from seqdis.bench.cli import main
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.figures import diagrams
-from seqdis.bench.records import collection as aggregate
-from seqdis.bench.tables import build as tables
+from seqdis.bench.records.collection import load
+from seqdis.bench.tables import statistics
+from seqdis.bench.tables.build import average_ranks
 
 LEVELS = {"dsvae": 0.3, "rwae": 0.45, "s3vae": 0.6, "cdsvae": 0.9}
 
@@ -38,7 +39,7 @@ def test_bars_join_what_lies_within_the_critical_difference():
 
 
 def test_six_data_sets_have_a_diagram(lab):
-    ((place, across),) = tables.average_ranks(aggregate.load([lab(6)])).items()
+    ((place, across),) = average_ranks(load([lab(6)])).items()
     assert place == ("synthetic", "quick")
     assert across.average["C-DSVAE"] == 1.0
     figure = diagrams.critical_difference(across, "synthetic, preset quick")
@@ -63,13 +64,13 @@ def test_a_data_set_in_several_blocks_counts_once(lab):
     """Two judges of three data sets are not six data sets."""
     runs = lab(3)
     lab(3, **{"judge.sha256": "cd" * 32, "cell.id": ""})
-    collection = aggregate.load([runs])
-    (across,) = tables.average_ranks(collection).values()
+    collection = load([runs])
+    (across,) = average_ranks(collection).values()
     assert across.n_datasets == 3
     assert across.critical_difference is None
 
 
 def test_no_diagram_without_a_critical_difference():
-    across = tables.statistics.across_datasets({"one": {"a": 1.0, "b": 2.0, "c": 3.0}})
+    across = statistics.across_datasets({"one": {"a": 1.0, "b": 2.0, "c": 3.0}})
     with pytest.raises(UserError, match="too few data sets"):
         diagrams.critical_difference(across, "real")

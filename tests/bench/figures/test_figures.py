@@ -15,9 +15,9 @@ import pytest
 
 from seqdis.bench.cli import main
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.figures import curves
-from seqdis.bench.figures import sheets as figures
-from seqdis.bench.figures.sheets import Cell, Grid
+from seqdis.bench.figures import curves, drawing, sheets
+from seqdis.bench.figures.cells import Cell, showable
+from seqdis.bench.figures.sheets import Grid
 from seqdis.bench.records.clips import save_clips
 
 
@@ -55,7 +55,7 @@ def cell(tmp_path, make_record, store_record, video):
 
 
 def test_swap_sheet_puts_static_of_the_row_and_dynamic_of_the_column(video):
-    (grid,) = figures.swap_sheet(video)
+    (grid,) = sheets.swap_sheet(video)
     assert grid.rows[0][0] is None
     for i in range(3):
         np.testing.assert_array_equal(grid.rows[0][i + 1], video["originals"][i])
@@ -65,8 +65,8 @@ def test_swap_sheet_puts_static_of_the_row_and_dynamic_of_the_column(video):
 
 
 def test_layout_shows_every_pixel_of_every_tile_where_its_centre_says(video):
-    (grid,) = figures.swap_sheet(video)
-    drawn = figures.layout(grid, 5, (0, 1), 4)
+    (grid,) = sheets.swap_sheet(video)
+    drawn = drawing.layout(grid, 5, (0, 1), 4)
     for row, y in zip(grid.rows, drawn.row_centres, strict=True):
         for clip, x in zip(row, drawn.column_centres, strict=True):
             top, left = int(y - 16), int(x - 16)
@@ -76,18 +76,18 @@ def test_layout_shows_every_pixel_of_every_tile_where_its_centre_says(video):
 
 def test_strip_begins_with_the_first_frame_and_ends_with_the_last(video):
     clip = video["originals"][0]
-    strip = figures.tile(clip, None, (0, 1), max_frames=4)
+    strip = drawing.tile(clip, None, (0, 1), max_frames=4)
     assert strip.shape == (32, 4 * 32 + 3, 3)
     np.testing.assert_array_equal(strip[:, :32], clip[0])
     np.testing.assert_array_equal(strip[:, -32:], clip[-1])
-    assert figures.tile(clip, None, (0, 1), max_frames=64).shape == (32, 8 * 33 - 1, 3)
+    assert drawing.tile(clip, None, (0, 1), max_frames=64).shape == (32, 8 * 33 - 1, 3)
 
 
 def test_spectrogram_tile_has_time_to_the_right_and_low_bands_below():
     clip = np.zeros((20, 80), np.float16)
     clip[:, 0] = 1  # the lowest band, always on
     clip[10:, 60] = 1  # a high band in the second half
-    heat = figures.tile(clip, None, (0, 1)).astype(int).sum(-1)
+    heat = drawing.tile(clip, None, (0, 1)).astype(int).sum(-1)
     assert heat.shape == (80, 80)
     assert (heat[-1] > heat[-2]).all()
     assert heat[80 - 1 - 60, 60] > heat[80 - 1 - 60, 20]
@@ -95,7 +95,7 @@ def test_spectrogram_tile_has_time_to_the_right_and_low_bands_below():
 
 def test_compare_sheet_gives_each_method_the_same_clips_and_generators_their_samples(video):
     generator = specimens.make(specimens.figure, n=3, encodes=False)
-    grids = figures.compare_sheet([("A", video), ("B", video), ("G", generator)])
+    grids = sheets.compare_sheet([("A", video), ("B", video), ("G", generator)])
     by_title = {grid.title: grid for grid in grids}
     assert by_title["Reconstruction"].row_labels == ["test clip", "A", "B"]
     swap = next(grid for title, grid in by_title.items() if title.startswith("Swap"))
@@ -106,14 +106,14 @@ def test_compare_sheet_gives_each_method_the_same_clips_and_generators_their_sam
 def test_compare_sheet_of_other_clips_is_refused(video):
     other = {**video, "originals": video["originals"][::-1].copy()}
     with pytest.raises(UserError, match="B was shown other test clips"):
-        figures.compare_sheet([("A", video), ("B", other)])
+        sheets.compare_sheet([("A", video), ("B", other)])
 
 
 def test_sheet_files_are_the_same_bytes_twice_and_the_gif_moves(video):
     from PIL import Image
 
-    grids = figures.samples_sheet(video)
-    first, second = (figures.sheet_files(grids, "T", "s", ["png", "pdf", "gif"]) for _ in range(2))
+    grids = sheets.samples_sheet(video)
+    first, second = (drawing.sheet_files(grids, "T", "s", ["png", "pdf", "gif"]) for _ in range(2))
     assert first == second
     assert first["png"][:4] == b"\x89PNG"
     assert b"CreationDate" not in first["pdf"]
@@ -127,23 +127,23 @@ def test_sheet_files_are_the_same_bytes_twice_and_the_gif_moves(video):
 
 
 def test_sheet_of_spectrograms_has_no_gif(audio):
-    assert set(figures.sheet_files(figures.audio_sheet(audio), "T", "s", ["png", "gif"])) == {"png"}
+    assert set(drawing.sheet_files(sheets.audio_sheet(audio), "T", "s", ["png", "gif"])) == {"png"}
     with pytest.raises(UserError, match="video"):
-        figures.audio_sheet(specimens.make(specimens.figure, n=3))
+        sheets.audio_sheet(specimens.make(specimens.figure, n=3))
 
 
 def test_titles_are_taken_as_text_not_as_mathematics(video):
     hostile = "$\\frac{ \\undefined <script> \u202e"
     grid = Grid([[video["originals"][0]]], [hostile], [hostile])
-    assert figures.sheet_files([grid], hostile, hostile, ["png"])["png"][:4] == b"\x89PNG"
+    assert drawing.sheet_files([grid], hostile, hostile, ["png"])["png"][:4] == b"\x89PNG"
 
 
 def test_user_style_does_not_change_the_figure(video):
     import matplotlib
 
-    plain = figures.sheet_files(figures.samples_sheet(video), "T", "s", ["png"])
+    plain = drawing.sheet_files(sheets.samples_sheet(video), "T", "s", ["png"])
     with matplotlib.rc_context({"font.size": 30, "figure.facecolor": "red"}):
-        assert figures.sheet_files(figures.samples_sheet(video), "T", "s", ["png"]) == plain
+        assert drawing.sheet_files(sheets.samples_sheet(video), "T", "s", ["png"]) == plain
         assert matplotlib.rcParams["font.size"] == 30
 
 
@@ -164,7 +164,7 @@ def test_user_style_does_not_change_the_figure(video):
 )
 def test_showable_trusts_no_record_about_licensed_data(dataset, source, may_show, expected, make_record):
     record = make_record("cdsvae", dataset, source=source, changes={"data.may_show": may_show})
-    assert figures.showable(record) is expected
+    assert showable(record) is expected
 
 
 def test_licensed_frames_are_drawn_only_in_private(cell, tmp_path, capsys):

@@ -20,8 +20,9 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.formats import latex
 from seqdis.bench.formats.markdown import escape_markdown
 from seqdis.bench.formats.render import render
-from seqdis.bench.records import collection as aggregate
-from seqdis.bench.tables import build as tables
+from seqdis.bench.records.collection import Collection, load
+from seqdis.bench.tables.build import TABLES
+from seqdis.bench.tables.build import build as build_table
 from seqdis.bench.tables.layout import Cell, Column, Document, Row, Section, Table, clean
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -115,13 +116,13 @@ def test_a_comparison_from_records_is_byte_for_byte_the_golden_file(tmp_path, ma
             store_record(tmp_path, make_record(method, seed=seed, acc=acc))
     store_record(tmp_path, make_record("oracle", acc=1.0))
     store_record(tmp_path, make_record("fhvae", "timit"))
-    document = tables.build("comparison", aggregate.load([tmp_path]))
+    document = build_table("comparison", load([tmp_path]))
     _golden(f"comparison.{suffix}", render(document, kind))
 
 
 @pytest.mark.parametrize("name", ["published", "audit"])
 def test_the_literature_is_byte_for_byte_the_golden_file(name):
-    _golden(f"{name}.md", render(tables.build(name, aggregate.Collection()), "markdown"))
+    _golden(f"{name}.md", render(build_table(name, Collection()), "markdown"))
 
 
 def test_the_same_document_gives_the_same_parquet(document):
@@ -161,7 +162,7 @@ def test_terminal_lines_fit_the_width(tmp_path, make_record, store_record, width
             for dataset in ("sprites", "mug", "smmnist"):
                 store_record(tmp_path, make_record(method, dataset, seed=seed))
     for name in ("comparison", "cost", "ranks", "published", "audit"):
-        text = render(tables.build(name, aggregate.load([tmp_path])), "terminal", width=width).decode()
+        text = render(build_table(name, load([tmp_path])), "terminal", width=width).decode()
         assert max(map(cell_len, text.split("\n"))) <= width
 
 
@@ -257,12 +258,12 @@ def test_latex_compiles(hostile, tmp_path):
         "".join(map(chr, [*range(32, 127), *range(160, 384), *map(ord, "↑↓±×–—…†‡°·≤≥Δ−γαβ“”’‘§漢")]))
     ]
     body = render(hostile, "latex", everything=True).decode()
-    body += render(tables.build("published", aggregate.Collection()), "latex").decode()
+    body += render(build_table("published", Collection()), "latex").decode()
     _compile(body, tmp_path)
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
-@pytest.mark.parametrize("name", tables.TABLES)
+@pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("everything", [False, True])
 def test_latex_fits_the_column_of_a_paper(tmp_path, make_record, store_record, name, everything):
     for method, variant, batch in (
@@ -279,7 +280,7 @@ def test_latex_fits_the_column_of_a_paper(tmp_path, make_record, store_record, n
             for seed in range(3):
                 record = make_record(method, dataset, seed, variant=variant, batch=batch)
                 store_record(tmp_path, _widened(record, seed))
-    document = tables.build(name, aggregate.load([tmp_path]))
+    document = build_table(name, load([tmp_path]))
     assert document.tables
     text = render(document, "latex", everything=everything).decode()
     if name == "comparison":

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from seqdis.bench.launch import local
+from seqdis.bench.launch.slots import slots
 from seqdis.bench.launch.timebox import TimeBox
 from seqdis.bench.perf.estimate import Estimator
 from seqdis.bench.plan.catalog import MethodRef
@@ -100,14 +100,14 @@ def test_saving_killing_and_ending_come_in_this_order_with_time_between(seconds:
 
 def test_several_cells_side_by_side_share_the_cores_of_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    places = local.slots("auto", None, per_device=4)
+    places = slots("auto", None, per_device=4)
     assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in places] == ["3"] * 4
     assert {place.environment["SEQDIS_BESIDE"] for place in places} == {"4"}
     assert {place.device for place in places} == {"cuda"}
     cores = len(os.sched_getaffinity(0))
     assert {int(place.environment["SEQDIS_THREADS"]) for place in places} == {max(1, cores // 4)}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in local.slots("auto", None)] == ["0", "1"]
+    assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in slots("auto", None)] == ["0", "1"]
 
 
 def test_cells_are_planned_seed_by_seed_in_the_order_that_was_typed() -> None:

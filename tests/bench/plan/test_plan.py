@@ -13,6 +13,7 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.plan import catalog, presets
 from seqdis.bench.plan import cells as plan
 from seqdis.bench.plan.catalog import MethodRef
+from seqdis.bench.records.config import cell_id
 from seqdis.bench.records.store import Store
 
 
@@ -44,7 +45,7 @@ def test_ids_differ_by_all_that_changes_numbers() -> None:
 def test_ids_are_stable_and_survive_json() -> None:
     first, again = planned()[0], planned()[0]
     assert first.id == again.id
-    assert plan.cell_id(json.loads(json.dumps(first.config))) == first.id
+    assert cell_id(json.loads(json.dumps(first.config))) == first.id
     assert first.id.startswith("sprites-synth-dsvae-quick-s0-")
 
 
@@ -201,4 +202,4 @@ def test_logging_does_not_change_the_id() -> None:
     one = planned("dsvae")[0]
     config = json.loads(json.dumps(one.config))
     config["training"]["log_every"] += 1
-    assert plan.cell_id(config) == one.id
+    assert cell_id(config) == one.id

@@ -274,12 +274,12 @@ def test_import_takes_valid_records_byte_for_byte(tmp_path, make_record, store_r
 
 
 def test_an_imported_cell_has_the_config_of_its_plan(tmp_path, make_record, store_record):
-    from seqdis.bench.plan import cells as plan
+    from seqdis.bench.records.config import cell_id
 
     store_record(tmp_path / "theirs", make_record())
     (cell,) = import_records(tmp_path / "theirs", tmp_path / "ours").taken
     config = json.loads((tmp_path / "ours" / "cells" / cell / "config.json").read_text())
-    assert plan.cell_id(config) == cell
+    assert cell_id(config) == cell
 
 
 def test_import_refuses_what_is_wrong_and_keeps_what_is_there(tmp_path, make_record, store_record):

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from seqdis.bench.records import collection as aggregate
+from seqdis.bench.records.collection import Loader, load
+from seqdis.bench.records.flatten import flatten
 from seqdis.bench.site import boards, cell_page, method_docs, publish, render
-from seqdis.bench.tables import build as tables
+from seqdis.bench.tables.build import build as build_table
 
 
 def test_cell_view_gives_mean_and_range_over_draws(make_record):
@@ -36,7 +37,7 @@ def test_bars_are_shares_of_a_round_axis(tmp_path, make_record, store_record):
     for method, acc in (("cdsvae", 0.9), ("dsvae", 0.5)):
         for seed in range(3):
             store_record(tmp_path, make_record(method, seed=seed, acc=acc))
-    (board,) = boards.boards(tables.build("comparison", aggregate.load([tmp_path])), {})
+    (board,) = boards.boards(build_table("comparison", load([tmp_path])), {})
     assert [bar.row.label for bar in board.bars] == ["C-DSVAE", "DSVAE"]
     for bar in board.bars:
         shown = bar.row.cells["acc"]
@@ -59,7 +60,7 @@ def test_axis_ends_at_a_round_number_not_below(value, top):
 def test_front_page_puts_the_literature_beside_comparable_numbers_only(tmp_path, make_record, store_record):
     store_record(tmp_path, make_record("cdsvae"))
     store_record(tmp_path, make_record("cdsvae", source="real", preset="paper", size=64))
-    made = boards.boards(tables.build("comparison", aggregate.load([tmp_path])), {})
+    made = boards.boards(build_table("comparison", load([tmp_path])), {})
     shown = {board.source: [column.key for column in board.front.columns] for board in made}
     assert "acc_published" in shown["real"]
     assert not [key for key in shown["synthetic"] if key.endswith("_published")]
@@ -114,8 +115,8 @@ def test_the_list_of_cells_shows_what_each_is_ranked_by(make_record):
         (make_record("mocogan"), "Acc action (generated)"),
         (make_record("mocogan", "smmnist"), "consistency digits"),
     ):
-        names, values = aggregate.flatten(record)
-        entry = aggregate.Loader()._entry("x", {**record, "numbers": (names, values)})
+        names, values = flatten(record)
+        entry = Loader()._entry("x", {**record, "numbers": (names, values)})
         measure, value = publish.headline(entry, record["data"])
         assert measure == expected
         assert value is not None
@@ -125,7 +126,7 @@ def test_the_list_of_cells_shows_what_each_is_ranked_by(make_record):
 def test_bars_of_rows_measured_otherwise_are_marked(tmp_path, make_record, store_record):
     for method in ("cdsvae", "mocogan", "oracle"):
         store_record(tmp_path, make_record(method))
-    (board,) = boards.boards(tables.build("comparison", aggregate.load([tmp_path])), {})
+    (board,) = boards.boards(build_table("comparison", load([tmp_path])), {})
     apart = {bar.row.label: bar.row.protocol_marks for bar in board.bars if bar.row.stands_apart}
     assert apart == {"MoCoGAN": "†", "Renderer of the true factors": ""}
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.figures import media
-from seqdis.bench.records import collection as aggregate
+from seqdis.bench.figures import drawing, media
 from seqdis.bench.records.clips import save_clips
+from seqdis.bench.records.collection import load
 from seqdis.bench.site import boards, publish
-from seqdis.bench.tables import build as tables
+from seqdis.bench.tables.build import build as build_table
 
 
 def _specimens():
@@ -97,7 +97,7 @@ def test_page_prints_the_numbers_of_bench_table(runs):
     for method, acc in (("cdsvae", 0.9), ("dsvae", 0.5), ("s3vae", 0.7)):
         runs(method, acc=acc)
     publish.publish([runs.root], runs.out)
-    document = tables.build("comparison", aggregate.load([runs.root]))
+    document = build_table("comparison", load([runs.root]))
     text = Elements((runs.out / "index.html").read_text()).text
     for row in document.tables[0].rows:
         for key in ("acc", "is", "h_y"):
@@ -144,11 +144,11 @@ def test_every_seed_of_a_row_is_linked_and_has_its_record(runs):
 def test_rows_of_other_settings_are_not_linked(runs):
     runs("cdsvae")
     runs("cdsvae", changes={"data.revision": "2", "cell.id": "another"}, seeds=1)
-    collection = aggregate.load([runs.root])
+    collection = load([runs.root])
     links = {}
     for entry in collection.entries:
         links.setdefault(publish.row_key(entry), []).append(boards.Link(entry.seed, entry.cell))
-    made = boards.boards(tables.build("comparison", collection), links)
+    made = boards.boards(build_table("comparison", collection), links)
     assert sorted(len(board.rows[0].links) for board in made) == [1, 3]
 
 
@@ -236,7 +236,7 @@ def test_pictures_show_the_clips_and_are_clear_between_them(clips):
         image.seek(3)
         pixels = np.asarray(image.convert("RGBA"))
     grid = specimens_grid(clips)
-    drawn = media.figures.layout(grid, 3, (0, 1), 1)
+    drawn = drawing.layout(grid, 3, (0, 1), 1)
     for i in range(2):
         for j in range(2):
             top, left = int(drawn.row_centres[i + 1] - 16), int(drawn.column_centres[j + 1] - 16)
@@ -247,9 +247,9 @@ def test_pictures_show_the_clips_and_are_clear_between_them(clips):
 
 
 def specimens_grid(clips):
-    from seqdis.bench.figures import sheets as figures
+    from seqdis.bench.figures import sheets
 
-    return figures.swap_sheet(clips)[0]
+    return sheets.swap_sheet(clips)[0]
 
 
 def test_clips_first_brings_one_seed_of_each_row(runs):

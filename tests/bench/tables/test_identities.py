@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seqdis.bench.records import collection as aggregate
+from seqdis.bench.records.collection import load
 from seqdis.bench.tables import identities
 
 
@@ -92,7 +92,7 @@ def test_the_same_counts_give_the_same_interval():
 )
 def test_damaged_counts_are_none(tmp_path, make_record, store_record, value):
     store_record(tmp_path, make_record(changes={"identities": value}))
-    (entry,) = aggregate.load([tmp_path]).entries
+    (entry,) = load([tmp_path]).entries
     assert identities.counts(entry) is None
 
 
@@ -104,7 +104,7 @@ def test_counts_are_read_from_any_layout(tmp_path, make_record, store_record, la
     path = store_record(tmp_path, record)
     if layout == "compact":
         path.write_text(json.dumps(record))
-    (entry,) = aggregate.load([tmp_path]).entries
+    (entry,) = load([tmp_path]).entries
     found = identities.counts(entry)
     assert found is not None
     assert found.unit == "character"
@@ -114,5 +114,5 @@ def test_counts_are_read_from_any_layout(tmp_path, make_record, store_record, la
 
 def test_a_text_that_looks_like_the_key_is_not_read(tmp_path, make_record, store_record):
     store_record(tmp_path, make_record(changes={"notes": ['\n "identities": {"unit": "x"}']}))
-    (entry,) = aggregate.load([tmp_path]).entries
+    (entry,) = load([tmp_path]).entries
     assert identities.counts(entry).unit == "character"

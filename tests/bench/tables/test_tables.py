@@ -5,8 +5,8 @@ import math
 import pytest
 
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.records import collection as aggregate
-from seqdis.bench.tables import build as tables
+from seqdis.bench.records.collection import Collection, load
+from seqdis.bench.tables.build import build as build_table
 
 LEVELS = {"dsvae": 0.4, "cdsvae": 0.9, "s3vae": 0.6, "rwae": 0.5}
 
@@ -342,7 +342,7 @@ def test_an_ablation_without_its_rows_is_left_out_and_says_how_to_get_them(build
     document = build("augmentation", [make_record("dsvae"), make_record("cdsvae")])
     assert not document.tables
     assert any("bench run --table augmentation --datasets sprites" in note for note in document.notes)
-    assert not tables.build("batch-size", aggregate.load([])).tables
+    assert not build_table("batch-size", load([])).tables
 
 
 def test_batch_sizes_are_rows_of_their_own_table_only(build, make_record):
@@ -397,20 +397,20 @@ def test_filters_choose_blocks(build, make_record):
 
 
 def test_the_literature_needs_no_records():
-    document = tables.build("published", aggregate.Collection())
+    document = build_table("published", Collection())
     assert [table.about["dataset"] for table in document.tables] == ["sprites", "mug", "smmnist", "timit"]
     assert not any("SKD" in row.label for table in document.tables for row in table.rows)
-    everything = tables.build("published", aggregate.Collection(), unverified=True)
+    everything = build_table("published", Collection(), unverified=True)
     skd = [row for table in everything.tables for row in table.rows if row.label == "SKD"]
     assert skd
     assert all(row.marks for row in skd)
-    audit = tables.build("audit", aggregate.Collection())
+    audit = build_table("audit", Collection())
     assert "averaged over splits" in audit.notes[1]
 
 
 def test_an_unknown_table_is_named_with_the_nearest():
     with pytest.raises(UserError, match="comparison"):
-        tables.build("comparsion", aggregate.Collection())
+        build_table("comparsion", Collection())
 
 
 def test_seeds_have_intervals_and_pairs(build, make_record):

@@ -18,11 +18,9 @@ from seqdis.datasets.audio.features import (
     log_features,
     loud_frames,
     mel_filters,
-    preview,
-    read_audio,
-    read_header,
-    spectrogram,
 )
+from seqdis.datasets.audio.files import read_audio, read_header
+from seqdis.datasets.audio.pictures import spectrogram, utterances
 from seqdis.datasets.audio.segments import DrawnSegments, Frames, SegmentSplit
 from seqdis.datasets.synthetic import speech as synthetic
 from seqdis.judges import trials
@@ -372,7 +370,7 @@ def test_spectrogram_puts_low_frequencies_at_the_bottom() -> None:
 
 
 def test_preview_has_a_row_for_each_speaker() -> None:
-    sheet = preview(make_split(is_random=False), seconds=0.4)
+    sheet = utterances(make_split(is_random=False), seconds=0.4)
     assert sheet.shape == (2 * (3 * 2 + 6), 2 * (40 * 2 + 6), 3)
     assert sheet.dtype == np.uint8
 

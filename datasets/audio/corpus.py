@@ -1,6 +1,6 @@
 """Speech into a cache, in flat memory: blocks of about a minute are read, turned into features, and written.
 
-Files are read in threads while the block before is worked on; a block's frames are transformed in one piece. Training
+The next block is read while one is worked on; a block's frames are transformed in one piece. Training
 features pass through a float32 scratch file, because their mean and deviation are known only at the end. Only counts
 grow with the corpus.
 
@@ -11,52 +11,93 @@ Arrays: for each split `<split>_frames` (n, F) float16, `_loud` (n,), `_phone` (
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.seeds import derive
-from seqdis.datasets.audio import corpora, wsola
-from seqdis.datasets.audio.corpora import SPLITS, UNLABELLED, Found, Utterance
-from seqdis.datasets.audio.features import Features, Waveform, log_features, loud_frames, read_audio, read_header
+from seqdis.datasets.audio import wsola
+from seqdis.datasets.audio.features import FeatureName, Features, log_features, loud_frames
+from seqdis.datasets.audio.files import Waveform, read_blocks, read_header
+from seqdis.datasets.audio.layouts import Found
+from seqdis.datasets.audio.phones import UNLABELLED, Phones, read_phones
 from seqdis.datasets.audio.segments import LENGTH
+from seqdis.datasets.base import SPLITS
 from seqdis.datasets.cache import CacheWriter, Progress, Stream
-from seqdis.datasets.synthetic import speech as synthetic
 
 COPIES = 2
 BLOCK_SECONDS = 60
-READERS = 4
 
 Floats = NDArray[np.float32]
+Scale = tuple[Floats, Floats]
+"""Mean and standard deviation (F,) of the training frames."""
+
+Origin = TypeVar("Origin")
 
 
-@dataclasses.dataclass
-class Recording:
-    """One utterance to be prepared: how long it is, and where its waveform and phone labels come from."""
+@dataclasses.dataclass(frozen=True)
+class Recording(Generic[Origin]):
+    """One utterance to be prepared.
+
+    Attributes:
+        origin: what its waveform is made from: a file, or a score.
+        word: number of the one word that it says, or -1.
+        phones: gives its phones; None where they are not known.
+    """
 
     speaker: str
-    name: str
     split: str
     n_samples: int
-    utterance: Utterance | None = None
-    spoken: synthetic.Spoken | None = None
-
-    def phones(self) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-        """Ends in samples and classes of its phones, if they are known."""
-        if self.spoken is not None:
-            names = [synthetic.PHONES[i].name for i in self.spoken.score.phones]
-            return self.spoken.score.ends, np.array([corpora.PHONE_NUMBER[name] for name in names])
-        if self.utterance is not None and self.utterance.transcript is not None:
-            return corpora.read_phones(self.utterance.transcript)
-        return None
+    origin: Origin
+    word: int = -1
+    phones: Callable[[], Phones] | None = None
 
 
-def read_lengths(found: Found, features: Features, rate: int, progress: Progress | None) -> Corpus:
-    """Lengths of all files from their headers; too short utterances are left out and counted."""
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What a cache of speech notes in its meta.json, beside what every cache does.
+
+    Attributes:
+        rate: of the waveforms, in Hz.
+        speakers: names, in label order.
+        words: whether each utterance is one word with a label.
+        phones: whether frames have phone labels.
+        seconds: of speech in each split.
+        copies: training utterances in other voices, of each.
+        skipped: what was left out, by reason.
+    """
+
+    features: FeatureName
+    rate: int
+    speakers: list[str]
+    words: bool
+    phones: bool
+    seconds: dict[str, float]
+    copies: int
+    skipped: dict[str, int]
+    split_rule: str
+
+    @classmethod
+    def read(cls, meta: Mapping[str, Any]) -> Facts:
+        """From the content of a meta.json."""
+        return cls(**{field.name: meta[field.name] for field in dataclasses.fields(cls)})
+
+
+def read_lengths(found: Found, features: Features, rate: int, progress: Progress | None) -> Corpus[Path]:
+    """The corpus of some files, with their lengths from their headers; too short utterances are left out and counted.
+
+    Args:
+        rate: what each file's must be, in Hz; 0: the first file's.
+        progress: called with (done, total, text), if given.
+
+    Raises:
+        UserError: a file is unreadable, empty or of another rate, or a split has no long enough utterance.
+    """
     skipped = dict(found.skipped)
     recordings = []
     for done, utterance in enumerate(found.utterances):
@@ -68,7 +109,12 @@ def read_lengths(found: Found, features: Features, rate: int, progress: Progress
             raise UserError(f"{utterance.path} has no samples; remove it.")
         if progress is not None and done % 50 == 0:
             progress(done, len(found.utterances), "reading headers")
-        recordings.append(Recording(utterance.speaker, utterance.name, utterance.split, header.n_samples, utterance))
+        phones = None if utterance.transcript is None else functools.partial(read_phones, utterance.transcript)
+        recordings.append(
+            Recording(
+                utterance.speaker, utterance.split, header.n_samples, utterance.path, word=utterance.word, phones=phones
+            )
+        )
     features = dataclasses.replace(features, rate=rate)
     long_enough = [item for item in recordings if features.n_frames(item.n_samples) >= LENGTH]
     if len(long_enough) < len(recordings):
@@ -76,17 +122,23 @@ def read_lengths(found: Found, features: Features, rate: int, progress: Progress
     for split in SPLITS:
         if not any(item.split == split for item in long_enough):
             raise UserError(f"no {split} utterance is as long as {LENGTH} frames of 10 ms; get longer recordings.")
-    return Corpus(long_enough, features, skipped, found.split_rule)
+    return Corpus(long_enough, features, skipped, found.split_rule, functools.partial(read_blocks, rate=rate))
 
 
-@dataclasses.dataclass
-class Corpus:
-    """Recordings in split order, and how they become a cache."""
+@dataclasses.dataclass(frozen=True)
+class Corpus(Generic[Origin]):
+    """Recordings in split order, and how they become a cache.
 
-    recordings: list[Recording]
+    Attributes:
+        skipped: what was left out, by reason.
+        waveforms: gives the waveforms of blocks of origins, block by block.
+    """
+
+    recordings: list[Recording[Origin]]
     features: Features
     skipped: dict[str, int]
     split_rule: str
+    waveforms: Callable[[list[list[Origin]]], Iterator[list[Waveform]]]
 
     @property
     def speakers(self) -> list[str]:
@@ -99,46 +151,43 @@ class Corpus:
 
     @property
     def has_words(self) -> bool:
-        return all(item.utterance is not None and item.utterance.word >= 0 for item in self.recordings)
+        return all(item.word >= 0 for item in self.recordings)
 
     @property
     def has_phones(self) -> bool:
-        return all(
-            item.spoken is not None or (item.utterance is not None and item.utterance.transcript is not None)
-            for item in self.recordings
-        )
+        return all(item.phones is not None for item in self.recordings)
 
-    def meta(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """What the cache notes beside its arrays."""
         seconds = {
             split: round(sum(item.n_samples for item in self.recordings if item.split == split) / self.features.rate, 1)
             for split in SPLITS
         }
-        return {
-            "features": self.features.name,
-            "rate": self.features.rate,
-            "speakers": self.speakers,
-            "words": self.has_words,
-            "phones": self.has_phones,
-            "seconds": seconds,
-            "copies": COPIES,
-            "skipped": self.skipped,
-            "split_rule": self.split_rule,
-        }
+        return Facts(
+            features=self.features.name,
+            rate=self.features.rate,
+            speakers=self.speakers,
+            words=self.has_words,
+            phones=self.has_phones,
+            seconds=seconds,
+            copies=COPIES,
+            skipped=self.skipped,
+            split_rule=self.split_rule,
+        )
 
     def write(self, writer: CacheWriter, progress: Progress | None) -> None:
         """Streams everything: training features to a scratch file first, for their mean and deviation."""
         number = {name: i for i, name in enumerate(self.speakers)}
         done, total = 0, sum(item.n_samples for item in self.recordings) * 2
         scratch = writer.folder / "scratch.bin"
-        scale: tuple[Floats, Floats] | None = None
+        scale: Scale | None = None
         for split in SPLITS:
             items = [item for item in self.recordings if item.split == split]
             lengths = np.array([self.features.n_frames(item.n_samples) for item in items])
             writer.save(f"{split}_lengths", lengths)
             writer.save(f"{split}_speaker", np.array([number[item.speaker] for item in items]))
             if self.has_words:
-                writer.save(f"{split}_word", np.array([item.utterance.word for item in items if item.utterance]))
+                writer.save(f"{split}_word", np.array([item.word for item in items]))
             sink = _Sink(writer, split, int(lengths.sum()), self.features.size, self.has_phones)
             if scale is None:
                 with open(scratch, "wb") as file:
@@ -167,9 +216,9 @@ class Corpus:
     def _write_shifted(
         self,
         writer: CacheWriter,
-        items: list[Recording],
+        items: list[Recording[Origin]],
         n_frames: int,
-        scale: Any,
+        scale: Scale,
         progress: Progress | None,
         done: int,
         total: int,
@@ -190,22 +239,24 @@ class Corpus:
             done = self._report(progress, done, block, total, "other voices")
         return done
 
-    def _report(self, progress: Progress | None, done: int, block: list[Recording], total: int, text: str) -> int:
+    def _report(
+        self, progress: Progress | None, done: int, block: list[Recording[Origin]], total: int, text: str
+    ) -> int:
         done += sum(item.n_samples for item in block)
         if progress is not None:
             progress(done, total, f"speech: {text}")
         return done
 
-    def _blocks(self, items: list[Recording]) -> Iterator[tuple[list[Recording], Floats, Floats]]:
+    def _blocks(self, items: list[Recording[Origin]]) -> Iterator[tuple[list[Recording[Origin]], Floats, Floats]]:
         """Blocks of recordings with the features and energies of all their frames."""
         for block, waveforms in self._waveforms(items):
             values, energy = log_features(waveforms, self.features)
             yield block, values.numpy(), energy.numpy()
 
-    def _waveforms(self, items: list[Recording]) -> Iterator[tuple[list[Recording], list[Waveform]]]:
-        """Blocks of recordings with their waveforms; the next block is read while this one is used."""
+    def _waveforms(self, items: list[Recording[Origin]]) -> Iterator[tuple[list[Recording[Origin]], list[Waveform]]]:
+        """Blocks of recordings with their waveforms."""
         limit = BLOCK_SECONDS * self.features.rate
-        blocks: list[list[Recording]] = [[]]
+        blocks: list[list[Recording[Origin]]] = [[]]
         size = 0
         for item in items:
             if blocks[-1] and size + item.n_samples > limit:
@@ -213,23 +264,8 @@ class Corpus:
                 size = 0
             blocks[-1].append(item)
             size += item.n_samples
-        if items and items[0].spoken is not None:
-            for block in blocks:
-                yield block, list(synthetic.synthesise([item.spoken for item in block if item.spoken is not None]))
-            return
-        pool = ThreadPoolExecutor(READERS)
-        try:
-            coming = [pool.submit(self._read, item) for item in blocks[0]]
-            for block, following in zip(blocks, [*blocks[1:], []], strict=True):
-                current: list[Future[Waveform]] = coming
-                coming = [pool.submit(self._read, item) for item in following]
-                yield block, [future.result() for future in current]
-        finally:
-            pool.shutdown(cancel_futures=True)  # after an error the rest need not be read
-
-    def _read(self, item: Recording) -> Waveform:
-        assert item.utterance is not None
-        return read_audio(item.utterance.path, rate=self.features.rate)[0]
+        origins = [[item.origin for item in block] for block in blocks]
+        yield from zip(blocks, self.waveforms(origins), strict=True)
 
 
 class _Sink:
@@ -246,31 +282,30 @@ class _Sink:
         self._x.write(self._n_x, values)
         self._n_x += len(values)
 
-    def label(self, block: list[Recording], energy: Floats, features: Features) -> None:
+    def label(self, block: Sequence[Recording[Any]], energy: Floats, features: Features) -> None:
         """Writes the next frames' loudness and phones: the phone at the middle of a frame is the frame's."""
         counts = [features.n_frames(item.n_samples) for item in block]
         loud = [loud_frames(part) for part in np.split(energy, np.cumsum(counts)[:-1])]
         self._loud.write(self._n_labels, np.concatenate(loud))
         if self._phone is not None:
-            rows = [_frame_phones(item, n, features) for item, n in zip(block, counts, strict=True)]
+            known = [item.phones() for item in block if item.phones is not None]
+            rows = [_frame_phones(phones, n, features) for phones, n in zip(known, counts, strict=True)]
             self._phone.write(self._n_labels, np.concatenate(rows))
         self._n_labels += sum(counts)
 
 
-def _frame_phones(item: Recording, n_frames: int, features: Features) -> NDArray[np.int8]:
-    found = item.phones()
-    assert found is not None
-    ends, phones = found
+def _frame_phones(known: Phones, n_frames: int, features: Features) -> NDArray[np.int8]:
+    ends, phones = known
     middle = np.arange(n_frames) * features.hop + features.window // 2
     which = np.searchsorted(ends, middle, side="right")
     return np.where(which < len(ends), phones[np.minimum(which, len(ends) - 1)], UNLABELLED).astype(np.int8)
 
 
-def _scale(sums: NDArray[np.float64], n: int) -> tuple[Floats, Floats]:
+def _scale(sums: NDArray[np.float64], n: int) -> Scale:
     mean = sums[0] / n
     std = np.sqrt(np.maximum(sums[1] / n - mean**2, 1e-4))  # a silent band stays finite
     return mean.astype(np.float32), std.astype(np.float32)
 
 
-def _normalised(values: Floats, scale: tuple[Floats, Floats]) -> NDArray[np.float16]:
+def _normalised(values: Floats, scale: Scale) -> NDArray[np.float16]:
     return ((values - scale[0]) / scale[1]).astype(np.float16)

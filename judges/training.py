@@ -7,9 +7,11 @@ randomness comes from the seed, so the same machine trains the same judge.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,61 +19,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.bench.core.seeds import derive
 from seqdis.datasets.base import DataSet, Spec, Split
 from seqdis.judges import metrics
-from seqdis.judges.judge import CARD_SCHEMA, Judge, architecture_card, judged_factors, side, stem
-from seqdis.judges.nets import ARCHITECTURES, Architecture
+from seqdis.judges.architectures import default_architecture
+from seqdis.judges.cards import CARD_SCHEMA, shipped_folder, side, stem, trained_folder, trained_stem
+from seqdis.judges.judge import Judge, load_judge, save_judge
+from seqdis.judges.settings import Architecture, Factors, Recipe
 from seqdis.judges.windows import Windows, window_loss
 
 Progress = Callable[[int, int, str], None]
 
 BLURRED_CLIPS = 3000
 """Test clips that are judged blurred as well, evenly spread, where there are more."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a judge is trained.
-
-    Attributes:
-        steps: optimiser steps at most.
-        frames: train on so many frames of each clip, drawn at random and kept in order; 0 is all. Only for networks
-            that pool over time.
-        batch_size: clips a step.
-        lr: Adam's rate, cosine down to `final_lr` times it.
-        weight_decay: decoupled from the gradient.
-        degraded: share of each batch that is blurred and gets noise.
-        blur: side in pixels of the box that half-strength to full-strength blur averages over, at 32 pixels.
-        noise: largest standard deviation of the noise.
-        shift: largest shift of a clip in each direction, in pixels at 32 pixels; one a clip, edges repeated.
-        windows: steps on single windows before the first clip, for networks that slide a window over frames.
-        window_batch: windows a step.
-        window_lr: Adam's rate on windows, with the same schedule.
-        label_smoothing: of the cross-entropy; keeps the judge from certainty on clips unlike any real one.
-        check_every: steps between two looks at the validation clips.
-        look_clips: validation clips of a look, evenly spread; 0 is all.
-        good_checks: stop after so many looks in a row with every head perfect, clean and blurred.
-    """
-
-    steps: int = 1200
-    frames: int = 0
-    batch_size: int = 32
-    lr: float = 2e-3
-    final_lr: float = 0.02
-    weight_decay: float = 0.0
-    degraded: float = 0.5
-    blur: int = 3
-    noise: float = 0.05
-    shift: int = 0
-    windows: int = 0
-    window_batch: int = 144
-    window_lr: float = 3e-3
-    label_smoothing: float = 0.0
-    check_every: int = 200
-    look_clips: int = 0
-    good_checks: int = 2
 
 
 def default_recipe(spec: Spec, architecture: Architecture) -> Recipe:
@@ -132,6 +93,65 @@ def blurred(x: Tensor, box: int) -> Tensor:
     return functional.avg_pool2d(padded, kernel, stride=1).reshape(x.shape)
 
 
+def train_judge(
+    dataset: DataSet,
+    *,
+    root: Path | None = None,
+    name: str = "default",
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+    again: bool = False,
+    **options: Any,
+) -> Judge:
+    """The judge of a data set, trained and saved in `<root>/judges` unless it is there already.
+
+    Of several processes that ask at once, one trains and the others wait for its judge (where the file system has
+    locks; else each trains, and one's files win whole).
+
+    Args:
+        again: train even if there is one.
+        progress: called with (step, steps, text).
+        options: `recipe` and `architecture` of `fit_judge`.
+
+    Raises:
+        UserError: no space or permission, or no labelled factor.
+    """
+    folder = trained_folder(root)
+    with _alone(folder / f".{trained_stem(dataset.spec, name)}.lock"):
+        if not again:
+            try:
+                return load_judge(dataset.spec, root, name)
+            except MissingDataError:
+                pass
+            except UserError:
+                # A damaged judge of the user's is trained anew; one of the suite's would still be found first.
+                if (shipped_folder() / f"{stem(dataset.spec, name)}.json").is_file():
+                    raise
+        judge = fit_judge(dataset, name=name, seed=seed, device=device, progress=progress, **options)
+        save_judge(judge, folder, trained_stem(dataset.spec, name))
+    return judge
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Holds a lock file while the block runs."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path, "ab")  # noqa: SIM115 - held over the yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path.parent}: {error.strerror}. Choose another folder with --data-dir."
+        ) from error
+    with lock:
+        # Without locks (Windows, some file systems) both train, and the files of one win whole.
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def fit_judge(
     dataset: DataSet,
     *,
@@ -182,7 +202,7 @@ def fit_judge(
         "frame": list(spec.frame),
         "n_frames": spec.n_frames,
         "factors": {factor: list(value) for factor, value in factors.items()},
-        "architecture": architecture_card(architecture),
+        "architecture": dataclasses.asdict(architecture),
         "recipe": dataclasses.asdict(recipe),
         "seed": seed,
         "data": {
@@ -203,20 +223,17 @@ def fit_judge(
     return judge.cpu()
 
 
-def default_architecture(spec: Spec, name: str) -> Architecture:
-    """The network that a judge of this name has on these data.
+def judged_factors(dataset: DataSet) -> Factors:
+    """What a judge of these data has heads for: every factor with test classes that training clips show.
 
-    Raises:
-        UserError: no such name.
+    Where data are split by people, who it is cannot be judged on test clips, and nothing is scored on it.
     """
-    if name not in ("default", "second", "official"):
-        raise UserError(f"unknown judge {name!r}: --name is one of default, second, official.")
-    if spec.modality == "audio":
-        return ARCHITECTURES["audio"]
-    pairs = [set(joint.factors) for joint in spec.joints if joint.is_sorted and len(joint.factors) == 2]
-    if {factor.name for factor in spec.factors} in pairs and name != "official":
-        return ARCHITECTURES["windows" if name == "default" else "windows-deep"]
-    return ARCHITECTURES[name]
+    found: Factors = {}
+    for factor in dataset.spec.factors:
+        seen, asked = (set(split.labels[factor.name].tolist()) for split in (dataset.train, dataset.test))
+        if seen & asked:
+            found[factor.name] = (factor.n_classes, factor.role)
+    return found
 
 
 def _fit(

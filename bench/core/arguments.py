@@ -1,0 +1,26 @@
+"""The words of a process that a launcher starts: FOLDER [--name VALUE ...]. People type at `bench`, which has more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from seqdis.bench.core.errors import UserError
+
+
+def folder_and_options(argv: Sequence[str], names: Sequence[str]) -> tuple[Path, dict[str, str]]:
+    """The folder, and the values by option name ("data-dir") of those that are given.
+
+    Args:
+        argv: the words after the program's name.
+        names: the options there are.
+
+    Raises:
+        UserError: no folder, another option, or one without a value.
+    """
+    folder, flags, values = argv[:1], argv[1::2], argv[2::2]
+    known = [f"--{name}" for name in names]
+    if not folder or folder[0].startswith("-") or len(flags) != len(values) or not set(flags) <= set(known):
+        wanted = " ".join(f"[{flag} VALUE]" for flag in known)
+        raise UserError(f"{' '.join(argv) or 'nothing'!r} is not of the form FOLDER {wanted}.")
+    return Path(folder[0]), {flag.removeprefix("--"): value for flag, value in zip(flags, values, strict=True)}

@@ -1,0 +1,65 @@
+"""A finished cell as figures need it: its record, its clips, and whether they may be shown."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from seqdis.bench.core.errors import UserError
+from seqdis.bench.records.clips import Clips, load_clips
+from seqdis.bench.records.record import Record
+
+# Data whose frames and audio may not be published, whatever a record says of itself.
+NEVER_SHOWN = ("mug", "timit")
+MAX_TEXT = 90
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A finished cell: its folder, its record, and what its clips show."""
+
+    folder: Path
+    record: Record
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.record["cell"]["method"], self.record["cell"]["variant"]
+
+    @property
+    def title(self) -> str:
+        return str(self.record["title"])[:MAX_TEXT]
+
+    @property
+    def context(self) -> str:
+        """Data, source and preset, so that no sheet can be mistaken for another."""
+        cell, data = self.record["cell"], self.record["data"]
+        source = "SYNTHETIC stand-in" if cell["source"] == "synthetic" else f"{cell['source']} data"
+        return f"{data['title']}, {source}, preset {cell['preset']}"[: 2 * MAX_TEXT]
+
+    def clips(self, *, private: bool = False) -> Clips:
+        """Its clips.
+
+        Raises:
+            UserError: it has none, or they may not leave this machine.
+        """
+        if not private and not showable(self.record):
+            raise UserError(
+                f"frames and audio of {self.record['data']['title']} may not be published, decoded or not; "
+                "add --private to draw them for your own eyes."
+            )
+        clips = load_clips(self.folder)
+        if not clips:
+            raise UserError(f"{self.folder} has no clips; run its cell again to make them.")
+        return clips
+
+
+def showable(record: Record) -> bool:
+    """Whether frames or audio of this cell may be published."""
+    return is_showable(str(record["cell"]["dataset"]), record["cell"]["source"], record["data"])
+
+
+def is_showable(dataset: str, source: str, data: Mapping[str, Any]) -> bool:
+    """Whether frames or audio may be published: by what was recorded of the data, and by the licences that we know."""
+    return data.get("may_show") is True and not (source == "real" and dataset.startswith(NEVER_SHOWN))
