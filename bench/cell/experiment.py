@@ -127,7 +127,7 @@ def _attempt(
         )
         report(FailureUpdate("failed", reason[:500]))
         return FAILED
-    record["attempts"] = lease.attempt
+    record = dataclasses.replace(record, attempts=lease.attempt)
     try:
         lease.check()
     except LeaseLost as lost:

@@ -14,12 +14,31 @@ import torch
 
 from seqdis.bench.cell.checkpoint import State
 from seqdis.bench.core.provenance import code_version
+from seqdis.bench.core.schema import from_json
 from seqdis.bench.plan.catalog import MethodRef
 from seqdis.bench.records.config import cell_id
-from seqdis.bench.records.record import SCHEMA, Record
+from seqdis.bench.records.record import (
+    Augment,
+    Cell,
+    Code,
+    Config,
+    Cost,
+    Data,
+    Environment,
+    Factor,
+    Failure,
+    JudgeCard,
+    NamedData,
+    Protocol,
+    Record,
+    Splits,
+    Supervision,
+    Training,
+)
 from seqdis.datasets.base import DataSet
 from seqdis.judges.controls import Oracle
 from seqdis.judges.judge import Judge
+from seqdis.judges.scores import Identities, Metrics
 from seqdis.judges.settings import PROTOCOL_VERSION
 from seqdis.methods.base import Method, Needs
 
@@ -31,8 +50,8 @@ def method_record(
     judge: Judge | None,
     found: dict[str, Any],
     *,
-    training: dict[str, Any],
-    cost: dict[str, Any],
+    training: Training,
+    cost: Cost,
     device: torch.device,
     notes: list[str],
 ) -> Record:
@@ -47,48 +66,48 @@ def method_record(
     """
     kind, needs = type(method), type(method).needs(method.config)
     capabilities = kind.capabilities(method.config)
-    record = _of_done(config, dataset, judge, found, device) | {
-        "title": kind.variant_title(config["cell"]["variant"]),
-        "paper": kind.paper,
-        "supervision": _supervision(needs, dataset),
-        "ranked": capabilities.ranked,
-        "notes": [*([capabilities.note] if capabilities.note else []), *notes],
-        "training": training,
-        "cost": cost,
-    }
-    if needs.signal and dataset.spec.signal is not None:
-        record["signal"] = dataset.spec.signal.how
-    return record
+    return dataclasses.replace(
+        _done(config, dataset, judge, found, device),
+        title=kind.variant_title(config["cell"]["variant"]),
+        paper=kind.paper,
+        supervision=_supervision(needs, dataset),
+        ranked=capabilities.ranked,
+        notes=(*([capabilities.note] if capabilities.note else []), *notes),
+        training=training,
+        cost=cost,
+        signal=dataset.spec.signal.how if needs.signal and dataset.spec.signal is not None else None,
+    )
 
 
 def oracle_record(
     config: dict[str, Any], dataset: DataSet, judge: Judge, found: dict[str, Any], *, device: torch.device
 ) -> Record:
     """The record of the control that looks up real clips by their factors: nothing is trained, so nothing is ranked."""
-    return _of_done(config, dataset, judge, found, device) | {
-        "title": Oracle.title,
-        "paper": "control: renders the true factors",
-    }
+    return dataclasses.replace(
+        _done(config, dataset, judge, found, device),
+        title=Oracle.title,
+        paper="control: renders the true factors",
+    )
 
 
 def not_applicable(config: dict[str, Any], reason: str) -> Record:
     """The record of a cell whose method cannot be scored on its data; `reason` is what the table prints."""
-    return _blank(config) | {"status": "n/a", "error": {"reason": reason}}
+    return dataclasses.replace(_blank(config), status="n/a", error=Failure(reason=reason))
 
 
-def training_part(state: State, *, planned_steps: int, batch_size: int) -> dict[str, Any]:
+def training_part(state: State, *, planned_steps: int, batch_size: int) -> Training:
     """What a record says of the training that ended in `state`."""
-    return {
-        "steps": state.step,
-        "planned_steps": planned_steps,
-        "complete": state.step >= planned_steps or (state.stale > 0 and state.finished),
-        "epochs": state.epoch + 1,
-        "selected_step": state.best_step if state.best_step >= 0 else state.step,
-        "selection": "validation score" if state.validation else "last step",
-        "validation": state.validation,
-        "losses": state.losses,
-        "batch_size": batch_size,
-    }
+    return Training(
+        steps=state.step,
+        planned_steps=planned_steps,
+        complete=state.step >= planned_steps or (state.stale > 0 and state.finished),
+        epochs=state.epoch + 1,
+        selected_step=state.best_step if state.best_step >= 0 else state.step,
+        selection="validation score" if state.validation else "last step",
+        validation=tuple(state.validation),
+        losses=tuple(state.losses),
+        batch_size=batch_size,
+    )
 
 
 def cost_part(
@@ -100,7 +119,7 @@ def cost_part(
     gpu_memory_bytes: int,
     energy_joules: float | None,
     device: torch.device,
-) -> dict[str, Any]:
+) -> Cost:
     """What a record says of the cost of a trained method.
 
     Args:
@@ -108,16 +127,16 @@ def cost_part(
             cells ran on the same GPU, whose energy it would count too.
     """
     beside = int(os.environ.get("SEQDIS_BESIDE") or 1)  # cells that the launcher runs side by side, with this one
-    return {
-        "train_seconds": state.seconds,
-        "evaluation_seconds": evaluation_seconds,
-        "sequences_per_second": state.step * batch_size / max(state.seconds, 1e-9),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "gpu_memory_bytes": gpu_memory_bytes,
-        "parameters": sum(p.numel() for p in method.parameters()),
-        "energy_joules": None if beside > 1 else energy_joules,
-        "cells_on_gpu": beside if device.type == "cuda" else 1,
-    }
+    return Cost(
+        train_seconds=state.seconds,
+        evaluation_seconds=evaluation_seconds,
+        sequences_per_second=state.step * batch_size / max(state.seconds, 1e-9),
+        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        gpu_memory_bytes=gpu_memory_bytes,
+        parameters=sum(p.numel() for p in method.parameters()),
+        energy_joules=None if beside > 1 else energy_joules,
+        cells_on_gpu=beside if device.type == "cuda" else 1,
+    )
 
 
 def now() -> str:
@@ -129,99 +148,106 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
 
 
-def _of_done(
+def _done(
     config: dict[str, Any], dataset: DataSet, judge: Judge | None, found: dict[str, Any], device: torch.device
 ) -> Record:
     """What every record of a scored cell says, whatever the method."""
-    record, spec, metrics = _blank(config), dataset.spec, dict(found)
-    record["data"] = {
-        "name": spec.name,
-        "title": spec.title,
-        "source": spec.source,
-        "revision": spec.revision,
-        "digest": getattr(dataset, "digest", ""),
-        "frame": list(spec.frame),
-        "n_frames": spec.n_frames,
-        "split_rule": spec.split_rule,
-        "licence": spec.licence,
-        "attribution": spec.attribution,
-        "splits": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
-        "factors": [{"name": f.name, "role": f.role, "classes": list(f.classes)} for f in spec.factors],
-        "headline": list(spec.headline),
-        "modality": spec.modality,
-        "may_show": spec.may_show,
-        "augment": dataclasses.asdict(spec.augment),
-    }
-    if judge is not None:
-        record["judge"] = {key: judge.card[key] for key in ("name", "sha256", "accuracy")}
-    record["protocol"] = {
-        "name": metrics.pop("protocol", "encoder"),
-        "version": PROTOCOL_VERSION,
-        "draws": config["evaluation"]["draws"],
-        "sample": config["evaluation"]["sample"],
-    }
-    if "identities" in metrics:
-        record["identities"] = metrics.pop("identities")
-    record["metrics"] = metrics
-    record["environment"] |= {"device": device_name(device), "precision": config["training"]["precision"]}
-    return record
+    blank, metrics = _blank(config), dict(found)
+    protocol, identities = metrics.pop("protocol"), metrics.pop("identities", None)
+    return dataclasses.replace(
+        blank,
+        data=_data(dataset),
+        judge=None if judge is None else JudgeCard(**{key: judge.card[key] for key in ("name", "sha256", "accuracy")}),
+        protocol=Protocol(
+            name=protocol,
+            version=PROTOCOL_VERSION,
+            draws=config["evaluation"]["draws"],
+            sample=config["evaluation"]["sample"],
+        ),
+        metrics=from_json(Metrics, metrics),
+        identities=None if identities is None else from_json(Identities, identities),
+        environment=dataclasses.replace(
+            blank.environment, device=device_name(device), precision=config["training"]["precision"]
+        ),
+    )
+
+
+def _data(dataset: DataSet) -> Data:
+    spec = dataset.spec
+    return Data(
+        name=spec.name,
+        title=spec.title,
+        source=spec.source,
+        revision=spec.revision,
+        digest=getattr(dataset, "digest", ""),
+        frame=spec.frame,
+        n_frames=spec.n_frames,
+        split_rule=spec.split_rule,
+        licence=spec.licence,
+        attribution=spec.attribution,
+        splits=Splits(train=len(dataset.train), validation=len(dataset.validation), test=len(dataset.test)),
+        factors=tuple(Factor(name=one.name, role=one.role, classes=tuple(one.classes)) for one in spec.factors),
+        headline=spec.headline,
+        modality=spec.modality,
+        may_show=spec.may_show,
+        augment=Augment(**dataclasses.asdict(spec.augment)),
+    )
 
 
 def _blank(config: dict[str, Any]) -> Record:
     """A record with all that is known before anything ran."""
     cell = config["cell"]
-    return {
-        "schema": SCHEMA,
-        "status": "done",
-        "cell": {"id": cell_id(config), **cell},
-        "title": str(MethodRef(cell["method"], cell["variant"])),
-        "paper": "",
-        "supervision": "none",
-        "ranked": False,
-        "notes": [],
-        "config": {
-            key: config[key] for key in ("method", "training", "evaluation", "data", "versions", "plugin_digest")
-        },
-        "data": {"name": cell["dataset"], "source": cell["source"]},
-        "judge": None,
-        "protocol": {"name": "none", "version": PROTOCOL_VERSION, "draws": 0, "sample": ""},
-        "metrics": {},
-        "training": {
-            "steps": 0,
-            "planned_steps": 0,
-            "complete": True,
-            "epochs": 0,
-            "selected_step": 0,
-            "selection": "none",
-            "validation": [],
-            "losses": [],
-            "batch_size": 0,
-        },
-        "cost": {
-            "train_seconds": 0.0,
-            "evaluation_seconds": 0.0,
-            "sequences_per_second": 0.0,
-            "peak_memory_bytes": 0,
-            "gpu_memory_bytes": 0,
-            "parameters": 0,
-            "energy_joules": None,
-        },
-        "environment": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "platform": sys.platform,
-            "machine": platform.machine(),
-            "device": "",
-            "threads": torch.get_num_threads(),
-            "precision": "",
-        },
-        "code": code_version(),
-        "attempts": 1,
-        "finished": now(),
-    }
+    return Record(
+        status="done",
+        cell=from_json(Cell, {"id": cell_id(config), **cell}),
+        title=str(MethodRef(cell["method"], cell["variant"])),
+        paper="",
+        supervision="none",
+        ranked=False,
+        notes=(),
+        config=Config(
+            **{key: config[key] for key in ("method", "training", "evaluation", "data", "versions", "plugin_digest")}
+        ),
+        data=NamedData(name=cell["dataset"], source=cell["source"]),
+        judge=None,
+        protocol=Protocol(name="none", version=PROTOCOL_VERSION, draws=0, sample=""),
+        metrics=Metrics(),
+        training=Training(
+            steps=0,
+            planned_steps=0,
+            complete=True,
+            epochs=0,
+            selected_step=0,
+            selection="none",
+            validation=(),
+            losses=(),
+            batch_size=0,
+        ),
+        cost=Cost(
+            train_seconds=0.0,
+            evaluation_seconds=0.0,
+            sequences_per_second=0.0,
+            peak_memory_bytes=0,
+            gpu_memory_bytes=0,
+            parameters=0,
+            energy_joules=None,
+        ),
+        environment=Environment(
+            python=platform.python_version(),
+            torch=torch.__version__,
+            platform=sys.platform,
+            machine=platform.machine(),
+            device="",
+            threads=torch.get_num_threads(),
+            precision="",
+        ),
+        code=Code(**code_version()),
+        attempts=1,
+        finished=now(),
+    )
 
 
-def _supervision(needs: Needs, dataset: DataSet) -> str:
+def _supervision(needs: Needs, dataset: DataSet) -> Supervision:
     if needs.motion_labels:
         return "motion labels"
     if needs.signal and dataset.spec.signal is not None:

@@ -141,9 +141,9 @@ def read_cell(path: Path) -> Cell:
         UserError: not a record, or one whose parts have the wrong type.
     """
     from seqdis.bench.figures.cells import Cell
-    from seqdis.bench.records.record import read_record
+    from seqdis.bench.records.record import read_raw
 
-    record = read_record(path)
+    record = read_raw(path)
     parts = {"cell": dict, "data": dict, "training": dict, "status": str}
     for name, kind in parts.items():
         if not isinstance(record[name], kind):

@@ -21,9 +21,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="records, cells' folders, or folders of runs (default: ./runs)",
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument(
+        "--schema",
+        nargs="?",
+        const="json",
+        choices=["json", "markdown"],
+        help="print what a record may hold, as JSON Schema or as a page, and check nothing",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.schema:
+        from seqdis.bench.records import record
+
+        page = (
+            record.documentation() if args.schema == "markdown" else f"{json.dumps(record.json_schema(), indent=1)}\n"
+        )
+        print(page, end="")
+        return 0
     from seqdis.bench.records.validate import check_files, printable, record_files
 
     good, bad = 0, []

@@ -9,7 +9,7 @@ from typing import Any
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.records.clips import Clips, load_clips
-from seqdis.bench.records.record import Record
+from seqdis.bench.records.record import Json
 
 # Data whose frames and audio may not be published, whatever a record says of itself.
 NEVER_SHOWN = ("mug", "timit")
@@ -21,7 +21,7 @@ class Cell:
     """A finished cell: its folder, its record, and what its clips show."""
 
     folder: Path
-    record: Record
+    record: Json
 
     @property
     def key(self) -> tuple[str, str]:
@@ -55,7 +55,7 @@ class Cell:
         return clips
 
 
-def showable(record: Record) -> bool:
+def showable(record: Json) -> bool:
     """Whether frames or audio of this cell may be published."""
     return is_showable(str(record["cell"]["dataset"]), record["cell"]["source"], record["data"])
 

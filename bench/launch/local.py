@@ -50,8 +50,8 @@ def give_box(
     def learn(run: Run) -> None:
         record = read_record(pool.store.folder(run.cell_id) / NAME)
         estimator.refresh()
-        if record["status"] == "done" and record["attempts"] == 1:
-            cost = record["cost"]
-            estimator.started(max(0.0, run.ended - run.started - cost["train_seconds"] - cost["evaluation_seconds"]))
+        if record.status == "done" and record.attempts == 1:
+            spent = record.cost.train_seconds + record.cost.evaluation_seconds
+            estimator.started(max(0.0, run.ended - run.started - spent))
 
     pool.on_done.append(learn)

@@ -16,7 +16,7 @@ from typing import Any
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import read_json
-from seqdis.bench.records.record import NAME, read_record
+from seqdis.bench.records.record import NAME, read_raw
 from seqdis.bench.records.store import CHECKPOINT, PROGRESS, Store
 
 EVALUATION_SECONDS = 8.0
@@ -76,7 +76,7 @@ class Estimator:
                 continue
             self._read.add(cell_id)
             with contextlib.suppress(UserError, KeyError, TypeError):
-                self._take(read_record(path))
+                self._take(read_raw(path))
 
     def _take(self, record: dict[str, Any]) -> None:
         if record["status"] != "done" or (self.device and record["environment"]["device"] != self.device):

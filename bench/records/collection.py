@@ -20,23 +20,31 @@ from typing import Any, NamedTuple
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import canonical_json, digest
+from seqdis.bench.core.schema import keys
 from seqdis.bench.records.flatten import Shapes, flatten, headline_of
-from seqdis.bench.records.record import MAX_BYTES, NAME, REQUIRED, SCHEMA
+from seqdis.bench.records.record import MAX_BYTES, NAME, REQUIRED, SCHEMA, Record
 
 _NO_RECORDS = ("config.json", "progress.json", "error.json", "lease.json", "attempts.json", "meta.json")
 MANY = 4000
 _CHUNK = 500
-_OWN = ("schema", "status", "cell", "training", "cost", "attempts", "finished", "identities", "signal", "error")
-_SHARED = (
-    *("title", "paper", "supervision", "ranked", "notes", "config", "data", "judge", "protocol"),
-    *("environment", "code"),
-)
+_FIELDS = {field.key: field for field in keys(Record)}
+_ORDER = tuple(_FIELDS)
+
+
+def _stretch(first: str, last: str) -> tuple[str, ...]:
+    """The keys of a record from one to another."""
+    return _ORDER[_ORDER.index(first) : _ORDER.index(last) + 1]
+
+
+_STRETCHES = (_stretch("title", "protocol"), _stretch("environment", "code"))
+"""What the seeds of a row have in common."""
+_SHARED = (*_STRETCHES[0], *_STRETCHES[1])
+_OWN = tuple(name for name in _ORDER if name not in (*_SHARED, "metrics"))
 _MOST_SHARED = 4000
-_AFTER_LOGS = "cost"
+_AFTER_LOGS = _ORDER[_ORDER.index("training") + 1]
+_AFTER = tuple(_ORDER[_ORDER.index(names[-1]) + 1] for names in _STRETCHES)
 _COMMA = ord(",")
-_OPTIONAL = ("paper", "identities", "signal", "error")
-_ORDER = ("schema", "status", "cell", *_SHARED[:9], "metrics", "training", "cost", *_SHARED[9:], *_OWN[5:])
-_LAYOUT = [(name, f'\n "{name}": '.encode(), name not in _OPTIONAL) for name in _ORDER]
+_LAYOUT = [(name, f'\n "{name}": '.encode(), not field.is_optional) for name, field in _FIELDS.items()]
 _DECODER = json.JSONDecoder()
 
 
@@ -459,8 +467,8 @@ def _sections(raw: bytes) -> Sections | None:
         logs = raw.find(b',\n  "validation": ', start, stop) if name == "training" else -1
         values[name] = raw[start:stop] if logs < 0 or raw[stop - 3 : stop] != b"\n }" else raw[start:logs] + b"}"
     begins = {name: begin for name, begin, _ in marks}
-    shared = raw[begins["title"] : begins["metrics"]], raw[begins["environment"] : begins["attempts"]]
-    return Sections(values, shared)
+    first, second = (raw[begins[names[0]] : begins[after]] for names, after in zip(_STRETCHES, _AFTER, strict=True))
+    return Sections(values, (first, second))
 
 
 def describe_config(config: dict[str, Any]) -> tuple[str, int]:

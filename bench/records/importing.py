@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import tempfile
 from pathlib import Path
 
@@ -14,8 +15,7 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import publish, read_json, write_bytes, write_json
 from seqdis.bench.records import packing
 from seqdis.bench.records.config import cell_id
-from seqdis.bench.records.record import NAME
-from seqdis.bench.records.schema import CELL_ID
+from seqdis.bench.records.record import CELL_ID, NAME
 from seqdis.bench.records.store import CHECKPOINT, CONFIG, LOG, Store
 from seqdis.bench.records.validate import Checked, check_files, rebuilt_config, record_files
 
@@ -53,8 +53,8 @@ def import_records(folder: Path, out: Path) -> Imported:
 
 def _take(checked: Checked, store: Store, result: Imported) -> None:
     assert checked.record is not None
-    cell = str(checked.record["cell"]["id"])
-    if not CELL_ID.fullmatch(cell):  # checked before; what names a folder is checked where it names it
+    cell = checked.record.cell.id
+    if not re.fullmatch(CELL_ID, cell):  # checked before; what names a folder is checked where it names it
         raise ValueError(f"{cell!r} cannot name a folder")
     target = store.folder(cell) / NAME
     if not publish(target, checked.raw):
@@ -64,7 +64,7 @@ def _take(checked: Checked, store: Store, result: Imported) -> None:
             result.refused.append((checked.path, (f"{target} holds another record of the same cell; it stays",)))
         return
     config = rebuilt_config(checked.record)
-    if config is not None and not (store.folder(cell) / CONFIG).exists():
+    if config is not None and not config["plugin_digest"] and not (store.folder(cell) / CONFIG).exists():
         write_json(store.folder(cell) / CONFIG, config)
     result.taken.append(cell)
 
@@ -123,7 +123,7 @@ def _take_clips(source: Path, target: Path) -> bool:
 def _take_state(source: Path, store: Store) -> bool:
     """Takes over an unfinished cell, if its parts are whole, its config is its own and it has not begun here."""
     target = store.folder(source.name)
-    if not CELL_ID.fullmatch(source.name) or store.is_done(source.name) or (target / CHECKPOINT).exists():
+    if not re.fullmatch(CELL_ID, source.name) or store.is_done(source.name) or (target / CHECKPOINT).exists():
         return False
     config = read_json(source / CONFIG) if (source / CONFIG).is_file() else None
     checkpoint = packing.joined(source)

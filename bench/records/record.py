@@ -1,89 +1,279 @@
 """Records: one JSON file a cell, the only truth that tables, pages and figures are made from.
 
 A cell is done if and only if its record exists. It is written last, whole, and once: of two processes that finish
-the same cell, the first wins. This module imports no torch.
-
-Schema, version 1 (every key is present unless marked optional; numbers are finite):
-
-    schema        1
-    status        "done" | "failed" | "n/a"
-    cell          id, method, variant ("" = plain), dataset, source ("real" | "synthetic"), preset, seed (int),
-                  size (side of frames in pixels, 0 for audio), overrides ({} unless --set was used)
-    title         the method's name in tables; paper: its reference
-    supervision   "none" | "external signal" | "motion labels" | "privileged signal"; signal (optional): how made
-    ranked        bool: may stand in an unsupervised ranking (controls and supervised variants may not)
-    notes         list of sentences that a reader of the row must know
-    config        method: {...}, training: {...}, evaluation: {...}: everything that changes the numbers, resolved
-    data          name, title, source, revision, digest, frame ([C, H, W] or [F]), n_frames, split_rule, licence,
-                  splits ({"train": n, "validation": n, "test": n}), factors ([{name, role, classes}]),
-                  headline ([direction, factor]), may_show
-    judge         name, sha256, accuracy ({factor: fraction on real held-out clips}), or null (verification only)
-    protocol      name ("encoder" | "generator" | "verification"), version, draws, sample ("draw" | "means")
-    metrics       see below
-    training      steps, planned_steps, complete (bool: the whole schedule was run), epochs, selected_step,
-                  selection (score name), validation ([{step, ...}]), losses ([{step, player, term: value}])
-    cost          train_seconds, evaluation_seconds, sequences_per_second, peak_memory_bytes, gpu_memory_bytes,
-                  parameters (int), energy_joules (null where it can't be read), cells_on_gpu (optional; more than 1:
-                  others ran beside it, and its times are not those that it would have alone)
-    environment   python, torch, platform, device, threads, precision
-    code          version, commit (or null), dirty (bool or null)
-    attempts      int; finished: UTC time, ISO 8601
-    error         (status "failed" or "n/a" only) reason (one sentence), traceback (optional)
-    identities    (optional; protocol "encoder" only) the headline by test identity, for intervals over identities:
-                  unit ("character", "video", ...), metric (such as "fix_dynamic/action/acc"), clips and right: one
-                  number an identity, in one order for all records of the same data, as a text with blanks between
-                  them; right counts over all prior draws, so that sum(right) = acc * sum(clips) * draws
-
-A factor's scores are {"acc", "is", "h_y_given_x", "h_y"}: acc a fraction against the true label, entropies in nats,
-is = exp(h_y - h_y_given_x), all over the same clips. `metrics` holds, where they apply:
-
-    directions        {"fix_dynamic": {n_clips, draws: [{factor: scores}, one a prior draw]},
-                       "fix_static":  the same}
-                      fix_dynamic: z is the posterior mean of the test clip, s is drawn from its prior
-    reconstruction    {mse (mean over pixels), sse (sum over a clip), factors: {factor: scores}}
-    real              {factors: {factor: scores}}: the judge on the real test clips, the ceiling
-    shuffle           relative change of the static code under frame shuffles (0 = invariant)
-    generator         {"matched" | "labels": {n_clips, draws: [{factor: scores}]},
-                       "consistency": {"fix_dynamic" | "fix_static": {factor: {acc_consistency, h_y}}}}
-    verification      {"utterance" | "segment": {eer_static, eer_dynamic, gap, n_trials, n_target, n_speakers,
-                       eer_static_ci: [lo, hi], eer_dynamic_ci, gap_ci, options: {...}}}: EERs are fractions
-    probes            {factor: {"dynamic": acc, "static": acc, "chance": acc}}
+the same cell, the first wins. `Record` is the definition: docs/record.md and docs/record.schema.json are made from it
+('bench validate --schema'), and records are read, written and checked by it. This module imports no torch.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from seqdis.bench.core import schema
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import publish, read_json
+from seqdis.bench.core.rules import LONGEST_TEXT, Length, Range, Text
+from seqdis.bench.core.schema import OPTIONAL, OTHERS, Open
+from seqdis.judges import scores
+from seqdis.judges.scores import Amount, Count, Fraction, Identities, Metrics, Positive
 
 SCHEMA = 1
 MAX_BYTES = 4 << 20
 NAME = "record.json"
-REQUIRED = (
-    "schema",
-    "status",
-    "cell",
-    "title",
-    "supervision",
-    "ranked",
-    "notes",
-    "config",
-    "data",
-    "judge",
-    "protocol",
-    "metrics",
-    "training",
-    "cost",
-    "environment",
-    "code",
-    "attempts",
-    "finished",
-)
+CELL_ID = "[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
 
-Record = dict[str, Any]
+COUNTS = re.compile(scores.COUNTS)
+
+Json = dict[str, Any]
+"""A record as JSON has it."""
+Name = Annotated[str, Text(64, "[A-Za-z0-9][A-Za-z0-9._ -]{0,63}", empty=False)]
+Settings = dict[str, Any]
+Source = Literal["real", "synthetic"]
+Supervision = Literal["none", "external signal", "motion labels", "privileged signal"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cell(Open):
+    """Which run it is."""
+
+    id: Annotated[str, Text(200, CELL_ID, empty=False), "readable name and hash of all that changes its numbers"]
+    dataset: Name
+    source: Annotated[Source, "synthetic: generated by this suite with the same factors, shapes and splits"]
+    method: Name
+    variant: Annotated[str, Text(64, "[A-Za-z0-9][A-Za-z0-9._ -]{0,63}"), "empty for the plain method"]
+    preset: Name
+    seed: Count
+    size: Annotated[int, Range(0, 4096), "side of frames in pixels; 0 for audio"]
+    batch: Annotated[Count | None, OPTIONAL, "batch size of the batch-size table; 0 for the preset's"] = None
+    overrides: Annotated[Settings, "what --set changed, by key"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Open):
+    """The resolved settings: everything that changes the numbers."""
+
+    method: Annotated[Settings, "the method's own, see 'bench describe METHOD'"]
+    training: Annotated[Settings, "how it was trained"]
+    evaluation: Annotated[Settings, "how it was judged"]
+    data: Annotated[Settings | None, OPTIONAL, "options that the data set was prepared with"] = None
+    versions: Annotated[
+        Settings | None, OPTIONAL, "of the protocol and the data, and how a signal was made: part of the cell's id"
+    ] = None
+    plugin_digest: Annotated[
+        str | None, OPTIONAL, Text(128), "SHA-256 of a method's file outside of the suite; empty for its own"
+    ] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Factor:
+    """A factor of variation that clips are labelled with."""
+
+    name: Annotated[str, Text(64, empty=False)]
+    role: Annotated[Literal["static", "dynamic"], "whether it stays or moves within a clip"]
+    classes: Annotated[tuple[Annotated[str, Text(100)], ...], Length(1, 10_000), "names of its classes"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Splits:
+    """Clips of each split."""
+
+    train: Count
+    validation: Count
+    test: Count
+    others: Annotated[dict[str, Count], OTHERS] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Augment(Open):
+    """Which augmentations keep the motion of these data."""
+
+    crop: Annotated[bool | None, OPTIONAL, "random resized crop, one box a clip"] = None
+    colour: Annotated[bool | None, OPTIONAL, "hue, saturation, brightness and contrast, as far as there is colour"] = (
+        None
+    )
+    blur: Annotated[bool | None, OPTIONAL, "one Gaussian a clip"] = None
+    audio: Annotated[str | None, OPTIONAL, "how a voice is shifted: vtlp, wsola, or empty"] = None
+    db_per_unit: Annotated[float | None, OPTIONAL, "decibels that one unit of the audio features stands for"] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data(Open):
+    """The data of a scored cell."""
+
+    name: Name
+    title: Annotated[str, Text(100), "its name in tables"]
+    source: Source
+    revision: Annotated[str, Text(100), "of how it is prepared"]
+    digest: Annotated[str, Text(128), "SHA-256 of the prepared files"]
+    frame: Annotated[tuple[Positive, ...], Length(1, 3), "[C, H, W], or [F] for audio"]
+    n_frames: Annotated[Positive, "frames of a clip"]
+    split_rule: Annotated[str, Text(500), "what no two splits share"]
+    licence: Annotated[str, Text(300)]
+    attribution: Annotated[str | None, OPTIONAL, Text(LONGEST_TEXT), "credit that the licence asks for"] = None
+    splits: Splits
+    factors: Annotated[tuple[Factor, ...], Length(0, 100)]
+    headline: Annotated[
+        tuple[Annotated[str, Text(64)], ...], Length(2, 2), "[direction, factor] that rows are ranked by"
+    ]
+    modality: Annotated[Literal["video", "audio"] | None, OPTIONAL] = None
+    may_show: Annotated[bool, "whether clips may be published"]
+    augment: Annotated[Augment | None, OPTIONAL] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NamedData(Open):
+    """The data of a cell without scores."""
+
+    name: Annotated[Name | None, OPTIONAL] = None
+    source: Annotated[Source | None, OPTIONAL] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JudgeCard(Open):
+    """The frozen judge."""
+
+    name: Annotated[str, Text(100)]
+    sha256: Annotated[str, Text(64, "[0-9a-f]{64}", empty=False), "of its weights"]
+    accuracy: Annotated[dict[str, Fraction], "on real held-out clips, by factor"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Protocol(Open):
+    """How it was scored."""
+
+    name: Literal["encoder", "generator", "verification", "none"]
+    version: Positive
+    draws: Annotated[Count, "prior draws a test clip"]
+    sample: Annotated[Literal["draw", "means", ""], "draws of the dynamic prior, or the means of its steps"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training(Open):
+    """How training went."""
+
+    steps: Count
+    planned_steps: Count
+    complete: Annotated[bool, "whether the whole schedule was run, or stopped where its own rule says"]
+    epochs: Annotated[float, Range(0)]
+    selected_step: Annotated[Count, "whose weights were judged"]
+    selection: Annotated[str, Text(100), "what they were chosen by"]
+    validation: Annotated[tuple[Settings, ...], "{step, score, ...} of each validation"]
+    losses: Annotated[tuple[Settings, ...], "{step, player, total, term: value} now and then"]
+    batch_size: Annotated[Count | None, OPTIONAL, "clips a step"] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cost(Open):
+    """What it took."""
+
+    train_seconds: Amount
+    evaluation_seconds: Amount
+    sequences_per_second: Annotated[Amount, "clips trained on"]
+    peak_memory_bytes: Annotated[Count | None, "of the process"]
+    gpu_memory_bytes: Count | None
+    parameters: Count | None
+    energy_joules: Annotated[Amount | None, "of training; null where it cannot be read"]
+    cells_on_gpu: Annotated[
+        Count | None,
+        OPTIONAL,
+        "more than 1: others ran beside it, and its times are not those that it would have alone",
+    ] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Environment(Open):
+    """Where it ran."""
+
+    python: Annotated[str, Text(50)]
+    torch: Annotated[str, Text(50)]
+    platform: Annotated[str, Text(200)]
+    machine: Annotated[str | None, OPTIONAL, Text(200), "the processor's kind"] = None
+    device: Annotated[str, Text(200)]
+    threads: Annotated[Count | None, "of torch on the CPU"]
+    precision: Annotated[str, Text(50)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Code(Open):
+    """Which code made it."""
+
+    version: Annotated[str, Text(50)]
+    commit: Annotated[str | None, Text(64), "null outside of a checkout"]
+    dirty: Annotated[bool | None, "whether files differed from the commit; null where that is not known"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Failure(Open):
+    """Why there are no scores."""
+
+    reason: Annotated[str, Text(LONGEST_TEXT, lines=True), "one sentence"]
+    traceback: Annotated[str | None, OPTIONAL, Text(20_000, lines=True)] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record(Open):
+    """What one cell came to. All numbers are finite."""
+
+    schema: Literal[1] = 1
+    status: Annotated[Literal["done", "failed", "n/a"], "n/a: the method cannot be scored on these data"]
+    cell: Cell
+    title: Annotated[str, Text(100, empty=False), "the method's name in tables"]
+    paper: Annotated[str | None, OPTIONAL, Text(500), "its reference"] = None
+    supervision: Annotated[Supervision, "what the method was given beside the clips"]
+    ranked: Annotated[bool, "may stand in an unsupervised ranking; controls and supervised variants may not"]
+    notes: Annotated[
+        tuple[Annotated[str, Text(500)], ...], Length(0, 50), "sentences that a reader of the row must know"
+    ]
+    config: Config
+    data: Annotated[Data | NamedData, "Data where status is done"]
+    judge: Annotated[JudgeCard | None, "null where nothing was judged"]
+    protocol: Protocol
+    metrics: Metrics
+    training: Training
+    cost: Cost
+    environment: Environment
+    code: Code
+    attempts: Annotated[int, Range(1, 1_000_000), "how often it was started"]
+    finished: Annotated[
+        str,
+        Text(40, r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", empty=False),
+        "ISO 8601, UTC",
+    ]
+    identities: Annotated[Identities | None, OPTIONAL, "protocol encoder only"] = None
+    signal: Annotated[str | None, OPTIONAL, Text(500), "how an external or privileged signal was made"] = None
+    error: Annotated[Failure | None, OPTIONAL, "status failed or n/a only"] = None
+
+
+REQUIRED = tuple(field.key for field in schema.keys(Record) if not field.is_optional)
+"""Keys that every record has."""
+
+
+INTRODUCTION = """# The record of a cell
+
+One JSON file a cell, `record.json`, written last and once: the only truth that tables, pages and figures are made
+from. This page and [its JSON Schema](record.schema.json) follow from the definition in `bench/records/record.py`
+(`bench validate --schema`, `bench validate --schema markdown`). `bench validate` also checks what one number says about
+another. All numbers are finite; entropies are in nats, accuracies and error rates fractions.
+"""
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a record."""
+    done = {"properties": {"status": {"const": "done"}}}
+    return {
+        **schema.json_schema(Record),
+        "if": done,
+        "then": {"properties": {"data": schema.object_of(Data).json_schema()}},
+    }
+
+
+def documentation() -> str:
+    """The page that says what every key of a record means, in Markdown."""
+    return f"{INTRODUCTION}\n{schema.documentation(Record)}"
 
 
 def write_record(folder: Path, record: Record) -> bool:
@@ -91,16 +281,26 @@ def write_record(folder: Path, record: Record) -> bool:
 
     Raises:
         UserError: no space or no permission.
-        ValueError: a number in the record is NaN or infinite, or a required key is missing.
+        ValueError: a number in the record is NaN or infinite.
     """
-    missing = [key for key in REQUIRED if key not in record]
-    if missing:
-        raise ValueError(f"record lacks {', '.join(missing)}")
-    return publish(folder / NAME, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
+    return publish(folder / NAME, (json.dumps(schema.to_json(record), indent=1, allow_nan=False) + "\n").encode())
 
 
 def read_record(path: Path) -> Record:
-    """A record from its file, checked for its version and its top-level keys only (`bench validate` checks all).
+    """A record from its file, checked by its definition ('bench validate' also checks what its numbers say).
+
+    Raises:
+        UserError: missing, not JSON, of another schema, or wrong somewhere; the message names the file.
+    """
+    found = read_raw(path)
+    try:
+        return schema.from_json(Record, found)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; remove it and run the cell again.") from None
+
+
+def read_raw(path: Path) -> Json:
+    """A record as JSON, checked for its version and its top-level keys only: for what shows damaged ones too.
 
     Raises:
         UserError: missing, not JSON, of another schema, or incomplete; the message names the file.

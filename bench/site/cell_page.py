@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from seqdis.bench.figures.curves import Points, information_points, loss_points, validation_points
-from seqdis.bench.records.record import Record
+from seqdis.bench.records.record import Json
 from seqdis.bench.site.render import json_text
 from seqdis.bench.tables.layout import clean
 
@@ -88,7 +88,7 @@ class CellView:
     config: str
 
 
-def cell_view(record: Record) -> CellView:
+def cell_view(record: Json) -> CellView:
     """A record as texts."""
     cell, data = mapping(record, "cell"), mapping(record, "data")
     return CellView(
@@ -143,7 +143,7 @@ def is_number(value: Any) -> TypeGuard[float]:
 # Scores
 
 
-def score_blocks(record: Record) -> Iterable[ScoreBlock]:
+def score_blocks(record: Json) -> Iterable[ScoreBlock]:
     """Tables of judged scores: the two directions, generated clips, reconstructions, real clips."""
     metrics = mapping(record, "metrics")
     factors = {
@@ -250,7 +250,7 @@ def numbers(metrics: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 # Provenance
 
 
-def facts(record: Record) -> Iterable[tuple[str, tuple[tuple[str, str], ...]]]:
+def facts(record: Json) -> Iterable[tuple[str, tuple[tuple[str, str], ...]]]:
     """Where the numbers come from, in groups of (name, text)."""
     data, cell, training = mapping(record, "data"), mapping(record, "cell"), mapping(record, "training")
     splits = ", ".join(f"{text(count)} {text(name)}" for name, count in list(mapping(data, "splits").items())[:6])
@@ -350,7 +350,7 @@ def config_text(config: Any) -> str:
 # Curves
 
 
-def record_curves(record: Record) -> list[Curve]:
+def record_curves(record: Json) -> list[Curve]:
     """The validation score and the losses that were logged."""
     training = mapping(record, "training")
     selected = training.get("selected_step")

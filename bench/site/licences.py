@@ -6,7 +6,7 @@ from typing import Any
 
 from seqdis.bench.figures.cells import is_showable
 from seqdis.bench.records.collection import Collection
-from seqdis.bench.records.record import Record
+from seqdis.bench.records.record import Json
 from seqdis.bench.site import cell_page
 
 SPRITES_CREDIT = (
@@ -45,7 +45,7 @@ def data_sets(collection: Collection) -> list[dict[str, Any]]:
     return [found[key] for key in sorted(found)]
 
 
-def credit(record: Record) -> str:
+def credit(record: Json) -> str:
     """Whose pictures these are, if their licence asks for it to be said."""
     cell, data = record["cell"], record["data"]
     stated = cell_page.text(data.get("attribution"), 600)

@@ -34,7 +34,7 @@ from seqdis.bench.figures.cells import showable
 from seqdis.bench.formats.render import render
 from seqdis.bench.records.clips import load_clips
 from seqdis.bench.records.collection import Collection, Entry, load
-from seqdis.bench.records.record import Record, read_record
+from seqdis.bench.records.record import Json, read_raw
 from seqdis.bench.site import boards, cell_page, licences
 from seqdis.bench.site.boards import Board, Link
 from seqdis.bench.site.render import CAPTION, TIPS, environment, json_text, package, safe_json
@@ -314,15 +314,15 @@ class Site:
                 self.progress(f"{count} of {len(self.pages)} cells")
         return {"columns": columns, "rows": rows}
 
-    def read(self, page: Page) -> Record | None:
+    def read(self, page: Page) -> Json | None:
         """A cell's record; None for one that failed before it had one, or whose record is damaged."""
         try:
-            return read_record(Path(page.entry.path)) if os.path.exists(page.entry.path) else None
+            return read_raw(Path(page.entry.path)) if os.path.exists(page.entry.path) else None
         except UserError as error:
             self.problems.append(str(error))
             return None
 
-    def write_cell(self, page: Page, record: Record | None) -> None:
+    def write_cell(self, page: Page, record: Json | None) -> None:
         """One cell's page and files."""
         folder = f"cells/{page.slug}"
         view = cell_page.cell_view(record if record is not None else blank(page.entry))
@@ -369,7 +369,7 @@ class Site:
             self.problems.append(str(error))
             return None
 
-    def pictures(self, page: Page, record: Record | None) -> tuple[list[media.Picture], str]:
+    def pictures(self, page: Page, record: Json | None) -> tuple[list[media.Picture], str]:
         """A cell's clips, or why it shows none."""
         if record is None or record["status"] != "done" or page.folder is None:
             return [], ""
@@ -384,7 +384,7 @@ class Site:
             self.problems.append(f"{page.folder}: no clips ({error})")
             return [], "The clips of this cell could not be read."
 
-    def listing(self, page: Page, record: Record | None) -> list[Any]:
+    def listing(self, page: Page, record: Json | None) -> list[Any]:
         """A cell's row in cells.html, in the order of its columns."""
         entry = page.entry
         measure, value = headline(entry, self.collection.about.get(entry.setting, {}).get("data") or {})
@@ -440,7 +440,7 @@ def headline(entry: Entry, data: Mapping[str, Any]) -> tuple[str, float | None]:
     return "", None
 
 
-def blank(entry: Entry) -> Record:
+def blank(entry: Entry) -> Json:
     """A record's outline for a cell that failed before it had one."""
     setting = entry.setting
     return {

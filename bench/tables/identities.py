@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.records.collection import Entry, read_bytes
-from seqdis.bench.records.schema import COUNTS
+from seqdis.bench.records.record import COUNTS
 from seqdis.bench.tables import statistics
 
 if TYPE_CHECKING:

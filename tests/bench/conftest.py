@@ -240,6 +240,7 @@ def make_record(
             "evaluation": {"draws": draws, "sample": "draw"},
             "data": {},
             "versions": {"protocol": 1, "data": "1"},
+            "plugin_digest": "",
         },
         "data": {
             "name": dataset,
@@ -307,7 +308,6 @@ def _cell_id(record: Record) -> str:
             "cell": {key: value for key, value in record["cell"].items() if key != "id"},
             **record["config"],
             "plugin": "",
-            "plugin_digest": "",
         }
     )
 

@@ -19,6 +19,7 @@ from seqdis.bench.records import packing
 from seqdis.bench.records.clips import save_clips
 from seqdis.bench.records.importing import import_packed
 from seqdis.bench.records.packing import Press, pack, packs
+from seqdis.bench.records.record import write_record
 from seqdis.bench.records.store import CHECKPOINT, Store
 
 LIMIT = 1 << 20
@@ -51,7 +52,7 @@ def store(tmp_path: Path, cells: list[Planned], valid_record: Any) -> Store:
         folder = made.add(cell.id, cell.config)
         (folder / "log.txt").write_text(f"log of {cell.id}\n" * 20_000)
         if number < 2:
-            (folder / "record.json").write_text(json.dumps(valid_record(cell)))
+            write_record(folder, valid_record(cell))
             save_clips(folder, clip_arrays(number))
     (made.folder(cells[2].id) / "error.json").write_text('{"reason": "it broke"}')
     (made.folder(cells[3].id) / CHECKPOINT).write_bytes(noise(5 << 19, 1))
