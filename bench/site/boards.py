@@ -14,9 +14,9 @@ from typing import Any
 from seqdis.bench.formats.render import render
 from seqdis.bench.records.collection import Setting
 from seqdis.bench.tables.layout import DASH, Cell, Column, Document, Row, Table, clean, number
+from seqdis.bench.tables.metrics import PROTOCOL_MARKS
 
 MOST_COPIED = 40_000
-PROTOCOL_MARKS = ("†", "‡")
 HIGHER = {"up": 1, "down": -1, "": 0}
 Key = tuple[Any, ...]
 
@@ -134,7 +134,7 @@ class Board:
             tuple(
                 column
                 for column in self.panels[0].columns
-                if column.optional < 2 and (comparable or not column.key.endswith(("_published", "_difference")))
+                if column.optional < 2 and (comparable or not column.is_literature)
             ),
         )
 

@@ -37,10 +37,12 @@ from seqdis.bench.records.collection import Collection, Entry, load
 from seqdis.bench.records.record import Json, read_raw
 from seqdis.bench.site import boards, cell_page, licences
 from seqdis.bench.site.boards import Board, Link
-from seqdis.bench.site.render import CAPTION, TIPS, environment, json_text, package, safe_json
+from seqdis.bench.site.render import CAPTION, environment, json_text, package, safe_json
 from seqdis.bench.site.replace import MARKER, check_target, put_in_place
 from seqdis.bench.tables.build import TABLES, build
+from seqdis.bench.tables.columns import headline
 from seqdis.bench.tables.layout import clean
+from seqdis.bench.tables.metrics import TIPS
 
 HEADING = "Sequential disentanglement"
 ROW_LIMIT = 40
@@ -400,7 +402,7 @@ class Site:
             entry.seed,
             entry.status,
             measure,
-            value,
+            None if value is None else round(100 * value, 1),
             None if seconds is None else round(seconds),
             finished,
         ]
@@ -420,24 +422,6 @@ class Site:
 def row_key(entry: Entry) -> tuple[Any, ...]:
     """What all seeds of one row share."""
     return (*entry.setting, entry.method, entry.variant, entry.config)
-
-
-def headline(entry: Entry, data: Mapping[str, Any]) -> tuple[str, float | None]:
-    """The main measure of a cell in per cent, for the list of cells: what its data set is ranked by."""
-    direction, factor = ([*cell_page.listed(data.get("headline")), "", ""])[:2]
-    shown = clean(str(factor), 30)
-    for name, words in (
-        ("utterance/gap", "EER gap"),
-        ("segment/gap", "EER gap"),
-        (f"{direction}/{factor}/acc", f"Acc {shown}"),
-        (f"generator/matched/{factor}/acc", f"Acc {shown} (generated)"),
-        (f"generator/labels/{factor}/acc", f"Acc {shown} (generated)"),
-        (f"consistency/{direction}/{factor}/acc_consistency", f"consistency {shown}"),
-    ):
-        value = entry.get(name)
-        if value is not None:
-            return words, round(100 * value, 1)
-    return "", None
 
 
 def blank(entry: Entry) -> Json:

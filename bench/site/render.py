@@ -10,18 +10,6 @@ CAPTION = (
     "Mean ± standard deviation over seeds, below it the 95 % interval of the mean (two seeds or more; cut at the limits of "
     "the metric). Headings sort."
 )
-TIPS = {
-    "Acc": "Share of clips that the judge gives the true class of the kept factor",
-    "IS": "Inception score: exp(H(y) - H(y|x))",
-    "H(y|x)": "Intra-entropy: how unsure the judge is of a clip",
-    "H(y)": "Inter-entropy: how evenly the judged classes are spread",
-    "rank": "Interval of ranks; rows that share a letter are not separable",
-    "content EER": "Equal error rate of speaker verification by the static code",
-    "motion EER": "Equal error rate of speaker verification by the dynamic code",
-    "gap": "Motion EER less content EER",
-    "leak": "Accuracy on what was drawn anew: chance is best",
-    "seeds": "Trained models behind the row",
-}
 
 
 def package() -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Collection as Names
 
 from seqdis.bench.core.errors import unknown_name
 from seqdis.bench.records.collection import Collection
-from seqdis.bench.tables import columns, footers, published, statistics
+from seqdis.bench.tables import columns, footers, metrics, published, statistics
 from seqdis.bench.tables.grouping import Arranged, Block, Group, arrange
 from seqdis.bench.tables.layout import Cell, Column, Document, Row, Section, Table
 
@@ -139,11 +139,11 @@ def _document_notes(name: str, arranged: Arranged, collection: Collection) -> li
 
 
 def _table(name: str, block: Block, collection: Collection, number: int) -> Table:
-    view = columns.view(block)
+    view = columns.view_of(block)
     footnotes = footers.Footnotes()
     ranks = _rank(block, view)
     for group in block.groups:  # the marks of labels before those of numbers, which not every format prints
-        footnotes.for_group(group, view.headline_source(group))
+        footnotes.for_group(group, view.headline_source)
     rows = {id(group): _row(name, group, block, view, ranks, footnotes) for group in block.groups}
     ranked = [rows[id(group)] for group in block.groups if not _stands_apart(group)]
     apart = [rows[id(group)] for group in block.groups if _stands_apart(group)]
@@ -184,9 +184,8 @@ def _row(
     }
     if group.protocol == "verification":
         _speaker_intervals(group, cells, view)
-    marks = footnotes.for_group(group, view.headline_source(group))
-    for key in view.headlines:
-        footnotes.mark_protocol(group, key, cells.get(key))
+    marks = footnotes.for_group(group, view.headline_source)
+    footnotes.mark_way(group, view, cells[view.headlines[0]])
     cells |= _published_cells(group, block, view, cells, name, footnotes)
     if group.entries:
         cells["n"] = Cell(mean=float(len(group.entries)), n=1, marks=("°",) if footnotes.provisional(group) else ())
@@ -226,8 +225,8 @@ def measure(group: Group, source: Callable[..., float | None], headline: Column 
 
 def _speaker_intervals(group: Group, cells: dict[str, Cell], view: columns.View) -> None:
     """A verification record brings its own intervals, over speakers; their ends are averaged over seeds."""
-    for key, level in view.intervals.items():
-        low, high = group.values(f"{level}/low"), group.values(f"{level}/high")
+    for key in view.headlines:
+        low, high = (group.values(f"{view.factor}/{key}_ci/{end}") for end in ("low", "high"))
         if low and high:
             bounds = statistics.summarise(low).mean, statistics.summarise(high).mean
             cells[f"{key}_ci"] = Cell(text=f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}", interval=bounds)
@@ -258,11 +257,12 @@ def _rank(block: Block, view: columns.View) -> dict[int, statistics.Rank]:
         rows = {}
         for group in block.groups:
             if group.is_ranked and group.entries and group.protocol == protocol:
-                cell = measure(group, view.sources[view.headlines[0]])
+                cell = measure(group, view.headline_source)
                 if cell.mean is not None:
                     rows[str(id(group))] = cell.values
         ranks |= {
-            int(key): value for key, value in statistics.rank(rows, higher_is_better=view.higher_is_better).items()
+            int(key): value
+            for key, value in statistics.rank(rows, higher_is_better=view.headline.better == "up").items()
         }
     return ranks
 
@@ -294,7 +294,7 @@ def _cost_table(block: Block) -> Table:
             continue
         cells = {
             column.key: measure(group, columns.COST_SOURCES[column.key])
-            for column in columns.COST
+            for column in metrics.COST_TABLE
             if column.key in columns.COST_SOURCES
         }
         cells["device"] = Cell(text=group.device)
@@ -321,7 +321,7 @@ def _cost_table(block: Block) -> Table:
     return Table(
         name="cost",
         title=footers.title("cost", block),
-        columns=list(columns.COST),
+        columns=list(metrics.COST_TABLE),
         sections=[Section(rows=rows)],
         footnotes=footnotes.ordered,
         notes=notes,
@@ -346,13 +346,13 @@ def _by_preset(blocks: Sequence[Block]) -> dict[tuple[str, str], list[Block]]:
 
 def _rankable(block: Block) -> dict[str, tuple[Group, statistics.Rank, float]]:
     """Rows of a block that may be ranked across data sets, by title: with their rank and score, higher is better."""
-    view = columns.view(block)
+    view = columns.view_of(block)
     ranks = _rank(block, view)
     found = {}
     for group in block.groups:
-        mean = measure(group, view.sources[view.headlines[0]]).mean
+        mean = measure(group, view.headline_source).mean
         if id(group) in ranks and not group.has_twin and group.protocol != "generator" and mean is not None:
-            found[group.title] = (group, ranks[id(group)], mean if view.higher_is_better else -mean)
+            found[group.title] = (group, ranks[id(group)], mean if view.headline.better == "up" else -mean)
     return found
 
 

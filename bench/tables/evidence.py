@@ -9,13 +9,12 @@ from seqdis.bench.tables.layout import Cell, Column, Row, Section, Table, clean
 
 def tables(block: Block, number: int) -> list[Table]:
     """The intervals of a block's headline metric, and its pairs where there are any to test."""
-    view = columns.view(block)
-    key = view.headlines[0]
-    (headline,) = [column for column in view.columns if column.key == key]
+    view = columns.view_of(block)
+    headline = view.headline
     values = {id(group): _values(group, view) for group in block.groups}
     groups = [group for group in block.groups if values[id(group)]]
     judged = {group.label: group.entries for group in groups if group.protocol == "encoder"}
-    crossed = identities.crossed(judged, f"{view.direction}/{view.factor}/{key}")
+    crossed = identities.crossed(judged, f"{view.direction}/{view.factor}/{headline.key}")
     found = [_intervals(block, number, headline, groups, values, crossed)]
     for protocol in sorted({group.protocol for group in groups}):
         rows = {
@@ -29,8 +28,7 @@ def tables(block: Block, number: int) -> list[Table]:
 
 
 def _values(group: Group, view: columns.View) -> tuple[float, ...]:
-    source = view.sources[view.headlines[0]]
-    found = [source(entry) for entry in group.entries]
+    found = [view.headline_source(entry) for entry in group.entries]
     return tuple(value for value in found if value is not None) if None not in found else ()
 
 

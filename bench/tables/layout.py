@@ -28,6 +28,7 @@ class Column:
         deviation: whether the standard deviation is printed beside the mean.
         limits: the least and the largest value that the quantity can have, in the record's unit.
         follows: whether it says something of the column before it, and is never parted from it.
+        is_literature: whether it is a published number, or the difference from one.
     """
 
     key: str
@@ -41,6 +42,7 @@ class Column:
     deviation: bool = True
     limits: tuple[float, float] = (-math.inf, math.inf)
     follows: bool = False
+    is_literature: bool = False
 
     @property
     def heading(self) -> str:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from seqdis.bench.tables import published
 from seqdis.bench.tables.layout import Cell, Column, Document, Row, Section, Table
+from seqdis.bench.tables.metrics import IN_LITERATURE
 from seqdis.bench.tables.published import Number
 
 _DATASETS = {"sprites": "Sprites", "mug": "MUG", "smmnist": "SM-MNIST", "timit": "TIMIT"}
-_COLUMNS = (
-    Column(key="acc", title="Acc", better="up", unit="%", scale=100, digits=2),
-    Column(key="is", title="IS", better="up", digits=3),
-    Column(key="h_y_given_x", title="H(y|x)", better="down", unit="nats", digits=3),
-    Column(key="h_y", title="H(y)", better="up", unit="nats", digits=3),
-    Column(key="eer_static", title="content EER", better="down", unit="%", scale=100, digits=2),
-    Column(key="eer_dynamic", title="motion EER", better="up", unit="%", scale=100, digits=2),
-)
+_COLUMNS = tuple(replace(metric, digits=metric.paper.digits) for metric in IN_LITERATURE if metric.paper)
 
 
 def _label(method: str, variant: str) -> str:

@@ -15,9 +15,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.tables.metrics import IN_LITERATURE
 
 COLUMNS = ("method", "variant", "dataset", "table", "metric", "value", "unit", "source", "verified", "note")
-METRICS = ("acc", "is", "h_y_given_x", "h_y", "eer_static", "eer_dynamic")
+METRICS = tuple(metric.key for metric in IN_LITERATURE)
 CLASSES = {"sprites": 9, "mug": 6, "smmnist": 10}
 """Classes of the head that the published entropies belong to; ten-way on SM-MNIST, as their sizes show."""
 TITLES = {

@@ -8,8 +8,9 @@ import pytest
 
 from seqdis.bench.records.collection import Loader, load
 from seqdis.bench.records.flatten import flatten
-from seqdis.bench.site import boards, cell_page, method_docs, publish, render
+from seqdis.bench.site import boards, cell_page, method_docs, render
 from seqdis.bench.tables.build import build as build_table
+from seqdis.bench.tables.columns import headline
 
 
 def test_cell_view_gives_mean_and_range_over_draws(make_record):
@@ -117,10 +118,10 @@ def test_the_list_of_cells_shows_what_each_is_ranked_by(make_record):
     ):
         names, values = flatten(record)
         entry = Loader()._entry("x", {**record, "numbers": (names, values)})
-        measure, value = publish.headline(entry, record["data"])
+        measure, value = headline(entry, record["data"])
         assert measure == expected
         assert value is not None
-    assert publish.headline(entry, {}) == ("", None)
+    assert headline(entry, {}) == ("", None)
 
 
 def test_bars_of_rows_measured_otherwise_are_marked(tmp_path, make_record, store_record):
