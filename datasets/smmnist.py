@@ -1,6 +1,6 @@
 """Stochastic Moving MNIST (SM-MNIST): two digits bounce about; the static factor is the pair, motion has no classes.
 
-64 x 64 grey frames, 15 of them (S3VAE, C-DSVAE). `moving.py` is the generator; the digits come from MNIST
+64 x 64 grey frames, 15 of them (S3VAE, C-DSVAE). `video/moving` is the generator; the digits come from MNIST
 (`smmnist`), from a 10,000-digit subset of its training set (`smmnist-10k`), or from scikit-learn's (synthetic).
 
 Choices that the papers leave open, and what is done here:
@@ -17,7 +17,6 @@ Choices that the papers leave open, and what is done here:
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,21 +30,13 @@ from torch.nn import functional
 from seqdis.bench.core import archive
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.seeds import derive
-from seqdis.datasets.base import AugmentPolicy, DataSet, Drawn, Factor, Joint, Option, Signal, Source, Spec, Split
-from seqdis.datasets.cache import (
-    Cache,
-    Progress,
-    cache_folder,
-    open_cache,
-    prepare_command,
-    preparing,
-    verify_cache,
-    writing_cache,
-)
+from seqdis.datasets.base import SPLITS, AugmentPolicy, DataSet, Factor, Joint, Option, Signal, Source, Spec
+from seqdis.datasets.cache import Cache, Progress, cache_folder, prepare_command, preparing, writing_cache
+from seqdis.datasets.prepared import PreparedDataSet
 from seqdis.datasets.synthetic.digits import digit_images
-from seqdis.datasets.video import handwriting, idx, moving
+from seqdis.datasets.video import mnist_files, moving
+from seqdis.datasets.video.digits import N_FRAMES, MovingDigits
 
-N_FRAMES = 15
 SEGMENTS = 3  # a sequence of 45 frames makes three clips
 N_STORED = {"validation": 2000, "test": 10_000}
 N_DEFAULT = {32: {"validation": 500, "test": 1000}, 64: N_STORED}
@@ -53,148 +44,18 @@ N_POOL = {32: 3000, 64: 10_000}  # sequences of `segmented`
 N_TRAIN_LEAST = 9000  # as many training clips as Sprites has, where there are fewer digits
 HELD_OUT = 0.1  # share of the training digits that make the validation clips
 SYNTHETIC_TEST = 0.2
-OFFICIAL = {
-    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-}
-FIRST_10K = {
-    **OFFICIAL,
-    "train-images-idx3-ubyte": "2889698e6bc3614913e76901316712919d1998fc2b44512451bfe65bc1e668b1",
-    "train-labels-idx1-ubyte": "651e38e2ac0632f5113ec18f1df4977117f953197819034009971a6675a0df78",
-}
 DIGIT_NAMES = tuple("0123456789")
-SPLITS = ("train", "validation", "test")
 
 Digits = dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]
 
 
-class MovingDigits(Split):
-    """Clips rendered when asked for: stored trajectories, or fresh ones for every request.
-
-    Args:
-        digits: (D, 32, 32) uint8.
-        digit_labels: (D,) int64.
-        pairs: (N, 2) int64, the two digits of each clip.
-        size: 64 or 32 pixels.
-        motion: trajectories (N, T, 2, 2) of fixed clips; None draws fresh ones for each request.
-        sequence: (N,) the sequence that each clip is cut from.
-    """
-
-    def __init__(
-        self,
-        digits: Tensor,
-        digit_labels: Tensor,
-        pairs: Tensor,
-        size: int,
-        *,
-        motion: moving.Motion | None = None,
-        sequence: Tensor | None = None,
-    ) -> None:
-        self.digits = digits
-        self.digit_labels = digit_labels
-        self.pairs = pairs
-        self.size = size
-        self.position = None if motion is None else motion.position.to(torch.int8)
-        self.velocity = None if motion is None else motion.velocity.to(torch.int8)
-        low_high = digit_labels[pairs].sort(dim=1).values
-        self.labels = {"digit_low": low_high[:, 0].clone(), "digit_high": low_high[:, 1].clone()}
-        self.identity = torch.arange(len(pairs))
-        self._number_sequences(sequence)
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    @property
-    def device(self) -> torch.device:
-        return self.pairs.device
-
-    @property
-    def is_fixed(self) -> bool:
-        """Whether a clip is the same whenever it is asked for."""
-        return self.position is not None
-
-    @property
-    def x(self) -> Tensor:
-        """All clips, (N, T, 1, size, size) uint8: rendered anew at each access. Prefer `clips`."""
-        index = torch.arange(len(self), device=self.device)
-        return torch.cat([self._render(part, self._motion(part, None)) for part in index.split(512)])
-
-    @property
-    def signal(self) -> Tensor | None:
-        """(N, T, 9) of fixed clips; None where clips are drawn afresh (see `draw`)."""
-        if not self.is_fixed:
-            return None
-        index = torch.arange(len(self), device=self.device)
-        return torch.cat(
-            [moving.moving_cells(self.digits[self.pairs[part]], self._motion(part, None)) for part in index.split(512)]
-        )
-
-    def clips(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Clips (B, T, 1, size, size) in [0, 1). Without a generator, fresh motion comes from a fixed seed."""
-        return self._render(index, self._motion(index, generator)).float() / 256
-
-    def draw(self, index: Tensor, generator: torch.Generator) -> DrawnDigits:
-        """Clips (B, T, 1, size, size) with the trajectories that they were rendered from."""
-        motion = self._motion(index, generator)
-        return DrawnDigits(
-            self, index, self._render(index, motion).float() / 256, self.digits[self.pairs[index]], motion
-        )
-
-    def varied_clips(self, index: Tensor, generator: torch.Generator) -> Tensor:
-        """Clips (B, T, 1, size, size) as `clips` gives them, each of their digits written a little differently."""
-        motion = self._motion(index, generator)
-        digits = handwriting.vary(self.digits[self.pairs[index]], generator)
-        return moving.render(digits, motion.position, self.size).float() / 256
-
-    def windows(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Cut-outs of frames with varied digits, (n, 1, size / 2, size / 2), and labels: see `handwriting.windows`."""
-        return handwriting.windows(self.digits, self.digit_labels, n, self.size, generator)
-
-    def subset(self, index: Tensor) -> MovingDigits:
-        """A split of the clips at `index`; sequences are numbered anew."""
-        motion = self._motion(index, None) if self.is_fixed else None
-        return MovingDigits(
-            self.digits,
-            self.digit_labels,
-            self.pairs[index],
-            self.size,
-            motion=motion,
-            sequence=torch.unique(self.sequence[index], return_inverse=True)[1],
-        )
-
-    def _motion(self, index: Tensor, generator: torch.Generator | None) -> moving.Motion:
-        if self.position is not None and self.velocity is not None:
-            return moving.Motion(self.position[index].long(), self.velocity[index].long())
-        if generator is None:
-            generator = torch.Generator(self.device).manual_seed(derive("smmnist", "no generator"))
-        drawn = moving.draw_motion(len(index), N_FRAMES, generator)
-        return moving.Motion(drawn.position.to(self.device), drawn.velocity.to(self.device))
-
-    def _render(self, index: Tensor, motion: moving.Motion) -> Tensor:
-        return moving.render(self.digits[self.pairs[index]], motion.position, self.size)
-
-
-@dataclasses.dataclass(frozen=True)
-class DrawnDigits(Drawn):
-    """Clips of moving digits, with the digits (B, 2, 32, 32) uint8 and the trajectories that they were rendered from."""
-
-    digits: Tensor
-    motion: moving.Motion
-
-    def signal(self) -> Tensor:
-        """The moving cells (B, T, 9)."""
-        return moving.moving_cells(self.digits, self.motion)
-
-
-class SmMnist(DataSet):
+class SmMnist(PreparedDataSet):
     """SM-MNIST from the 60,000 training and 10,000 test digits of MNIST."""
 
     name: ClassVar[str] = "smmnist"
     title: ClassVar[str] = "SM-MNIST"
     revision: ClassVar[str] = "1"
-    digests: ClassVar[dict[str, str]] = OFFICIAL
+    digests: ClassVar[dict[str, str]] = mnist_files.OFFICIAL
     may_download: ClassVar[bool] = True
     options: ClassVar[dict[str, Option]] = {
         f"n_{part}": Option(
@@ -203,13 +64,9 @@ class SmMnist(DataSet):
         for part, count in N_STORED.items()
     }
 
-    cache: Cache
-
     def __init__(self, cache: Cache, source: Source, size: int, n_validation: int, n_test: int) -> None:
-        self.cache = cache
-        self.digest = cache.digest
+        super().__init__(cache, self.describe(source, size))
         self.size = size
-        self.spec = self.describe(source, size)
         self.train = self._training()
         self.validation = self._fixed("validation", n_validation)
         self.test = self._fixed("test", n_test)
@@ -217,13 +74,11 @@ class SmMnist(DataSet):
     @classmethod
     def folder(cls, root: Path, source: Source, size: int = 64, **options: Any) -> Path:
         """The cache folder. It holds digits and trajectories, so one serves every frame size."""
-        if source not in cls.sources:
-            raise UserError(f"{cls.name} has no source {source!r}; it has {' and '.join(cls.sources)}.")
+        cls.check_source(source)
         return cache_folder(root, cls.name, source)
 
     @classmethod
     def command(cls, root: Path, source: Source, size: int = 64, **options: Any) -> str:
-        """The command that prepares it."""
         words = () if source == "synthetic" or cls.may_download else ("--from DIR",)
         return prepare_command(cls.name, root, source, 0, *words)
 
@@ -279,8 +134,8 @@ class SmMnist(DataSet):
             parts = np.split(order, [len(images) - n_test - n_validation, len(images) - n_test])
             return {name: (images[part], labels[part]) for name, part in zip(SPLITS, parts, strict=True)}
         folder = from_dir or cls._downloaded(root)
-        images, labels = idx.read_digits(folder, idx.TRAIN, cls.digests)
-        test, test_labels = idx.read_digits(folder, idx.TEST, cls.digests)
+        images, labels = mnist_files.read_digits(folder, mnist_files.TRAIN, cls.digests)
+        test, test_labels = mnist_files.read_digits(folder, mnist_files.TEST, cls.digests)
         order = rng.permutation(len(images))
         train, validation = np.split(order, [len(images) - int(len(images) * HELD_OUT)])
         return {
@@ -291,22 +146,12 @@ class SmMnist(DataSet):
 
     @classmethod
     def _downloaded(cls, root: Path) -> Path:
-        """MNIST as torchvision fetches it; its checksums and then ours are checked."""
         if not cls.may_download:
             raise UserError(
                 f"{cls.title} is made from files that you have: name their folder, "
                 f"bench data prepare {cls.name} --from DIR."
             )
-        from torchvision.datasets import MNIST
-
-        try:
-            MNIST(root / "downloads", download=True)
-        except (OSError, RuntimeError) as error:
-            raise UserError(
-                f"MNIST could not be downloaded ({error}); get its four IDX files elsewhere and run "
-                f"bench data prepare {cls.name} --from DIR."
-            ) from error
-        return root / "downloads"
+        return mnist_files.download(root / "downloads", command=f"bench data prepare {cls.name} --from DIR")
 
     @classmethod
     def open(
@@ -330,17 +175,8 @@ class SmMnist(DataSet):
         for part, count in counts.items():
             if not 0 < count <= N_STORED[part]:
                 raise UserError(f"{cls.name} has {N_STORED[part]} {part} clips, not {count}.")
-        cache = open_cache(
-            cls.folder(root, source), revision=cls.revision, title=cls.title, command=cls.command(root, source)
-        )
+        cache = cls.open_prepared(root, source, size)
         return cls(cache, source, size, counts["validation"], counts["test"])
-
-    @classmethod
-    def verify(cls, root: Path, source: Source, size: int = 64, **options: Any) -> dict[str, str]:
-        """Recomputes the cache's digests and compares. Returns array name -> SHA-256."""
-        return verify_cache(
-            cls.folder(root, source), revision=cls.revision, title=cls.title, command=cls.command(root, source)
-        )
 
     @classmethod
     def describe(cls, source: Source, size: int = 64, **options: Any) -> Spec:
@@ -433,7 +269,7 @@ class SmMnist10k(SmMnist):
     name: ClassVar[str] = "smmnist-10k"
     title: ClassVar[str] = "SM-MNIST (10k digits)"
     sources: ClassVar[tuple[Source, ...]] = ("real",)
-    digests: ClassVar[dict[str, str]] = FIRST_10K
+    digests: ClassVar[dict[str, str]] = mnist_files.FIRST_10K
     may_download: ClassVar[bool] = False
 
 
@@ -471,4 +307,4 @@ def _pairs(n_digits: int, n_pairs: int, rng: np.random.Generator) -> NDArray[np.
     return np.concatenate(rounds)[:n_pairs]
 
 
-DATASETS = {"smmnist": SmMnist, "smmnist-10k": SmMnist10k}
+DATASETS: dict[str, type[DataSet]] = {"smmnist": SmMnist, "smmnist-10k": SmMnist10k}

@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from seqdis.bench.core.errors import MissingDataError, UserError
-from seqdis.datasets.smmnist import N_TRAIN_LEAST, MovingDigits, SmMnist, SmMnist10k
+from seqdis.datasets.smmnist import N_TRAIN_LEAST, SmMnist, SmMnist10k
 from seqdis.datasets.synthetic.digits import digit_images
-from seqdis.datasets.video import idx, moving
+from seqdis.datasets.video import mnist_files, moving
+from seqdis.datasets.video.digits import MovingDigits
 
 
 @pytest.fixture(scope="module")
@@ -288,6 +289,6 @@ def test_damaged_files_are_named(real_digits: Path, tmp_path: Path, damage: str)
 
 
 def test_an_archive_that_unpacks_to_anything_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "bomb.gz").write_bytes(gzip.compress(bytes(idx.MAX_BYTES + 10)))
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(bytes(mnist_files.MAX_BYTES + 10)))
     with pytest.raises(UserError, match="unpacks to more than 64 MiB"):
-        idx.read_bytes(tmp_path / "bomb.gz")
+        mnist_files.read_bytes(tmp_path / "bomb.gz")

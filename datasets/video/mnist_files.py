@@ -1,4 +1,4 @@
-"""MNIST's IDX files: found in the folders people keep them in, read with every length checked."""
+"""MNIST's IDX files: fetched, found in the folders people keep them in, read with every length checked."""
 
 from __future__ import annotations
 
@@ -14,6 +14,17 @@ from seqdis.bench.core.errors import UserError
 
 TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+OFFICIAL = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+FIRST_10K = {
+    **OFFICIAL,
+    "train-images-idx3-ubyte": "2889698e6bc3614913e76901316712919d1998fc2b44512451bfe65bc1e668b1",
+    "train-labels-idx1-ubyte": "651e38e2ac0632f5113ec18f1df4977117f953197819034009971a6675a0df78",
+}
 SIDE = 28
 FOLDERS = ("", "MNIST/raw")  # the second is torchvision's
 MAX_BYTES = 64 << 20
@@ -31,6 +42,26 @@ def find(folder: Path, name: str) -> Path:
             if candidate.is_file():
                 return candidate
     raise UserError(f"{folder} holds no {name} (or {name}.gz); name the folder of MNIST's IDX files with --from.")
+
+
+def download(folder: Path, *, command: str) -> Path:
+    """MNIST as torchvision fetches it into `folder`; its checksums are checked, and ours when the files are read.
+
+    Args:
+        command: what a user types to prepare from files got elsewhere.
+
+    Raises:
+        UserError: it could not be fetched.
+    """
+    from torchvision.datasets import MNIST
+
+    try:
+        MNIST(folder, download=True)
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"MNIST could not be downloaded ({error}); get its four IDX files elsewhere and run {command}."
+        ) from error
+    return folder
 
 
 def read_bytes(path: Path) -> bytes:
