@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.seeds import derive
+from seqdis.datasets import folders
 from seqdis.datasets.base import SPLITS, AugmentPolicy, DataSet, Factor, Option, Signal, Source, Spec, Split
 from seqdis.datasets.cache import Cache, CacheWriter, Progress, is_good, open_cache, preparing, writing_cache
 from seqdis.datasets.synthetic import mug as drawn
@@ -137,8 +138,9 @@ class Mug(StoredDataSet):
                     "with --source synthetic)."
                 )
             else:
-                with writing_cache(folder, meta) as writer:
-                    _read(writer, from_dir, split, size, progress)
+                with folders.opened(from_dir, root) as given, writing_cache(folder, meta) as writer:
+                    assert given is not None
+                    _read(writer, given, split, size, progress)
         return folder
 
     def segmented(self) -> Split:

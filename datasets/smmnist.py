@@ -16,7 +16,6 @@ Choices that the papers leave open, and what is done here:
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,9 +26,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from seqdis.bench.core import archive
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.seeds import derive
+from seqdis.datasets import folders
 from seqdis.datasets.base import SPLITS, AugmentPolicy, DataSet, Factor, Joint, Option, Signal, Source, Spec
 from seqdis.datasets.cache import Cache, Progress, cache_folder, prepare_command, preparing, writing_cache
 from seqdis.datasets.prepared import PreparedDataSet
@@ -109,7 +108,7 @@ class SmMnist(PreparedDataSet):
         folder = cls.folder(root, source)
         with preparing(folder, revision=cls.revision, progress=progress) as is_needed:
             if is_needed:
-                with contextlib.nullcontext() if from_dir is None else archive.opened(from_dir, root) as files:
+                with folders.opened(from_dir, root) as files:
                     digits = cls._digits(root, source, files)
                 with writing_cache(
                     folder, {"revision": cls.revision, "name": cls.name, "source": source}, needs_bytes=128 << 20

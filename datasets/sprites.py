@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import digest
+from seqdis.datasets import folders
 from seqdis.datasets.base import SPLITS, AugmentPolicy, DataSet, Factor, Signal, Source, Spec, Split
 from seqdis.datasets.cache import Cache, Progress, is_good, open_cache, preparing, writing_cache
 from seqdis.datasets.synthetic import sprites as drawn
@@ -39,6 +40,9 @@ SIGNAL = Signal(
     how="the 3 most moving cells of a 3x3 grid by dense optical flow (Farneback) between frames",
 )
 Blocks = Iterator[tuple[str, int, NDArray[np.uint8]]]
+"""Split, first row and clips (n, T, 3, H, W) of pieces of the cache."""
+Rows = dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
+"""For each split, the character (N,) and the motion (N,) of each clip."""
 
 
 class Sprites(StoredDataSet):
@@ -106,13 +110,16 @@ class Sprites(StoredDataSet):
             shape = (N_FRAMES, 3, size, size)
             n_clips = sum(len(characters) for characters, _ in rows.values())
             meta = {"revision": revision, "name": cls.name, "source": source, "size": size}
-            with writing_cache(folder, meta, needs_bytes=n_clips * int(np.prod(shape))) as writer:
+            with (
+                folders.opened(from_dir, root) as files,
+                writing_cache(folder, meta, needs_bytes=n_clips * int(np.prod(shape))) as writer,
+            ):
                 streams = {}
                 for split, (characters, motions) in rows.items():
                     streams[split] = writer.stream(f"{split}_x", (len(characters), *shape), np.uint8)
                     save_labels(writer, split, np.column_stack([attributes(characters), motions]), characters)
                 done = 0
-                for split, start, block in cls._blocks(root, source, size, rows, from_dir):
+                for split, start, block in cls._blocks(root, source, size, rows, files):
                     streams[split].write(start, block)
                     done += len(block)
                     if progress is not None:
@@ -120,16 +127,14 @@ class Sprites(StoredDataSet):
         return folder
 
     @classmethod
-    def _blocks(
-        cls, root: Path, source: Source, size: int, rows: dict[str, tuple[Any, Any]], from_dir: Path | None
-    ) -> Blocks:
+    def _blocks(cls, root: Path, source: Source, size: int, rows: Rows, files: Path | None) -> Blocks:
         if source == "synthetic":
             return _drawn_blocks(rows, size)
         native = cls.folder(root, source, lpc.CELL)
-        if size != lpc.CELL and from_dir is None and is_good(native, REVISIONS[source]):
+        if size != lpc.CELL and files is None and is_good(native, REVISIONS[source]):
             return _halved_blocks(native)
         sheets = lpc.read_sheets(
-            lpc.find_sheets(from_dir) if from_dir is not None else lpc.download_sheets(root / "downloads" / "sprites")
+            lpc.find_sheets(files) if files is not None else lpc.download_sheets(root / "downloads" / "sprites")
         )
         return _composed_blocks(sheets, size)
 
@@ -163,8 +168,8 @@ def attributes(characters: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.stack([characters // 216, characters // 36 % 6, characters // 6 % 6, characters % 6], axis=1)
 
 
-def plan(source: Source) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """For each split, the character (N,) and the motion (N,) of each clip."""
+def plan(source: Source) -> Rows:
+    """What each clip of each split shows."""
     order = character_order()
     rows = {}
     for split, characters in zip(SPLITS, (order[:900], order[900:1000], order[1000:]), strict=True):
@@ -201,7 +206,7 @@ def _halved_blocks(native: Path) -> Blocks:
             yield split, start, halve(clips[start : start + 90])
 
 
-def _drawn_blocks(rows: dict[str, tuple[Any, Any]], size: int) -> Blocks:
+def _drawn_blocks(rows: Rows, size: int) -> Blocks:
     for split, (characters, motions) in rows.items():
         for start in range(0, len(characters), 64):
             part = slice(start, start + 64)

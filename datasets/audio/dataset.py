@@ -10,7 +10,6 @@ methods. `corpus` prepares, `segments` serves.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -18,8 +17,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from seqdis.bench.core import archive
 from seqdis.bench.core.errors import UserError
+from seqdis.datasets import folders
 from seqdis.datasets.audio.corpus import Corpus, Facts, read_lengths
 from seqdis.datasets.audio.features import FeatureName, Features
 from seqdis.datasets.audio.layouts import Found
@@ -179,7 +178,7 @@ class SpeechDataSet(PreparedDataSet):
         folder = cls.folder(root, source, size, features=features, **options)
         with preparing(folder, revision=cls.revision, progress=progress) as is_needed:
             if is_needed:
-                with contextlib.nullcontext() if from_dir is None else archive.opened(from_dir, root) as files:
+                with folders.opened(from_dir, root) as files:
                     layout = Features(features, cls.rate or 16_000)
                     corpus = cls.corpus(source, files, layout, progress, **options)
                     meta = {"revision": cls.revision, "name": cls.name, **dataclasses.asdict(corpus.facts())}

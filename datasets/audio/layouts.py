@@ -7,7 +7,6 @@ Spoken Digit Dataset's flat folder. TIMIT's is in `timit_files`.
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -18,6 +17,7 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.seeds import derive
 from seqdis.datasets.audio.files import SUFFIXES
 from seqdis.datasets.base import SPLITS
+from seqdis.datasets.folders import walk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,21 +39,6 @@ class Found:
     utterances: list[Utterance]
     skipped: dict[str, int]
     split_rule: str
-
-
-def walk(root: Path) -> list[Path]:
-    """Every file below `root`, sorted; folder links are not followed.
-
-    Raises:
-        UserError: it is no folder, or a folder in it cannot be read.
-    """
-    if not root.is_dir():
-        raise UserError(f"{root} is not a folder; name the corpus' folder with --from.")
-
-    def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename} cannot be read ({error.strerror}); make it readable and run again.")
-
-    return sorted(Path(folder) / name for folder, _, names in os.walk(root, onerror=refuse) for name in names)
 
 
 def scan_speakers(root: Path) -> Found:

@@ -12,8 +12,9 @@ from collections import Counter
 from pathlib import Path
 
 from seqdis.bench.core.errors import UserError
-from seqdis.datasets.audio.layouts import Found, Utterance, walk
+from seqdis.datasets.audio.layouts import Found, Utterance
 from seqdis.datasets.base import SPLITS
+from seqdis.datasets.folders import walk
 
 _DEV = """
     FADG0 FAKS0 FCAL1 FCMH0 FDAC1 FDMS0 FDRW0 FEDW0 FGJD0 FJEM0 FJMG0 FJSJ0 FKMS0 FMAH0 FMML0 FNMR0 FREW0 FSEM0 MAJC0

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import digest
+from seqdis.datasets.folders import subfolders
 
 Bytes = NDArray[np.uint8]
 
@@ -78,7 +79,7 @@ def find_sheets(folder: Path) -> Path:
     Raises:
         UserError: neither does.
     """
-    candidates = [folder, *sorted(path for path in folder.glob("*/") if path.is_dir())] if folder.is_dir() else []
+    candidates = [folder, *subfolders(folder)] if folder.is_dir() else []
     for candidate in candidates:
         if all((candidate / part).is_dir() for part in (*LAYERS, "shoes")):
             return candidate

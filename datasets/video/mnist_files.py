@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import zlib
 from pathlib import Path
 
@@ -11,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.files import digest
+from seqdis.datasets.folders import subfolders
 
 TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -36,7 +37,7 @@ def find(folder: Path, name: str) -> Path:
     Raises:
         UserError: there is none.
     """
-    below = sorted(path for path in folder.glob("*/") if path.is_dir()) if folder.is_dir() else []
+    below = subfolders(folder) if folder.is_dir() else []
     for place in [*(folder / known for known in FOLDERS), *below]:
         for candidate in (place / name, place / f"{name}.gz"):
             if candidate.is_file():
@@ -103,13 +104,13 @@ def read_digits(
     return images, labels.astype(np.int64)
 
 
-def _array(path: Path, digest: str) -> NDArray[np.uint8]:
+def _array(path: Path, expected: str) -> NDArray[np.uint8]:
     data = read_bytes(path)
-    found = hashlib.sha256(data).hexdigest()
-    if found != digest:
+    found = digest(data)
+    if found != expected:
         raise UserError(
             f"{path} is not the expected file (SHA-256 of its {len(data)} unpacked bytes begins "
-            f"{found[:12]}, expected {digest[:12]}); fetch it again."
+            f"{found[:12]}, expected {expected[:12]}); fetch it again."
         )
     n_dims = data[3]
     shape = tuple(int.from_bytes(data[4 + 4 * i : 8 + 4 * i], "big") for i in range(n_dims))

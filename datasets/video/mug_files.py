@@ -24,6 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqdis.bench.core.errors import UserError
+from seqdis.datasets.folders import entries, subfolders
+from seqdis.datasets.video.signals import opening_distances
 
 EXPRESSIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
 SIZE = 64
@@ -84,9 +86,9 @@ def find_videos(root: Path, report: Report) -> list[Video]:
     Raises:
         UserError: `root` is not a folder of subjects, or a folder cannot be read.
     """
-    folders = _folders(root)
+    folders = subfolders(root)
     if len(folders) == 1 and not _is_subject(folders[0]):
-        folders = _folders(folders[0])
+        folders = subfolders(folders[0])
     subjects = [path for path in folders if _is_subject(path)]
     for path in folders:
         if path not in subjects:
@@ -105,10 +107,10 @@ def _is_subject(path: Path) -> bool:
 
 
 def _videos_of(subject: Path, report: Report) -> Iterator[Video]:
-    folders = _folders(subject)
+    folders = subfolders(subject)
     sessions = [path for path in folders if re.fullmatch(r"session\d*", path.name, re.IGNORECASE)]
     for parent in [subject, *sessions]:
-        for expression in _folders(parent):
+        for expression in subfolders(parent):
             name = expression.name.lower()
             if name == "neutral" or expression in sessions:
                 continue
@@ -117,27 +119,14 @@ def _videos_of(subject: Path, report: Report) -> Iterator[Video]:
                     "folders that are no expression", f"{expression} was left out: not one of the six expressions."
                 )
                 continue
-            takes = _folders(expression) or [expression]
+            takes = subfolders(expression) or [expression]
             yield from (Video(take, subject.name, EXPRESSIONS.index(name)) for take in takes)
-
-
-def _folders(folder: Path) -> list[Path]:
-    return [Path(entry) for entry in _entries(folder) if entry.is_dir()]
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        return sorted(
-            (entry for entry in os.scandir(folder) if not entry.name.startswith(".")), key=lambda entry: entry.name
-        )
-    except OSError as error:
-        raise UserError(f"the folder {folder} cannot be read ({error.strerror}).") from None
 
 
 def frame_files(video: Video, report: Report) -> list[Path]:
     """The image files of a video in the order of the numbers in their names; empty files and others are counted."""
     files = []
-    for entry in _entries(video.folder):
+    for entry in entries(video.folder):
         if not entry.name.lower().endswith(IMAGES):
             report.skip("files that are no image", f"{entry.path} was stepped over: not an image by its name.")
         elif entry.stat().st_size == 0:
@@ -282,8 +271,6 @@ def _cropped(image: Any, box: Box) -> NDArray[np.uint8]:
 
 def _landmarks(image: Path) -> list[float] | None:
     """The three opening distances from the frame's 68 landmarks (<frame>.pts, iBUG format), if it has them."""
-    from seqdis.datasets.video.signals import opening_distances
-
     try:
         text = image.with_suffix(".pts").read_text()
     except (OSError, UnicodeDecodeError):

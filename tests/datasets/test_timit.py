@@ -21,6 +21,7 @@ from seqdis.datasets.audio.layouts import Utterance
 from seqdis.datasets.audio.phones import PHONES
 from seqdis.datasets.audio.timit_files import CORE_TEST_SPEAKERS, DEV_SPEAKERS
 from seqdis.datasets.base import SPLITS
+from seqdis.datasets.folders import walk
 from seqdis.datasets.speech import FsddMini, LibriSpeechMini, Speech
 from seqdis.datasets.timit import Timit
 
@@ -302,7 +303,7 @@ def test_unreadable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         if os.access(locked, os.R_OK):
             pytest.skip("this user may read everything")
         with pytest.raises(UserError, match="cannot be read"):
-            layouts.walk(corpus)
+            walk(corpus)
     finally:
         locked.chmod(0o755)
 
