@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from seqdis.bench.cell.checkpoint import State
+from seqdis.bench.cell.device import device_name
 from seqdis.bench.core.provenance import code_version
 from seqdis.bench.core.schema import from_json
 from seqdis.bench.plan.catalog import MethodRef
@@ -142,10 +143,6 @@ def cost_part(
 def now() -> str:
     """UTC, ISO 8601, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
 
 
 def _done(

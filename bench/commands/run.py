@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     preset = presets.get(args.preset)
     budget = parse_duration(args.time_budget) if args.time_budget else None
     if args.device != "auto":
-        from seqdis.bench.cell.experiment import pick_device
+        from seqdis.bench.cell.device import pick_device
 
         if args.launcher != "slurm":  # a login node need not have the device that its jobs will have
             pick_device(args.device)

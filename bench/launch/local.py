@@ -24,8 +24,8 @@ def give_box(
         seconds: the budget.
         started: when it began to run, on the monotonic clock.
     """
-    from seqdis.bench.cell.experiment import open_dataset, pick_device
-    from seqdis.bench.cell.report import device_name
+    from seqdis.bench.cell.data import open_dataset
+    from seqdis.bench.cell.device import device_name, pick_device
     from seqdis.bench.perf.estimate import Estimator
     from seqdis.bench.records.record import NAME, read_record
     from seqdis.bench.records.store import CHECKPOINT
