@@ -39,7 +39,7 @@ from seqdis.bench.records.record import (
 from seqdis.datasets.base import DataSet
 from seqdis.judges.controls import Oracle
 from seqdis.judges.judge import Judge
-from seqdis.judges.scores import Identities, Metrics
+from seqdis.judges.scores import Evaluation, Metrics
 from seqdis.judges.settings import PROTOCOL_VERSION
 from seqdis.methods.base import Method, Needs
 
@@ -49,7 +49,7 @@ def method_record(
     method: Method,
     dataset: DataSet,
     judge: Judge | None,
-    found: dict[str, Any],
+    found: Evaluation,
     *,
     training: Training,
     cost: Cost,
@@ -81,7 +81,7 @@ def method_record(
 
 
 def oracle_record(
-    config: dict[str, Any], dataset: DataSet, judge: Judge, found: dict[str, Any], *, device: torch.device
+    config: dict[str, Any], dataset: DataSet, judge: Judge, found: Evaluation, *, device: torch.device
 ) -> Record:
     """The record of the control that looks up real clips by their factors: nothing is trained, so nothing is ranked."""
     return dataclasses.replace(
@@ -146,23 +146,22 @@ def now() -> str:
 
 
 def _done(
-    config: dict[str, Any], dataset: DataSet, judge: Judge | None, found: dict[str, Any], device: torch.device
+    config: dict[str, Any], dataset: DataSet, judge: Judge | None, found: Evaluation, device: torch.device
 ) -> Record:
     """What every record of a scored cell says, whatever the method."""
-    blank, metrics = _blank(config), dict(found)
-    protocol, identities = metrics.pop("protocol"), metrics.pop("identities", None)
+    blank = _blank(config)
     return dataclasses.replace(
         blank,
         data=_data(dataset),
         judge=None if judge is None else JudgeCard(**{key: judge.card[key] for key in ("name", "sha256", "accuracy")}),
         protocol=Protocol(
-            name=protocol,
+            name=found.protocol,
             version=PROTOCOL_VERSION,
             draws=config["evaluation"]["draws"],
             sample=config["evaluation"]["sample"],
         ),
-        metrics=from_json(Metrics, metrics),
-        identities=None if identities is None else from_json(Identities, identities),
+        metrics=found.metrics,
+        identities=found.identities,
         environment=dataclasses.replace(
             blank.environment, device=device_name(device), precision=config["training"]["precision"]
         ),
