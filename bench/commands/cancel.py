@@ -68,11 +68,11 @@ def _targets(
             targets += [job.job_id] if whole else []
             continue
         for index in sorted(job.tasks):
-            task = set(submission.tasks[index]) if index < len(submission.tasks) else set()
+            task = set(submission.manifest.tasks[index]) if index < len(submission.manifest.tasks) else set()
             if task & wanted:
                 targets.append(f"{job.job_id}_{index}")
                 shared |= task - wanted
-        if whole and job.tasks == frozenset(range(len(submission.tasks))):
+        if whole and job.tasks == frozenset(range(len(submission.manifest.tasks))):
             targets[len(targets) - len(job.tasks) :] = [job.job_id]
     return targets, shared
 
@@ -80,7 +80,7 @@ def _targets(
 def _mark(known: Sequence[Submission], jobs: Sequence[Job], wanted: set[str]) -> None:
     names = {job.name for job in jobs}
     for submission in known:
-        cells = {cell for task in submission.tasks for cell in task} & wanted
+        cells = {cell for task in submission.manifest.tasks for cell in task} & wanted
         if submission.name in names and cells:
             submission.cancel(cells)
 

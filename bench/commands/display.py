@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from seqdis.bench.core.times import clock
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,14 +61,14 @@ def _columns(run: Run, pool: Pool) -> tuple[str, str, str, str, str]:
     if run.state != "running":
         return run.state, "", "", "", ""
     at = run.progress(pool.store)
-    if at.get("phase") != "train":
-        return str(at.get("phase", "starting")), "", "", "", ""
+    if at.phase != "train":
+        return at.phase or "starting", "", "", "", ""
     return (
-        f"train, epoch {at['epoch'] + 1}",
-        f"{at['step']}/{at['steps']}",
-        _number(at.get("loss")),
-        f"{at['sequences_per_second']:.0f}",
-        clock(at["seconds_left"]),
+        f"train, epoch {at.epoch + 1}",
+        f"{at.step}/{at.steps}",
+        "" if at.loss is None else f"{at.loss:.4g}",
+        f"{at.sequences_per_second:.0f}",
+        clock(at.seconds_left or 0.0),
     )
 
 
@@ -93,14 +95,3 @@ def _report(pool: Pool, states: dict[str, str], last: dict[str, float], total: i
             phase, step, loss, rate, left = _columns(run, pool)
             if step:
                 print(f"  {run.title}: {phase}, step {step}, loss {loss}, {rate} seq/s, {left} left", flush=True)
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else ""
-
-
-def clock(seconds: float) -> str:
-    """'3:07' or '1:02:03'."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -54,7 +54,7 @@ def _job_logs(out: Path, cell: str) -> list[Path]:
 
     found = []
     for submission in load_all(out):
-        for index, task in enumerate(submission.tasks):
+        for index, task in enumerate(submission.manifest.tasks):
             if cell in task:
                 found += sorted(submission.folder.glob(f"*_{index}_0_log.out"))
     return found

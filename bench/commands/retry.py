@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqdis.bench.commands import slurm_flags
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE, FAILED
+from seqdis.bench.launch.request import JobWishes, Request
 
 if TYPE_CHECKING:
     from seqdis.bench.launch.slurm.profile import Options
-    from seqdis.bench.launch.slurm.submissions import Submission
+    from seqdis.bench.launch.slurm.submissions import Manifest, Submission
     from seqdis.bench.records.store import Store
 
 HELP = """Runs again the cells that failed or were lost. Their logs and errors are kept; saved states are used.
@@ -30,10 +32,12 @@ class Stored:
     id: str
     config: dict[str, Any]
 
+    @property
+    def title(self) -> str:
+        return self.id
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from seqdis.bench.launch.slurm.profile import add_arguments as add_slurm_arguments
-
     parser.add_argument("filter", nargs="?", default="", help="only cells whose id starts with or contains this")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="output folder (default: ./runs)")
     parser.add_argument("--from-scratch", action="store_true", help="drop their saved states")
@@ -41,32 +45,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path, help="folder of prepared data (default: that of the last launch)")
     parser.add_argument("--device", default=None, help="auto, cpu, cuda or cuda:N (default: that of the last launch)")
     parser.add_argument("--workers", type=int, help="cells at once on this machine (default: a GPU or core each)")
-    add_slurm_arguments(parser)
+    slurm_flags.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from seqdis.bench.core.files import read_json
-    from seqdis.bench.launch.slurm import submit as slurm
-    from seqdis.bench.launch.slurm.submissions import load_all
+    from seqdis.bench.launch.slurm import submissions
+    from seqdis.bench.launch.slurm.scheduler import is_available
     from seqdis.bench.launch.state import match, survey
     from seqdis.bench.records.store import CONFIG, Store
 
-    store = Store(args.out)
+    request = Request(
+        out=args.out,
+        data_dir=args.data_dir,
+        device=args.device or "auto",
+        launcher=args.launcher,
+        workers=args.workers,
+        jobs=slurm_flags.wishes(args),
+    )
+    store = Store(request.out)
     found = survey(store, only=match(store, args.filter) if args.filter else None)
-    if found.scheduler not in ("ok", "none") and args.launcher != "local":
+    if found.scheduler not in ("ok", "none") and request.launcher != "local":
         raise UserError(f"SLURM does not answer ({found.scheduler}), so nobody knows what is lost; try again later.")
     again = [cell.id for cell in found.cells if cell.state in ("failed", "lost")]
     if not again:
         print("nothing has failed or was lost")
-        return 0
+        return DONE
     for cell in again:
         clear(store.folder(cell), from_scratch=args.from_scratch)
-    known = [one for one in load_all(store.out) if one.is_cells]
-    launcher = args.launcher
+    known = submissions.load_all(store.out)
+    launcher: str = request.launcher
     if launcher == "auto":
-        launcher = "slurm" if known and slurm.is_available() else "local"
+        launcher = "slurm" if any(one.is_cells for one in known) and is_available() else "local"
     cells = [Stored(cell, read_json(store.folder(cell) / CONFIG)) for cell in again]
-    return _slurm(args, store, cells, known) if launcher == "slurm" else _local(args, store, cells)
+    if launcher == "slurm":
+        return _submit(cells, store, request, known, as_before=not (args.device or args.data_dir))
+    return _run_here(cells, store, request)
 
 
 def clear(folder: Path, *, from_scratch: bool = False) -> None:
@@ -82,22 +96,32 @@ def clear(folder: Path, *, from_scratch: bool = False) -> None:
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _slurm(args: argparse.Namespace, store: Store, cells: Sequence[Stored], known: Sequence[Submission]) -> int:
-    from seqdis.bench.core.places import data_root
-    from seqdis.bench.launch.slurm import submit as slurm
+def _submit(
+    cells: Sequence[Stored], store: Store, request: Request, known: Sequence[Submission], *, as_before: bool
+) -> int:
+    """Submits cells, for what the last launch asked unless the user says anything now.
 
-    arguments = list(known[-1].manifest["cell_arguments"]) if known else []
-    if args.device or args.data_dir or not arguments:
-        args.device = args.device or "auto"
-        arguments = slurm.cell_arguments(args, args.data_dir or data_root())
+    Args:
+        known: all submissions, oldest first.
+        as_before: neither a device nor a data folder is named: those of the last launch.
+    """
+    from seqdis.bench.commands import last_tables
+    from seqdis.bench.launch.slurm import submit as slurm
+    from seqdis.bench.launch.slurm.requests import TABLES
+
+    arrays = [one.manifest for one in known if one.is_cells]
+    made = [one.manifest.argv[-1] for one in known if one.manifest.title == TABLES]
+    arguments = list(arrays[-1].cell_arguments) if arrays else []
+    if not (as_before and arguments):
+        arguments = slurm.cell_arguments(request.device, request.root)
     root = Path(arguments[arguments.index("--data-dir") + 1])
     summary = slurm.submit(
         store,
         cells,
-        _options(args, known),
+        _options(request.jobs, arrays),
         cell_arguments=arguments,
         prerequisites=slurm.missing_prerequisites(store, cells, root),
-        tables=_tables(store),
+        tables=last_tables.command(store.out, made[-1] if made else "comparison"),
     )
     for line in summary.lines():
         print(line)
@@ -106,38 +130,21 @@ def _slurm(args: argparse.Namespace, store: Store, cells: Sequence[Stored], know
             f"SLURM refused a request: {summary.refused} What it accepted is in the queue; type "
             "the 'bench run' line again for the rest."
         )
-    return 0
+    return DONE
 
 
-def _tables(store: Store) -> Sequence[str]:
-    """What the last launch made of its records, once more."""
-    from seqdis.bench.commands import last_tables
-    from seqdis.bench.launch.slurm.submissions import load_all
-
-    made = [one.manifest["argv"] for one in load_all(store.out) if one.manifest["title"] == "tables"]
-    return last_tables.command(store.out, made[-1][-1] if made else "comparison")
-
-
-def _options(args: argparse.Namespace, known: Sequence[Submission]) -> Options:
+def _options(wishes: JobWishes, arrays: Sequence[Manifest]) -> Options:
     """The last launch's, unless the user says anything now."""
     from seqdis.bench.launch.slurm.profile import Options
 
-    asked = Options.from_args(args)
-    if args.profile or asked.flags or args.max_jobs is not None or args.setup or args.hold or not known:
-        return asked
-    return Options.from_json(known[-1].manifest["options"])
+    return Options.of(wishes) if wishes != JobWishes() or not arrays else arrays[-1].options
 
 
-def _local(args: argparse.Namespace, store: Store, cells: Sequence[Stored]) -> int:
-    from seqdis.bench.cell.prerequisites import make
+def _run_here(cells: Sequence[Stored], store: Store, request: Request) -> int:
     from seqdis.bench.commands.display import show
-    from seqdis.bench.core.places import data_root
-    from seqdis.bench.launch.pool import Pool
-    from seqdis.bench.launch.slots import slots
+    from seqdis.bench.launch.local import make_pool
 
-    device = args.device or "auto"
-    make([cell.config for cell in cells], args.data_dir or data_root(), device)
-    pool = Pool(store, [(cell.id, cell.id) for cell in cells], slots(device, args.workers), args.data_dir)
+    pool = make_pool(store, cells, request)
     show(pool)
     failed = [one for one in pool.runs if one.state != "done"]
     for one in failed:

@@ -4,28 +4,44 @@ from __future__ import annotations
 
 import functools
 import json
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from seqdis.bench.launch.pool import Pool, Run
+from seqdis.bench.launch.request import Planned, Request
+from seqdis.bench.launch.slots import slots
 from seqdis.bench.launch.timebox import TimeBox
+from seqdis.bench.records.store import Store
 
 
-def give_box(
-    pool: Pool, configs: dict[str, dict[str, Any]], root: Path, device: str, seconds: float, started: float
-) -> None:
-    """Gives a pool its time box, with estimates that follow what is measured while it runs.
+def make_pool(store: Store, cells: Sequence[Planned], request: Request, started: float | None = None) -> Pool:
+    """A pool that is ready to run: data and judges that the cells need are made first.
 
     Args:
-        pool: not yet started.
-        configs: resolved, of all its cells, by id.
-        root: the data root; data are opened to count their clips.
-        device: auto, cpu, cuda or cuda:N.
-        seconds: the budget.
-        started: when it began to run, on the monotonic clock.
+        store: with the cells' folders.
+        cells: in the order in which they are started.
+        request: where and how they run.
+        started: when its budget began to run, on the monotonic clock; now by default.
+
+    Raises:
+        MissingDataError: a real data set is not prepared.
     """
-    from seqdis.bench.cell.data import open_dataset
-    from seqdis.bench.cell.device import device_name, pick_device
+    from seqdis.bench.cell.prerequisites import make
+
+    make([cell.config for cell in cells], request.root, request.device)
+    places = slots(request.device, request.workers, request.per_device)
+    pool = Pool(store, [(cell.id, cell.title) for cell in cells], places, request.data_dir)
+    if request.budget is not None:
+        _give_box(pool, {cell.id: cell.config for cell in cells}, request, request.budget, started)
+    return pool
+
+
+def _give_box(
+    pool: Pool, configs: dict[str, dict[str, Any]], request: Request, seconds: float, started: float | None
+) -> None:
+    """Gives a pool its time box, with estimates that follow what is measured while it runs."""
+    from seqdis.bench.cell.experiment import open_dataset, pick_device
+    from seqdis.bench.cell.report import device_name
     from seqdis.bench.perf.estimate import Estimator
     from seqdis.bench.records.record import NAME, read_record
     from seqdis.bench.records.store import CHECKPOINT
@@ -33,13 +49,13 @@ def give_box(
     @functools.cache
     def opened(key: str) -> int:
         cell, data = json.loads(key)
-        return len(open_dataset(cell, root, data).train)
+        return len(open_dataset(cell, request.root, data).train)
 
     def n_clips(config: dict[str, Any]) -> int:
         cell = {key: config["cell"][key] for key in ("dataset", "source", "size")}
         return opened(json.dumps([cell, config["data"]]))
 
-    estimator = Estimator(pool.store, n_clips=n_clips, device=device_name(pick_device(device)))
+    estimator = Estimator(pool.store, n_clips=n_clips, device=device_name(pick_device(request.device)))
     pool.box = TimeBox(
         seconds,
         lambda cell_id: estimator.seconds(configs[cell_id], cell_id),

@@ -10,15 +10,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE, INTERRUPTED, WAITING
 from seqdis.bench.core.files import read_json
 from seqdis.bench.launch.logs import last_line
+from seqdis.bench.launch.progress import Progress, read_progress
 from seqdis.bench.launch.slots import Slot
 from seqdis.bench.launch.timebox import TimeBox
-from seqdis.bench.records.store import ERROR, LOG, PROGRESS, Store
+from seqdis.bench.records.store import ERROR, LOG, Store
 
 REPEAT_SECONDS = 5.0
 
@@ -38,14 +39,9 @@ class Run:
     started: float = 0.0
     ended: float = 0.0
 
-    def progress(self, store: Store) -> dict[str, Any]:
-        """What the worker last wrote, if anything."""
-        path = store.folder(self.cell_id) / PROGRESS
-        with contextlib.suppress(UserError, OSError):
-            if path.stat().st_mtime >= self.started - 1:
-                found: dict[str, Any] = read_json(path)
-                return found
-        return {}
+    def progress(self, store: Store) -> Progress:
+        """What the worker last said, if anything."""
+        return read_progress(store.folder(self.cell_id), since=self.started - 1)
 
 
 class Pool:

@@ -24,19 +24,22 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import read_json
 from seqdis.bench.core.lease import MISSED_BEATS, Holder, is_gone, read_attempts, read_lease
+from seqdis.bench.core.times import duration
 from seqdis.bench.launch.logs import last_line
+from seqdis.bench.launch.progress import Progress, read_progress
 from seqdis.bench.launch.slurm import submissions
 from seqdis.bench.launch.slurm.scheduler import RUNNING, Job, SchedulerUnknown, queue
 from seqdis.bench.launch.slurm.submissions import Submission
 from seqdis.bench.records.record import NAME as RECORD
-from seqdis.bench.records.store import CHECKPOINT, ERROR, LEASE, LOG, PROGRESS, Store
+from seqdis.bench.records.store import CHECKPOINT, ERROR, LEASE, LOG, Store
 
-STATES = ("done", "running", "queued", "held", "waiting", "failed", "cancelled", "lost", "missing", "unknown")
+State = Literal["done", "running", "queued", "held", "waiting", "failed", "cancelled", "lost", "missing", "unknown"]
+STATES: tuple[State, ...] = get_args(State)
 BEAT_SLACK = 5.0  # seconds: a beat that is late by a shared file system's cache
 
 
@@ -50,7 +53,7 @@ class CellState:
     """
 
     id: str
-    state: str
+    state: State
     detail: str = ""
     host: str = ""
     job: str = ""
@@ -70,7 +73,7 @@ class Survey:
     commands: list[tuple[str, str]]  # title and state of live helper jobs
 
     @property
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> dict[State, int]:
         """How many cells are in each state, states without any left out."""
         found = Counter(cell.state for cell in self.cells)
         return {state: found[state] for state in STATES if found[state]}
@@ -131,7 +134,7 @@ def _ask(known: Sequence[Submission]) -> tuple[list[Job], str]:
 
 
 def _helpers(known: Sequence[Submission], jobs: Sequence[Job]) -> list[tuple[str, str]]:
-    titles = {one.name: one.manifest["title"] for one in known if not one.is_cells}
+    titles = {one.name: one.manifest.title for one in known if not one.is_cells}
     return [
         (titles[job.name], f"{job.state.lower()}{_because(job)}") for job in jobs if job.is_live and job.name in titles
     ]
@@ -149,7 +152,7 @@ class _Look:
         self.jobs = submissions.jobs_by_cell(known, jobs)
         self.last: dict[str, Submission] = {}
         for submission in known:
-            for task in submission.tasks:
+            for task in submission.manifest.tasks:
                 self.last.update(dict.fromkeys(task, submission))
         self.cancelled = {one.id: one.cancelled() for one in known if one.is_cells}
         self.by_id = {one.id: one for one in known}
@@ -184,17 +187,17 @@ class _Look:
         silent = age > MISSED_BEATS * float(holder.get("interval") or 10) + BEAT_SLACK
         if _certainly_gone(holder) or (silent and (job is None or job.state != "RUNNING")):
             return None
-        progress = _json(folder / PROGRESS)
+        progress = read_progress(folder)
         state = CellState(
             cell,
             "running",
             host=str(holder.get("host", "")),
             job=str(holder.get("job", "")),
-            step=int(progress.get("step") or 0),
-            steps=int(progress.get("steps") or 0),
-            seconds_left=progress.get("seconds_left"),
+            step=progress.step,
+            steps=progress.steps,
+            seconds_left=progress.seconds_left,
             beat_age=age,
-            phase=str(progress.get("phase", "starting")),
+            phase=progress.phase or "starting",
         )
         state.detail = _progress_text(state, progress) + (f"; no heartbeat for {age:.0f} s" if silent else "")
         return state
@@ -211,8 +214,8 @@ class _Look:
         return CellState(cell, "queued", job.reason if job.reason != "None" else job.state.lower())
 
     def _prerequisites(self, cell: str) -> str:
-        names = self.last[cell].manifest.get("prerequisites", []) if cell in self.last else []
-        titles = [self.by_id[name].manifest["title"] if name in self.by_id else name for name in names]
+        names = self.last[cell].manifest.prerequisites if cell in self.last else ()
+        titles = [self.by_id[name].manifest.title if name in self.by_id else name for name in names]
         return ", ".join(titles) or "an earlier array"
 
     def _idle(self, cell: str, folder: Path, names: set[str]) -> CellState:
@@ -232,12 +235,13 @@ class _Look:
             if attempts and attempts[-1].get("waiting"):
                 return CellState(cell, "waiting", last_line(folder / LOG))
             return CellState(cell, "lost", self._ending(cell) + (", state saved" if CHECKPOINT in names else ""))
-        if submission is None or (submission.outcome() or {}).get("state") in ("refused", "abandoned"):
+        outcome = submission.outcome() if submission is not None else None
+        if submission is None or (outcome is not None and outcome.state != "submitted"):
             return CellState(cell, "missing")
         return CellState(cell, "lost", self._ending(cell))
 
     def _blocked(self, submission: Submission | None) -> str:
-        for name in submission.manifest.get("prerequisites", []) if submission is not None else ():
+        for name in submission.manifest.prerequisites if submission is not None else ():
             if name in self.by_id and (reason := self.by_id[name].error()):
                 return f"{reason}; put it right and run the same line again"
         return ""
@@ -258,25 +262,19 @@ def _release_hint(job: Job) -> str:
     return f"scontrol release {job.job_id}"
 
 
-def _progress_text(state: CellState, progress: dict[str, Any]) -> str:
+def _progress_text(state: CellState, progress: Progress) -> str:
     if not state.steps:
         return state.phase
-    text = f"{state.phase}, epoch {int(progress.get('epoch') or 0) + 1}, step {state.step} of {state.steps}"
+    text = f"{state.phase}, epoch {progress.epoch + 1}, step {state.step} of {state.steps}"
     return text + (f", {duration(state.seconds_left)} left" if state.seconds_left is not None else "")
-
-
-def duration(seconds: float) -> str:
-    """'45 s', '12 min' or '3 h 05 min'."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def error_text(folder: Path) -> str:
     """Why a cell failed, in one line."""
-    error = _json(folder / ERROR)
-    return str(error.get("reason") or "no reason was written; see its log").strip().splitlines()[-1]
+    reason = ""
+    with contextlib.suppress(UserError, AttributeError):
+        reason = str(read_json(folder / ERROR).get("reason") or "").strip()
+    return reason.splitlines()[-1] if reason else "no reason was written; see its log"
 
 
 def shared_now(out: Path) -> float:
@@ -284,11 +282,3 @@ def shared_now(out: Path) -> float:
     with contextlib.suppress(OSError), tempfile.NamedTemporaryFile(prefix=".clock.", dir=out) as file:
         return os.fstat(file.fileno()).st_mtime
     return time.time()
-
-
-def _json(path: Path) -> dict[str, Any]:
-    with contextlib.suppress(UserError):
-        found = read_json(path)
-        if isinstance(found, dict):
-            return found
-    return {}

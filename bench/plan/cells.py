@@ -60,6 +60,11 @@ class Planned:
     id: str
     config: dict[str, Any]
 
+    @property
+    def title(self) -> str:
+        """For people."""
+        return self.cell.title
+
 
 def grid(
     methods: Iterable[MethodRef],

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from seqdis.bench.commands import slurm_flags
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.launch.slurm import profile, requests
+from seqdis.bench.launch.slurm import requests
 from seqdis.bench.launch.slurm.profile import Options
 from seqdis.bench.launch.slurm.requests import Prerequisite
 
@@ -19,6 +20,10 @@ from seqdis.bench.launch.slurm.requests import Prerequisite
 class Planned:
     id: str
     config: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        return self.id
 
 
 def cells(count: int, **part: Any) -> list[Planned]:
@@ -30,11 +35,11 @@ def cells(count: int, **part: Any) -> list[Planned]:
 
 def options(*words: str, tmp_path: Path | None = None, profile_text: str = "") -> Options:
     parser = argparse.ArgumentParser()
-    profile.add_arguments(parser)
+    slurm_flags.add_arguments(parser)
     if profile_text and tmp_path is not None:
         (tmp_path / "lab.toml").write_text(profile_text)
         words = ("--profile", str(tmp_path / "lab.toml"), *words)
-    return Options.from_args(parser.parse_args(list(words)))
+    return Options.of(slurm_flags.wishes(parser.parse_args(list(words))))
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""What a job asks of a cluster: command-line flags, and a profile file in which a lab types them once.
+"""What a job asks of a cluster: the user's wishes, and a profile file in which a lab types them once.
 
 A profile file is TOML; each table is one cluster or partition, and its `rule`s change what some cells ask for:
 
@@ -21,16 +21,16 @@ It is looked for in ./slurm.toml, then in ~/.config/seqdis/slurm.toml; `--profil
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from seqdis.bench.core.errors import UserError, unknown_name
+from seqdis.bench.launch.request import JobWishes, Setting
 
 FILE = "slurm.toml"
 RULE_KEYS = ("dataset", "method", "variant", "preset", "source")
@@ -61,12 +61,17 @@ class Needs:
     pack: int = 1
     at_once: int = 1
 
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Setting]) -> Needs:
+        """From a manifest; what one of another version does not have is the default."""
+        return _made(cls(), {key: value for key, value in stored.items() if key in NEEDS})
+
 
 # A cell that needs a GPU keeps its data on it; the cores feed the launches and the evaluation.
 GPU_NEEDS = Needs(gpus="1", cpus=4, mem="16G", time="24:00:00")
 CPU_NEEDS = Needs()
-HELPER_NEEDS = {"gpus": "0", "pack": 1, "at_once": 1}
-_NEED_NAMES = {field.name for field in dataclasses.fields(Needs)}
+HELPER_NEEDS: Mapping[str, Setting] = {"gpus": "0", "pack": 1, "at_once": 1}
+NEEDS = tuple(field.name for field in dataclasses.fields(Needs))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,61 +89,60 @@ class Options:
         hold: submit everything held; `scontrol release` starts it.
     """
 
-    asked: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    asked: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
     flags: tuple[str, ...] = ()
-    rules: tuple[tuple[Mapping[str, str], Mapping[str, Any]], ...] = ()
+    rules: tuple[tuple[Mapping[str, str], Mapping[str, Setting]], ...] = ()
     max_jobs: int = 0
     setup: tuple[str, ...] = ()
     python: str = ""
-    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    extra: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
     hold: bool = False
     profile: str = ""
 
     @classmethod
-    def from_args(cls, args: argparse.Namespace) -> Options:
-        """From the parsed command line and the profile that it names, if any.
+    def of(cls, wishes: JobWishes) -> Options:
+        """From what the user says, and the profile that is named or found.
 
         Raises:
             UserError: a profile that isn't there, or a setting that SLURM could not understand.
         """
-        name, table = load_profile(args.profile)
-        flags = {key: getattr(args, key) for key in _NEED_NAMES if getattr(args, key, None) is not None}
+        name, table = load_profile(wishes.profile)
         rules = tuple((dict(rule.pop("when", {})), rule) for rule in map(dict, table.pop("rule", [])))
         for when, change in rules:
-            _check_names(name, "rule", change, _NEED_NAMES)
-            _check_names(name, "when", when, set(RULE_KEYS))
+            _check_names(name, "rule", change, NEEDS)
+            _check_names(name, "when", when, RULE_KEYS)
             _check_values(change)
         other = {key: table.pop(key) for key in ("max_jobs", "setup", "python", "extra", "hold") if key in table}
-        _check_names(name, "profile", table, _NEED_NAMES)
-        setup = [*other.get("setup", []), *(args.setup or [])]
-        max_jobs = args.max_jobs if args.max_jobs is not None else other.get("max_jobs", 0)
+        _check_names(name, "profile", table, NEEDS)
+        max_jobs = wishes.max_jobs if wishes.max_jobs is not None else other.get("max_jobs", 0)
         if max_jobs < 0:
             raise UserError(f"--max-jobs {max_jobs} is not a number of jobs; give 1 or more.")
-        asked = {**table, **flags}
+        asked = {**table, **wishes.needs}
         _check_values(asked)
         return cls(
             asked=asked,
-            flags=tuple(sorted(flags)),
+            flags=tuple(sorted(wishes.needs)),
             rules=rules,
             max_jobs=max_jobs,
-            setup=tuple(setup),
+            setup=(*other.get("setup", ()), *wishes.setup),
             python=other.get("python", ""),
             extra=other.get("extra", {}),
-            hold=bool(args.hold or other.get("hold", False)),
+            hold=bool(wishes.hold or other.get("hold", False)),
             profile=name,
         )
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Options:
         """From what `to_json` gave, so that another day's `retry` asks for the same."""
+        known = {field.name: stored[field.name] for field in dataclasses.fields(cls) if field.name in stored}
         rules = tuple((rule[0], rule[1]) for rule in stored.get("rules", ()))
         tuples = {key: tuple(stored.get(key, ())) for key in ("flags", "setup")}
-        return cls(**{**stored, **tuples, "rules": rules})
+        return cls(**{**known, **tuples, "rules": rules})
 
     def to_json(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "rules": [list(rule) for rule in self.rules]}
 
-    def needs(self, cell: Mapping[str, Any], *, gpu: bool) -> Needs:
+    def needs(self, cell: Mapping[str, object], *, gpu: bool) -> Needs:
         """What a cell's job asks for.
 
         Args:
@@ -156,37 +160,9 @@ class Options:
         return _made(GPU_NEEDS if gpu else CPU_NEEDS, {**self.asked, **({} if gpu else HELPER_NEEDS)})
 
 
-def _made(base: Needs, asked: Mapping[str, Any]) -> Needs:
+def _made(base: Needs, asked: Mapping[str, Setting]) -> Needs:
     kinds = {field.name: type(getattr(base, field.name)) for field in dataclasses.fields(Needs)}
     return dataclasses.replace(base, **{key: kinds[key](value) for key, value in asked.items()})
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of everything that submits."""
-    group = parser.add_argument_group("SLURM", "flags win over the profile file; see docs/slurm.md")
-    group.add_argument(
-        "--profile", metavar="NAME|FILE", help="a table of ./slurm.toml or ~/.config/seqdis/slurm.toml, or another file"
-    )
-    for name, text in (
-        ("partition", "partition"),
-        ("account", "account"),
-        ("qos", "quality of service"),
-        ("constraint", "node features"),
-    ):
-        group.add_argument(f"--{name}", help=text)
-    group.add_argument("--gpus", metavar="N", help="GPUs of a job, such as 1 or a100:1")
-    group.add_argument("--cpus", type=int, metavar="N", help="CPU cores of a job")
-    group.add_argument("--mem", metavar="SIZE", help="memory of a job, such as 16G")
-    group.add_argument(
-        "--time", metavar="LIMIT", help="time limit of a job, such as 12:00:00; cells that reach it go on in the next"
-    )
-    group.add_argument("--max-jobs", type=int, metavar="N", help="jobs that run at the same time (default: no bound)")
-    group.add_argument("--pack", type=int, metavar="K", help="small cells that one job runs (default: 1)")
-    group.add_argument("--at-once", type=int, metavar="N", help="of these, how many at the same time (default: 1)")
-    group.add_argument(
-        "--setup", action="append", metavar="LINE", help="a shell line that each job runs first; may be repeated"
-    )
-    group.add_argument("--hold", action="store_true", help="submit held; 'scontrol release' starts the jobs")
 
 
 def load_profile(wanted: str | None) -> tuple[str, dict[str, Any]]:
@@ -240,7 +216,7 @@ def _locate(wanted: str | None) -> tuple[Path | None, str | None]:
     return None, None
 
 
-def _check_names(profile: str, kind: str, found: Mapping[str, Any], known: set[str]) -> None:
+def _check_names(profile: str, kind: str, found: Mapping[str, object], known: Collection[str]) -> None:
     for key in found:
         if key not in known:
             raise unknown_name(f"{kind} setting of {profile}", key, known, "docs/slurm.md")
@@ -251,7 +227,7 @@ _MEMORY = re.compile(r"\d+[KMGT]?B?", re.IGNORECASE)
 _GPUS = re.compile(r"([A-Za-z][\w.-]*:)?\d+")
 
 
-def _check_values(asked: Mapping[str, Any]) -> None:
+def _check_values(asked: Mapping[str, Setting]) -> None:
     for key, pattern, example in (("time", _TIME, "12:00:00"), ("mem", _MEMORY, "16G"), ("gpus", _GPUS, "1 or a100:1")):
         if key in asked and not pattern.fullmatch(str(asked[key])):
             raise UserError(f"{key} = {asked[key]!r} is not something that SLURM understands; write it as {example}.")

@@ -12,19 +12,13 @@ from typing import Any, Protocol
 
 from seqdis.bench.core.environment import MALLOC
 from seqdis.bench.core.exits import INTERRUPTED
+from seqdis.bench.launch.request import Planned
 from seqdis.bench.launch.slurm.profile import Needs, Options
-from seqdis.bench.launch.slurm.submissions import CELLS, COMMAND, PREFIX
+from seqdis.bench.launch.slurm.submissions import CELLS, COMMAND, PREFIX, Kind
 from seqdis.bench.plan import presets
 
-
-class Planned(Protocol):
-    """A cell as the plan gives it."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def config(self) -> dict[str, Any]: ...
+TABLES = "tables"
+"""Title of the last job."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +32,7 @@ class Prerequisite:
 
 
 @dataclasses.dataclass
-class Request:
+class JobRequest:
     """One sbatch call that is to be made.
 
     Attributes:
@@ -47,7 +41,7 @@ class Request:
         parallelism: at most so many tasks of the array at the same time.
     """
 
-    kind: str
+    kind: Kind
     title: str
     needs: Needs
     tasks: list[list[str]] = dataclasses.field(default_factory=list)
@@ -64,7 +58,7 @@ def build(
     *,
     max_array: int,
     tables: Sequence[str] = (),
-) -> list[Request]:
+) -> list[JobRequest]:
     """All requests of a launch, in the order in which they are submitted.
 
     Args:
@@ -75,7 +69,7 @@ def build(
         tables: the command that writes the tables when all has ended; empty for none.
     """
     helpers = [
-        Request(COMMAND, needed.title, options.helper_needs(gpu=needed.gpu), argv=needed.argv)
+        JobRequest(COMMAND, needed.title, options.helper_needs(gpu=needed.gpu), argv=needed.argv)
         for needed in prerequisites
     ]
     arrays = _arrays(cells, options, prerequisites, max_array)
@@ -83,29 +77,29 @@ def build(
     last = []
     if tables and arrays:
         ended = tuple(request.title for request in arrays)
-        last = [Request(COMMAND, "tables", options.helper_needs(), argv=tuple(tables), after_any=ended)]
+        last = [JobRequest(COMMAND, TABLES, options.helper_needs(), argv=tuple(tables), after_any=ended)]
     return [*helpers, *arrays, *last]
 
 
 def _arrays(
     cells: Sequence[Planned], options: Options, prerequisites: Sequence[Prerequisite], max_array: int
-) -> list[Request]:
+) -> list[JobRequest]:
     groups: dict[tuple[Needs, tuple[str, ...]], list[str]] = {}
     for cell in cells:
         part = cell.config["cell"]
         needs = options.needs(part, gpu=presets.get(part["preset"]).needs_gpu)
         waits = tuple(needed.title for needed in prerequisites if cell.id in needed.cells)
         groups.setdefault((needs, waits), []).append(cell.id)
-    requests: list[Request] = []
+    requests: list[JobRequest] = []
     for (needs, waits), ids in groups.items():
         tasks = [ids[start : start + needs.pack] for start in range(0, len(ids), needs.pack)]
         for start in range(0, len(tasks), max_array):
             chunk = tasks[start : start + max_array]
-            requests.append(Request(CELLS, f"cells {len(requests) + 1}", needs, tasks=chunk, after_ok=waits))
+            requests.append(JobRequest(CELLS, f"cells {len(requests) + 1}", needs, tasks=chunk, after_ok=waits))
     return requests
 
 
-def _throttle(arrays: list[Request], max_jobs: int) -> None:
+def _throttle(arrays: list[JobRequest], max_jobs: int) -> None:
     """Splits the bound on running jobs among the arrays; more arrays than jobs queue up behind each other."""
     if not max_jobs:
         for request in arrays:
@@ -118,7 +112,7 @@ def _throttle(arrays: list[Request], max_jobs: int) -> None:
             request.after_any = (*request.after_any, arrays[index - lanes].title)
 
 
-def parameters(request: Request, folder: Path, options: Options, dependency: str) -> dict[str, Any]:
+def parameters(request: JobRequest, folder: Path, options: Options, dependency: str) -> dict[str, Any]:
     """A request in the words of submitit's SLURM executor."""
     needs = request.needs
     extra: dict[str, Any] = {"requeue": True, **options.extra}
@@ -172,7 +166,7 @@ def _setup(needs: Needs, folder: Path, options: Options) -> list[str]:
     ]
 
 
-def _teardown(request: Request) -> list[str]:
+def _teardown(request: JobRequest) -> list[str]:
     """Runs outside of a container, where SLURM's commands are."""
     job = "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" if request.kind == CELLS else "$SLURM_JOB_ID"
     return [
@@ -213,16 +207,27 @@ def _executor_class() -> type[Any]:
     return ManifestExecutor
 
 
-def executor(request: Request, folder: Path, options: Options, dependency: str) -> Any:
-    """submitit's executor for one request; `.text()` is its script, `.submit_request()` calls sbatch."""
-    made = _executor_class()(folder, python=options.python or shlex.quote(sys.executable))
+class Executor(Protocol):
+    """submitit's executor for one request."""
+
+    def text(self) -> str:
+        """The request's script."""
+
+    def submit_request(self) -> str:
+        """Calls sbatch. Returns the job id."""
+
+
+def executor(request: JobRequest, folder: Path, options: Options, dependency: str) -> Executor:
+    """The executor of one request. Touches nothing yet."""
+    made: Any = _executor_class()(folder, python=options.python or shlex.quote(sys.executable))
     made.update_parameters(**parameters(request, folder, options, dependency))
     if request.kind == CELLS:
         made.parameters["map_count"] = len(request.tasks)
-    return made
+    found: Executor = made
+    return found
 
 
-def dependency(request: Request, job_ids: Mapping[str, str]) -> str:
+def dependency(request: JobRequest, job_ids: Mapping[str, str]) -> str:
     """What `--dependency` says. `job_ids` maps titles to job ids; a title without one depends on nothing."""
     parts = []
     for kind, titles in (("afterok", request.after_ok), ("afterany", request.after_any)):

@@ -14,19 +14,104 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import json
 import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import publish, read_json, write_json
+from seqdis.bench.core.times import utc_now
+from seqdis.bench.launch.slurm.profile import Needs, Options
 from seqdis.bench.launch.slurm.scheduler import Job
+from seqdis.bench.records.store import ERROR
 
 PREFIX = "bench-"
 MANIFEST, OUTCOME, CANCELLED = "manifest.json", "outcome.json", "cancelled.json"
-CELLS, COMMAND = "cells", "command"
+SCHEMA = 1
+
+Kind = Literal["cells", "command"]
+CELLS: Final = "cells"
+COMMAND: Final = "command"
+OutcomeState = Literal["submitted", "refused", "abandoned"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What each task of a submission does; never changed once it is written.
+
+    Attributes:
+        schema: the version of this form.
+        id: the submission's.
+        kind: an array of cells, or a single command.
+        created: when, in UTC.
+        tasks: ids of cells by array index (for a command: none).
+        argv: a command's arguments of the interpreter.
+        cell_arguments: arguments of each cell's process after its folder.
+        prerequisites: ids of submissions, or titles of live ones, that had to succeed first.
+        needs: what its jobs ask for.
+        options: how the whole launch was submitted, for another day's `retry`.
+        code: which code submitted it, as `core.provenance` says it.
+    """
+
+    schema: int
+    id: str
+    kind: Kind
+    title: str
+    created: str
+    tasks: Sequence[Sequence[str]]
+    argv: Sequence[str]
+    cell_arguments: Sequence[str]
+    prerequisites: Sequence[str]
+    needs: Needs
+    options: Options
+    code: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """The manifest in a submission's folder.
+
+        Raises:
+            UserError: none, or not one of ours.
+        """
+        stored: dict[str, Any] = read_json(folder / MANIFEST)
+        try:
+            return cls(
+                **{name: stored[name] for name in ("schema", "id", "kind", "title", "created")},
+                **{name: stored.get(name, []) for name in ("tasks", "argv", "cell_arguments", "prerequisites")},
+                needs=Needs.from_json(stored["needs"]),
+                options=Options.from_json(stored["options"]),
+                code=stored.get("code", {}),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{folder / MANIFEST} is not a manifest of ours ({error!r}).") from None
+
+    def to_json(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "options": self.options.to_json()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of an sbatch call.
+
+    Attributes:
+        when: when that was known, in UTC.
+        job_id: of what SLURM took.
+        adopted: its launcher had died; it was found in the queue by its name.
+        message: why SLURM refused.
+    """
+
+    state: OutcomeState
+    when: str
+    job_id: str = ""
+    adopted: bool = False
+    message: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        more = {"job_id": self.job_id, "adopted": self.adopted, "message": self.message}
+        return {"state": self.state, "when": self.when, **{key: value for key, value in more.items() if value}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +119,7 @@ class Submission:
     """One sbatch call: an array of cells, or a single command."""
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
 
     @property
     def id(self) -> str:
@@ -47,26 +132,21 @@ class Submission:
 
     @property
     def is_cells(self) -> bool:
-        return bool(self.manifest["kind"] == CELLS)
+        return self.manifest.kind == CELLS
 
-    @property
-    def tasks(self) -> list[list[str]]:
-        """Cell ids by array index (for a command: none)."""
-        tasks: list[list[str]] = self.manifest.get("tasks", [])
-        return tasks
-
-    def outcome(self) -> dict[str, Any] | None:
-        """What became of the sbatch call: {"state": "submitted", "job_id"}, "refused" or "abandoned"; None: unknown."""
-        with contextlib.suppress(UserError):
-            found: dict[str, Any] = read_json(self.folder / OUTCOME)
-            return found
+    def outcome(self) -> Outcome | None:
+        """What became of the sbatch call; None: unknown."""
+        with contextlib.suppress(UserError, KeyError, TypeError):
+            stored: dict[str, Any] = read_json(self.folder / OUTCOME)
+            more = {key: stored[key] for key in ("job_id", "adopted", "message") if key in stored}
+            return Outcome(stored["state"], stored["when"], **more)
         return None
 
-    def settle(self, state: str, **more: Any) -> dict[str, Any]:
+    def settle(self, state: OutcomeState, *, job_id: str = "", adopted: bool = False, message: str = "") -> Outcome:
         """Writes the outcome once. Returns the one that stands."""
-        outcome = {"state": state, "when": utc_now(), **more}
-        text = canonical(outcome)
-        return outcome if publish(self.folder / OUTCOME, text) else (self.outcome() or outcome)
+        outcome = Outcome(state, utc_now(), job_id, adopted, message)
+        text = json.dumps(outcome.to_json(), indent=1) + "\n"
+        return outcome if publish(self.folder / OUTCOME, text.encode()) else (self.outcome() or outcome)
 
     def cancelled(self) -> set[str]:
         """The cells of it that the user cancelled."""
@@ -80,18 +160,8 @@ class Submission:
     def error(self) -> str:
         """The last line of why a command failed; empty if it did not."""
         with contextlib.suppress(UserError):
-            return str(read_json(self.folder / "error.json").get("reason", ""))
+            return str(read_json(self.folder / ERROR).get("reason", ""))
         return ""
-
-
-def canonical(value: Any) -> bytes:
-    import json
-
-    return (json.dumps(value, indent=1) + "\n").encode()
-
-
-def utc_now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def new_id() -> str:
@@ -107,10 +177,10 @@ def root(out: Path) -> Path:
 def create(
     out: Path,
     *,
-    kind: str,
-    needs: Mapping[str, Any],
-    options: Mapping[str, Any],
+    kind: Kind,
     title: str,
+    needs: Needs,
+    options: Options,
     tasks: Sequence[Sequence[str]] = (),
     argv: Sequence[str] = (),
     prerequisites: Sequence[str] = (),
@@ -123,21 +193,21 @@ def create(
         UserError: it cannot be written.
     """
     folder = root(out) / new_id()
-    manifest = {
-        "schema": 1,
-        "id": folder.name,
-        "kind": kind,
-        "title": title,
-        "created": utc_now(),
-        "tasks": [list(task) for task in tasks],
-        "argv": list(argv),
-        "cell_arguments": list(cell_arguments),
-        "prerequisites": list(prerequisites),
-        "needs": dict(needs),
-        "options": dict(options),
-        "code": dict(code or {}),
-    }
-    write_json(folder / MANIFEST, manifest)
+    manifest = Manifest(
+        schema=SCHEMA,
+        id=folder.name,
+        kind=kind,
+        title=title,
+        created=utc_now(),
+        tasks=tasks,
+        argv=argv,
+        cell_arguments=cell_arguments,
+        prerequisites=prerequisites,
+        needs=needs,
+        options=options,
+        code=code or {},
+    )
+    write_json(folder / MANIFEST, manifest.to_json())
     return Submission(folder, manifest)
 
 
@@ -151,7 +221,7 @@ def load_all(out: Path) -> list[Submission]:
     found = []
     for folder in folders:
         with contextlib.suppress(UserError):
-            found.append(Submission(folder, read_json(folder / MANIFEST)))
+            found.append(Submission(folder, Manifest.read(folder)))
     return found
 
 
@@ -162,7 +232,7 @@ def jobs_by_cell(submissions: Iterable[Submission], jobs: Iterable[Job]) -> dict
         by_name.setdefault(job.name, []).append(job)
     cells: dict[str, list[tuple[Job, int]]] = {}
     for submission in submissions:
-        tasks = submission.tasks
+        tasks = submission.manifest.tasks
         for job in by_name.get(submission.name, []):
             for index in job.tasks:
                 for cell in tasks[index] if index < len(tasks) else ():

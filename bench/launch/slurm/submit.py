@@ -7,7 +7,6 @@ process once sbatch has returned. The parts: `profile` (what jobs ask for), `req
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import io
@@ -16,19 +15,18 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.lease import MISSED_BEATS, Lease, LeaseHeld, read_lease
-from seqdis.bench.launch.slurm import profile, requests, scheduler, submissions
+from seqdis.bench.launch.request import Planned, Request
+from seqdis.bench.launch.slurm import requests, scheduler, submissions
 from seqdis.bench.launch.slurm.profile import Options
-from seqdis.bench.launch.slurm.requests import Planned, Prerequisite, Request
+from seqdis.bench.launch.slurm.requests import Executor, JobRequest, Prerequisite
 from seqdis.bench.launch.slurm.scheduler import Job, SchedulerUnknown
 from seqdis.bench.launch.slurm.submissions import CELLS, Submission
 from seqdis.bench.launch.state import shared_now
 from seqdis.bench.records.store import ERROR, Store
 
-add_arguments = profile.add_arguments
 is_available = scheduler.is_available
 DEFAULT_MAX_ARRAY = 1001
 WAIT_FOR_OTHER_LAUNCH = 300.0
@@ -63,38 +61,6 @@ class Summary:
         return text
 
 
-def launch(
-    store: Store, missing: Sequence[Planned], args: argparse.Namespace, root: Path, tables: Sequence[str]
-) -> int:
-    """`bench run` on a cluster: submits and returns.
-
-    Args:
-        tables: arguments of the interpreter that write the tables at the end.
-
-    Raises:
-        UserError: SLURM does not answer or refuses; what it had accepted is kept, and the same line goes on.
-    """
-    options = Options.from_args(args)
-    started = time.monotonic()
-    summary = submit(
-        store,
-        missing,
-        options,
-        cell_arguments=cell_arguments(args, root),
-        prerequisites=missing_prerequisites(store, missing, root),
-        tables=tables,
-    )
-    for line in summary.lines():
-        print(line)
-    print(f"in {time.monotonic() - started:.1f} s; this machine may go away now. Next: bench status --out {store.out}")
-    if summary.refused:
-        raise UserError(
-            f"SLURM refused a request: {summary.refused} What it accepted is in the queue; when this is "
-            "put right, the same line submits only the rest."
-        )
-    return 0
-
-
 def submit(
     store: Store,
     cells: Sequence[Planned],
@@ -110,7 +76,7 @@ def submit(
         cells: planned cells.
         options: what their jobs ask for.
         prerequisites: what some cells wait for; one that is in the queue already is not submitted again.
-        cell_arguments: further arguments of `bench cell`.
+        cell_arguments: arguments of each cell's process, see `cell_arguments`.
         tables: arguments of the interpreter that write the tables at the end; empty for none.
 
     Raises:
@@ -142,31 +108,27 @@ def submit(
     return summary
 
 
-def render(
-    store: Store, missing: Sequence[Planned], args: argparse.Namespace, root: Path | None, tables: Sequence[str]
-) -> list[str]:
+def render(store: Store, missing: Sequence[Planned], request: Request, tables: Sequence[str]) -> list[str]:
     """The sbatch requests of a launch as text; touches nothing and needs no SLURM."""
-    options = Options.from_args(args)
+    options = Options.of(request.jobs)
     try:
         max_array = scheduler.max_array_size()
         note = ""
     except SchedulerUnknown as error:
         max_array, note = DEFAULT_MAX_ARRAY, f"# MaxArraySize is taken to be {DEFAULT_MAX_ARRAY} ({error})\n"
-    from seqdis.bench.core.places import data_root
-
-    prerequisites = missing_prerequisites(store, missing, root or data_root())
+    prerequisites = missing_prerequisites(store, missing, request.root)
     built = requests.build(missing, options, prerequisites, max_array=max_array, tables=tables)
-    ids = {request.title: f"<job of request {number}>" for number, request in enumerate(built, 1)}
+    ids = {one.title: f"<job of request {number}>" for number, one in enumerate(built, 1)}
     texts = []
-    for number, request in enumerate(built, 1):
+    for number, one in enumerate(built, 1):
         folder = submissions.root(store.out) / f"ID-{number}"
-        text = requests.executor(request, folder, options, requests.dependency(request, ids)).text()
-        texts.append(f"{note}# request {number} of {len(built)}: {describe(request)}\n{text}")
+        text = requests.executor(one, folder, options, requests.dependency(one, ids)).text()
+        texts.append(f"{note}# request {number} of {len(built)}: {describe(one)}\n{text}")
         note = ""
     return texts
 
 
-def describe(request: Request) -> str:
+def describe(request: JobRequest) -> str:
     """One line: what a request is."""
     if request.kind != CELLS:
         return request.title
@@ -225,9 +187,9 @@ def _worked_on_outside(folder: Path, now: float) -> bool:
 def _live_commands(known: Sequence[Submission], jobs: Sequence[Job]) -> Mapping[str, str]:
     by_name = {job.name: job for job in jobs if job.is_live}
     return {
-        one.manifest["title"]: by_name[one.name].job_id
+        one.manifest.title: by_name[one.name].job_id
         for one in known
-        if not one.is_cells and one.name in by_name and one.manifest["title"] != "tables"
+        if not one.is_cells and one.name in by_name and one.manifest.title != requests.TABLES
     }
 
 
@@ -259,14 +221,14 @@ def missing_prerequisites(store: Store, cells: Sequence[Planned], root: Path) ->
     return found
 
 
-def cell_arguments(args: argparse.Namespace, root: Path) -> list[str]:
-    """Arguments of every `bench cell` of a launch."""
-    return ["--device", args.device, "--data-dir", str(root.absolute())]
+def cell_arguments(device: str, root: Path) -> list[str]:
+    """Arguments of every cell's process of a launch, after its folder."""
+    return ["--device", device, "--data-dir", str(root.absolute())]
 
 
 def _submit_all(
     store: Store,
-    built: Sequence[Request],
+    built: Sequence[JobRequest],
     options: Options,
     job_ids: dict[str, str],
     cell_arguments: Sequence[str],
@@ -280,8 +242,8 @@ def _submit_all(
             store.out,
             kind=request.kind,
             title=request.title,
-            needs=dataclasses.asdict(request.needs),
-            options=options.to_json(),
+            needs=request.needs,
+            options=options,
             tasks=request.tasks,
             argv=request.argv,
             cell_arguments=cell_arguments,
@@ -302,13 +264,12 @@ def _submit_all(
         summary.cells += sum(map(len, request.tasks))
 
 
-def _sbatch(made: Any) -> str:
+def _sbatch(made: Executor) -> str:
     from submitit.core.utils import FailedSubmissionError, UncompletedJobError
 
     try:
         with _outside_of_jobs(), contextlib.redirect_stderr(io.StringIO()):
-            job_id: str = made.submit_request()
-            return job_id
+            return made.submit_request()
     except (UncompletedJobError, FailedSubmissionError) as error:
         raise OSError(str(error).strip() or "sbatch failed without a word") from None
 

@@ -19,12 +19,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE, ENDED, FAILED, INTERRUPTED, WAITING, refuse
-from seqdis.bench.core.files import read_json, write_json
+from seqdis.bench.core.files import write_json
 from seqdis.bench.core.lease import note_attempt, read_attempts, read_lease, slurm_identity
+from seqdis.bench.core.times import utc_now
+from seqdis.bench.launch.progress import read_progress
+from seqdis.bench.launch.slurm.submissions import Manifest, Submission
+from seqdis.bench.records.record import NAME as RECORD
+from seqdis.bench.records.store import ERROR, LOG
 
 MAX_STUCK = 10  # starts without a step of progress after which a cell is called failed
 SOFT = (signal.SIGUSR2, signal.SIGTERM)
@@ -46,7 +50,8 @@ class Worker:
 
     def __init__(self, folder: Path, index: int) -> None:
         self.folder = folder
-        self.manifest: dict[str, Any] = read_json(folder / "manifest.json")
+        self.submission = Submission(folder, Manifest.read(folder))
+        self.manifest = self.submission.manifest
         self.index = index
         self.signals: set[int] = set()
         self.codes: list[int] = []
@@ -64,21 +69,17 @@ class Worker:
 
     def run(self) -> int:
         """Does the work. Returns the exit code."""
-        if self._outcome() in ("abandoned", "refused"):
+        outcome = self.submission.outcome()
+        if outcome is not None and outcome.state != "submitted":
             print("this submission was given up before it reached the queue; its cells run in another", flush=True)
             return DONE
-        if self.manifest["kind"] == "command":
-            self._pool([None], 1)
-        else:
-            at_once = int(self.manifest["needs"].get("at_once", 1))
+        if self.submission.is_cells:
+            at_once = self.manifest.needs.at_once
             os.environ["SEQDIS_BESIDE"] = str(at_once)  # cells that share the job's GPU say so in their records
-            self._pool(self.manifest["tasks"][self.index], at_once)
+            self._pool(self.manifest.tasks[self.index], at_once)
+        else:
+            self._pool([None], 1)
         return self._exit_code()
-
-    def _outcome(self) -> str:
-        with contextlib.suppress(UserError):
-            return str(read_json(self.folder / "outcome.json").get("state"))
-        return ""
 
     def _exit_code(self) -> int:
         if INTERRUPTED in self.codes:
@@ -121,17 +122,17 @@ class Worker:
 
     def _is_out_of_time(self) -> bool:
         """Whether a cell does not react and the limit is near: SLURM never requeues a job that reaches it."""
-        seconds = 0.75 * float(self.manifest["needs"].get("signal_seconds", 120))
+        seconds = 0.75 * self.manifest.needs.signal_seconds
         return signal.SIGUSR2 in self.signals and bool(self.first_told) and time.monotonic() - self.first_told > seconds
 
     def _start(self, cell: str | None) -> Running | None:
         if cell is None:
-            argv = [sys.executable, *self.manifest["argv"]]
+            argv = [sys.executable, *self.manifest.argv]
             return Running(self.folder, subprocess.Popen(argv, stdin=subprocess.DEVNULL))
         folder = self.folder.parent.parent / "cells" / cell
-        if (folder / "record.json").exists() or cell in self._cancelled():
+        if (folder / RECORD).exists() or cell in self.submission.cancelled():
             return None
-        if (folder / "error.json").exists():
+        if (folder / ERROR).exists():
             # It failed in an earlier start of this job; whoever retries it takes the mark away first.
             self.codes.append(FAILED)
             return None
@@ -140,34 +141,29 @@ class Worker:
             self._fail(folder, f"started {stuck} times without getting past step {last_step(folder)}")
             self.codes.append(FAILED)
             return None
-        argv = [sys.executable, "-m", "seqdis.bench.cell", str(folder), *self.manifest["cell_arguments"]]
+        argv = [sys.executable, "-m", "seqdis.bench.cell", str(folder), *self.manifest.cell_arguments]
         print(f"{time.strftime('%F %T')} {cell}", flush=True)
         with contextlib.suppress(OSError):
             note_attempt(folder, {"step": last_step(folder)})
-        with open(folder / "log.txt", "ab") as log:
+        with open(folder / LOG, "ab") as log:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         return Running(folder, process, cell)
-
-    def _cancelled(self) -> list[str]:
-        with contextlib.suppress(UserError):
-            return list(read_json(self.folder / "cancelled.json"))
-        return []
 
     def _ended(self, one: Running) -> bool:
         """Books a process that ended. Returns whether it is to be started again in this job."""
         code = one.process.returncode
-        if self.manifest["kind"] == "command":
+        if not self.submission.is_cells:
             self._command_ended(code)
             return False
         print(f"{time.strftime('%F %T')} {one.cell}: {_named(code)}", flush=True)
-        if (one.folder / "record.json").exists() or code == DONE:
+        if (one.folder / RECORD).exists() or code == DONE:
             return False
         if code == WAITING:
             note_attempt(one.folder, {"waiting": True})
             return False
         if code == INTERRUPTED or (code < 0 and -code in SOFT) or (code < 0 and self.stopping):
             return self._interrupted(one)
-        if code != FAILED or not (one.folder / "error.json").exists():
+        if code != FAILED or not (one.folder / ERROR).exists():
             self._fail(one.folder, _explained(code))
         self.codes.append(FAILED)
         return False
@@ -183,11 +179,11 @@ class Worker:
 
     def _command_ended(self, code: int) -> None:
         if code == DONE:
-            (self.folder / "error.json").unlink(missing_ok=True)
+            (self.folder / ERROR).unlink(missing_ok=True)
         elif code == INTERRUPTED or self.stopping:
             self.codes.append(INTERRUPTED)
         else:
-            write_json(self.folder / "error.json", {"reason": f"{self.manifest['title']}: {_explained(code)}"})
+            write_json(self.folder / ERROR, {"reason": f"{self.manifest.title}: {_explained(code)}"})
             self.codes.append(FAILED)
 
     @staticmethod
@@ -195,11 +191,11 @@ class Worker:
         print(f"{folder.name}: {reason}", flush=True)
         with contextlib.suppress(UserError):  # a full disk: the job's own log has it
             write_json(
-                folder / "error.json",
+                folder / ERROR,
                 {
                     "reason": reason,
                     "traceback": "",
-                    "when": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
+                    "when": utc_now(),
                     "attempt": len(read_attempts(folder)),
                     **slurm_identity(),
                 },
@@ -208,9 +204,7 @@ class Worker:
 
 def last_step(folder: Path) -> int:
     """How far a cell has come, as far as its progress file says."""
-    with contextlib.suppress(UserError, ValueError, TypeError):
-        return int(read_json(folder / "progress.json").get("step") or 0)
-    return 0
+    return read_progress(folder).step
 
 
 def stuck_starts(folder: Path) -> int:

@@ -16,6 +16,7 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.lease import Lease, note_attempt, read_attempts
 from seqdis.bench.launch import state
 from seqdis.bench.launch.slurm import scheduler, submissions, worker
+from seqdis.bench.launch.slurm.profile import Needs, Options
 from seqdis.bench.launch.slurm.scheduler import Job, task_indices
 from seqdis.bench.records.store import Store
 
@@ -69,7 +70,9 @@ def test_lease_without_heartbeat_is_lost(store: Store) -> None:
 
 @pytest.mark.usefixtures("no_scheduler")
 def test_submitted_cells_are_unknown_without_an_answer(store: Store) -> None:
-    made = submissions.create(store.out, kind="cells", needs={}, options={}, title="cells 1", tasks=[["d-missing"]])
+    made = submissions.create(
+        store.out, kind="cells", needs=Needs(), options=Options(), title="cells 1", tasks=[["d-missing"]]
+    )
     made.settle("submitted", job_id="7")
     found = state.survey(store)
     assert {cell.id: cell.state for cell in found.cells}["d-missing"] == "unknown"
@@ -78,11 +81,13 @@ def test_submitted_cells_are_unknown_without_an_answer(store: Store) -> None:
 
 def test_refused_submission_leaves_cells_missing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "queue", lambda prefix: [])
-    made = submissions.create(store.out, kind="cells", needs={}, options={}, title="cells 1", tasks=[["d-missing"]])
+    made = submissions.create(
+        store.out, kind="cells", needs=Needs(), options=Options(), title="cells 1", tasks=[["d-missing"]]
+    )
     assert state.survey(store, only=["d-missing"]).cells[0].state == "lost", "sbatch may have happened"
     made.settle("refused", message="no")
     assert state.survey(store, only=["d-missing"]).cells[0].state == "missing"
-    assert made.settle("submitted", job_id="1")["state"] == "refused", "an outcome is written once"
+    assert made.settle("submitted", job_id="1").state == "refused", "an outcome is written once"
 
 
 @pytest.mark.parametrize(
@@ -102,12 +107,12 @@ def test_refused_submission_leaves_cells_missing(store: Store, monkeypatch: pyte
 def test_queue_line_gives_the_state(
     store: Store, monkeypatch: pytest.MonkeyPatch, line: tuple[str, str], expected: str, detail: str
 ) -> None:
-    helper = submissions.create(store.out, kind="command", needs={}, options={}, title="prepare sprites")
+    helper = submissions.create(store.out, kind="command", needs=Needs(), options=Options(), title="prepare sprites")
     made = submissions.create(
         store.out,
         kind="cells",
-        needs={},
-        options={},
+        needs=Needs(),
+        options=Options(),
         title="cells 1",
         tasks=[["c-lost"], ["d-missing"]],
         prerequisites=[helper.id],
@@ -122,9 +127,15 @@ def test_queue_line_gives_the_state(
 
 def test_failed_prerequisite_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "queue", lambda prefix: [])
-    helper = submissions.create(store.out, kind="command", needs={}, options={}, title="prepare sprites")
+    helper = submissions.create(store.out, kind="command", needs=Needs(), options=Options(), title="prepare sprites")
     submissions.create(
-        store.out, kind="cells", needs={}, options={}, title="cells 1", tasks=[["d-missing"]], prerequisites=[helper.id]
+        store.out,
+        kind="cells",
+        needs=Needs(),
+        options=Options(),
+        title="cells 1",
+        tasks=[["d-missing"]],
+        prerequisites=[helper.id],
     )
     (helper.folder / "error.json").write_text(json.dumps({"reason": "prepare sprites: ended: exit code 2"}))
     found = state.survey(store, only=["d-missing"]).cells[0]
@@ -209,7 +220,9 @@ def test_cell_that_never_gets_further_is_failed_until_retried(store: Store) -> N
     for _ in range(worker.MAX_STUCK):
         note_attempt(folder, {"step": 7})
         note_attempt(folder, {"started": "now"})
-    made = submissions.create(store.out, kind="cells", needs={}, options={}, title="cells 1", tasks=[["c-lost"]])
+    made = submissions.create(
+        store.out, kind="cells", needs=Needs(), options=Options(), title="cells 1", tasks=[["c-lost"]]
+    )
     assert run_worker(made.folder) == 1
     assert "without getting past step 7" in json.loads((folder / "error.json").read_text())["reason"]
     from seqdis.bench.commands.retry import clear
@@ -219,7 +232,9 @@ def test_cell_that_never_gets_further_is_failed_until_retried(store: Store) -> N
 
 
 def test_failed_cell_is_left_alone_when_its_job_starts_again(store: Store) -> None:
-    made = submissions.create(store.out, kind="cells", needs={}, options={}, title="cells 1", tasks=[["b-failed"]])
+    made = submissions.create(
+        store.out, kind="cells", needs=Needs(), options=Options(), title="cells 1", tasks=[["b-failed"]]
+    )
     assert run_worker(made.folder) == 1
     assert read_attempts(store.folder("b-failed")) == []
     assert not (store.folder("b-failed") / "log.txt").exists()
@@ -237,7 +252,9 @@ def test_progress_resets_the_count(store: Store) -> None:
 
 
 def test_abandoned_submission_does_nothing(store: Store) -> None:
-    made = submissions.create(store.out, kind="cells", needs={}, options={}, title="cells 1", tasks=[["d-missing"]])
+    made = submissions.create(
+        store.out, kind="cells", needs=Needs(), options=Options(), title="cells 1", tasks=[["d-missing"]]
+    )
     made.settle("abandoned")
     assert run_worker(made.folder) == 0
     assert read_attempts(store.folder("d-missing")) == []
