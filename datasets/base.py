@@ -305,9 +305,11 @@ class Option:
 
 
 class DataSet:
-    """An opened data set. Subclasses set `name` and `sources` and implement the four methods below.
+    """An opened data set. Subclasses set `name` and `sources` and implement `describe`, `prepare`, `open` and `verify`.
 
-    Opening is cheap: a prepared cache is memory-mapped. `prepare` is the only place that downloads or composes.
+    Opening is cheap: a prepared cache is memory-mapped. `prepare` is the only place that downloads or composes. One of
+    ours is found by `DATASETS = {name: class}` in its module; a plug-in by an entry point of the group
+    `seqdis.datasets` (docs/data.md has a whole one).
     """
 
     name: ClassVar[str]
@@ -319,7 +321,7 @@ class DataSet:
     validation: Split
     test: Split
     digest: str = ""
-    """One SHA-256 of the content of all splits, for records."""
+    """One SHA-256 of the content of all splits, for records and judges' cards."""
     cache: Cache | None = None
     """The prepared folder, where it is one of ours."""
 
@@ -378,18 +380,35 @@ class DataSet:
     def segmented(self) -> Split:
         """The training split cut so that each sequence has at least two clips, for methods that need segments.
 
+        As it stands here: the training clips of the sequences that have several.
+
         Raises:
             UserError: the data have one clip a sequence and cannot be cut.
         """
-        raise NotImplementedError
+        return of_several(self.train, f"{self.name}: each training sequence is one clip, so none can be cut.")
 
     def load_signal(self) -> None:
         """Fills `signal` of each split as `spec.signal` says: measured once, then read from the prepared data.
 
+        As it stands here: nothing, where the splits hold it already.
+
         Raises:
             UserError: the data set has no such signal.
         """
-        raise UserError(f"{self.name} has no external signal.")
+        if self.spec.signal is None or self.train.signal is None:
+            raise UserError(f"{self.name} has no external signal.")
+
+
+def of_several(split: Split, otherwise: str) -> Split:
+    """The clips of those sequences that have two clips or more.
+
+    Raises:
+        UserError: there are none; the message is `otherwise`.
+    """
+    several = (split.n_segments > 1).nonzero().flatten()
+    if not len(several):
+        raise UserError(otherwise)
+    return split if len(several) == len(split) else split.subset(several)
 
 
 def chosen_options(kind: type[DataSet], given: Mapping[str, Any]) -> dict[str, Any]:

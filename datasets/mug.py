@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.seeds import derive
 from seqdis.datasets import folders
-from seqdis.datasets.base import SPLITS, AugmentPolicy, DataSet, Factor, Option, Signal, Source, Spec, Split
+from seqdis.datasets.base import SPLITS, AugmentPolicy, DataSet, Factor, Option, Signal, Source, Spec, Split, of_several
 from seqdis.datasets.cache import Cache, CacheWriter, Progress, is_good, open_cache, preparing, writing_cache
 from seqdis.datasets.synthetic import mug as drawn
 from seqdis.datasets.video import mug_files as files
@@ -145,10 +145,9 @@ class Mug(StoredDataSet):
 
     def segmented(self) -> Split:
         """The training clips of the videos that have at least two."""
-        several = (self.train.n_segments > 1).nonzero()[:, 0]
-        if len(several) == 0:
-            raise UserError("no MUG video here is long enough for two windows of 15 frames, so none can be cut.")
-        return self.train if len(several) == len(self.train) else self.train.subset(several)
+        return of_several(
+            self.train, "no MUG video here is long enough for two windows of 15 frames, so none can be cut."
+        )
 
 
 def assign(videos: Videos, rule: str) -> NDArray[np.int64]:

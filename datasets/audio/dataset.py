@@ -24,7 +24,7 @@ from seqdis.datasets.audio.features import FeatureName, Features
 from seqdis.datasets.audio.layouts import Found
 from seqdis.datasets.audio.phones import PHONES
 from seqdis.datasets.audio.segments import DB_PER_UNIT, LENGTH, Frames, SegmentSplit
-from seqdis.datasets.base import SPLITS, AugmentPolicy, Factor, Option, Signal, Source, Spec
+from seqdis.datasets.base import SPLITS, AugmentPolicy, Factor, Option, Signal, Source, Spec, Split, of_several
 from seqdis.datasets.cache import Cache, Progress, cache_folder, prepare_command, preparing, writing_cache
 from seqdis.datasets.prepared import PreparedDataSet
 
@@ -206,19 +206,16 @@ class SpeechDataSet(PreparedDataSet):
     def load_signal(self) -> None:
         """Nothing to measure: loudness is prepared with the features."""
 
-    def segmented(self) -> SegmentSplit:
+    def segmented(self) -> Split:
         """The training split without utterances that give one segment only.
 
         Raises:
             UserError: there are no others.
         """
-        several = (self.train.n_segments > 1).nonzero().flatten()
-        if not len(several):
-            raise UserError(
-                f"{self.name}: every training utterance has one segment of {LENGTH} frames; it takes 28 "
-                "frames to make two."
-            )
-        return self.train if len(several) == len(self.train) else self.train.subset(several)
+        return of_several(
+            self.train,
+            f"{self.name}: every training utterance has one segment of {LENGTH} frames; it takes 28 frames to make two.",
+        )
 
 
 def _split(cache: Cache, name: str, augment: str) -> SegmentSplit:
