@@ -57,6 +57,7 @@ class Mug(StoredDataSet):
 
     name: ClassVar[str] = "mug"
     title: ClassVar[str] = "MUG"
+    may_show: ClassVar[bool] = False
     needs_from: ClassVar[bool] = True
     options: ClassVar[dict[str, Option]] = {
         "split": Option(default="video", choices=tuple(SPLIT_RULES), stored=True, text="what the splits keep apart")
@@ -91,7 +92,7 @@ class Mug(StoredDataSet):
             identity=split,
             augment=AugmentPolicy(crop=True, colour=True, blur=True),
             signal=SIGNAL,
-            may_show=not real,
+            may_show=cls.may_show or not real,
             is_loosely_framed=True,
         )
 

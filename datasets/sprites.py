@@ -50,6 +50,11 @@ class Sprites(StoredDataSet):
 
     name: ClassVar[str] = "sprites"
     title: ClassVar[str] = "Sprites"
+    attribution: ClassVar[str] = (
+        "Sheets by the Liberated Pixel Cup artists (lpc.opengameart.org) and "
+        "Universal-LPC-spritesheet (jrconway3), collected by YingzhenLi/Sprites; CC BY-SA 3.0 and "
+        "GPL 3.0; frames composed from them are under the same terms."
+    )
 
     @classmethod
     def describe(cls, source: Source, size: int, *, cache: Cache | None = None, **options: Any) -> Spec:
@@ -83,11 +88,7 @@ class Sprites(StoredDataSet):
             augment=AugmentPolicy(crop=True, colour=True, blur=True),
             signal=SIGNAL,
             segment_frames=SEGMENT_FRAMES,
-            attribution="Sheets by the Liberated Pixel Cup artists (lpc.opengameart.org) and "
-            "Universal-LPC-spritesheet (jrconway3), collected by YingzhenLi/Sprites; CC BY-SA 3.0 and "
-            "GPL 3.0; frames composed from them are under the same terms."
-            if real
-            else "",
+            attribution=cls.attribution if real else "",
         )
 
     @classmethod

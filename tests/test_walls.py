@@ -35,9 +35,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "bench/perf": ("bench/core", "methods", "datasets", "bench/records", "bench/plan", "bench/cell"),
     "bench/launch": ("bench/core", "bench/records", "bench/plan", "bench/cell", "bench/perf"),
     # showing it
-    "bench/tables": ("bench/core", "bench/records", "bench/plan"),
+    "bench/tables": ("bench/core", "results", "bench/records", "bench/plan"),
     "bench/formats": ("bench/core", "bench/tables"),
-    "bench/figures": ("bench/core", "bench/records", "bench/tables"),
+    "bench/figures": ("bench/core", "bench/records", "bench/plan", "bench/tables"),
     "bench/site": ("bench/core", "bench/records", "bench/plan", "bench/tables", "bench/formats", "bench/figures"),
     # the command line
     "bench/commands": (

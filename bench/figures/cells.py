@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.plan.catalog import data_facts
 from seqdis.bench.records.clips import Clips, load_clips
 from seqdis.bench.records.record import Json
 
-# Data whose frames and audio may not be published, whatever a record says of itself.
-NEVER_SHOWN = ("mug", "timit")
 MAX_TEXT = 90
 
 
@@ -61,5 +60,7 @@ def showable(record: Json) -> bool:
 
 
 def is_showable(dataset: str, source: str, data: Mapping[str, Any]) -> bool:
-    """Whether frames or audio may be published: by what was recorded of the data, and by the licences that we know."""
-    return data.get("may_show") is True and not (source == "real" and dataset.startswith(NEVER_SHOWN))
+    """Whether frames or audio may be published: by what was recorded of the data, and, of our own real data, by what
+    their file says of the licence, since a record may come from anyone."""
+    facts = data_facts(dataset) if source == "real" else None
+    return data.get("may_show") is True and (facts is None or facts.may_show)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqdis.bench.core.errors import UserError, unknown_name
 from seqdis.bench.core.files import file_digest
+from seqdis.bench.core.source import assigned, class_values
 
 if TYPE_CHECKING:
     from seqdis.datasets.base import DataSet
@@ -39,20 +40,10 @@ def _room(room: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def _assigned(path: Path, name: str) -> ast.expr | None:
-    """The value assigned to `name` at the top level of a module, read without importing it."""
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
-            return node.value
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == name:
-            return node.value
-    return None
-
-
 @functools.cache
 def method_modules() -> dict[str, Path]:
     """Our methods: name -> file."""
-    return {path.stem: path for path in sorted(_room("methods").glob("*.py")) if _assigned(path, "METHOD") is not None}
+    return {path.stem: path for path in sorted(_room("methods").glob("*.py")) if assigned(path, "METHOD") is not None}
 
 
 @functools.cache
@@ -60,12 +51,43 @@ def dataset_modules() -> dict[str, str]:
     """Our data sets: name -> module."""
     found = {}
     for path in sorted(_room("datasets").glob("*.py")):
-        value = _assigned(path, "DATASETS")
+        value = assigned(path, "DATASETS")
         if isinstance(value, ast.Dict):
             for key in value.keys:
                 if isinstance(key, ast.Constant):
                     found[str(key.value)] = f"seqdis.datasets.{path.stem}"
     return found
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFacts:
+    """What a data set's own file says of its real data, whatever a record of it says."""
+
+    title: str
+    may_show: bool
+    attribution: str
+
+
+@functools.cache
+def data_facts(name: str) -> DataFacts | None:
+    """Facts of one of our data sets, without importing it; None for other people's.
+
+    A name that has an addition after a dash and is none of ours stands for what is before it.
+    """
+    modules = dataset_modules()
+    ours = name if name in modules else name.partition("-")[0]
+    if ours not in modules:
+        return None
+    path = _room("datasets") / f"{modules[ours].rpartition('.')[2]}.py"
+    classes = assigned(path, "DATASETS")
+    assert isinstance(classes, ast.Dict)
+    named = {
+        key.value: value
+        for key, value in zip(classes.keys, classes.values, strict=True)
+        if isinstance(key, ast.Constant)
+    }
+    values = class_values(path, ast.unparse(named[ours]))
+    return DataFacts(values.get("title", ours), values.get("may_show", True), values.get("attribution", ""))
 
 
 def _plugins(group: str) -> dict[str, Any]:

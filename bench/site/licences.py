@@ -5,15 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from seqdis.bench.figures.cells import is_showable
+from seqdis.bench.plan.catalog import data_facts
 from seqdis.bench.records.collection import Collection
 from seqdis.bench.records.record import Json
 from seqdis.bench.site import cell_page
-
-SPRITES_CREDIT = (
-    "Sprites by the artists of the Liberated Pixel Cup (lpc.opengameart.org) and of Universal-LPC-spritesheet "
-    "(jrconway3), collected by YingzhenLi/Sprites; CC BY-SA 3.0 and GPL 3.0. Frames composed from them, and frames "
-    "decoded by models trained on them, are shown under the same terms."
-)
 
 
 def data_sets(collection: Collection) -> list[dict[str, Any]]:
@@ -49,6 +44,5 @@ def credit(record: Json) -> str:
     """Whose pictures these are, if their licence asks for it to be said."""
     cell, data = record["cell"], record["data"]
     stated = cell_page.text(data.get("attribution"), 600)
-    if cell["source"] == "real" and str(cell["dataset"]).startswith("sprites"):
-        return stated or SPRITES_CREDIT
-    return stated
+    facts = data_facts(str(cell["dataset"])) if cell["source"] == "real" and not stated else None
+    return facts.attribution if facts is not None else stated

@@ -6,8 +6,8 @@ import ast
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any
 
+from seqdis.bench.core.source import assigned, class_values
 from seqdis.bench.plan import catalog
 
 Block = tuple[str, str]
@@ -38,7 +38,8 @@ def all_methods() -> list[MethodDoc]:
 def read(name: str, path: Path) -> MethodDoc:
     """A method's file as text."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    values = _class_values(tree)
+    name_of_class = assigned(path, "METHOD")
+    values = class_values(path, ast.unparse(name_of_class)) if name_of_class is not None else {}
     summary, _, rest = (ast.get_docstring(tree) or "").partition("\n\n")
     variants = values.get("variants", {})
     described = (
@@ -57,22 +58,6 @@ def read(name: str, path: Path) -> MethodDoc:
         tuple(blocks(rest)),
         described,
     )
-
-
-def _class_values(tree: ast.Module) -> dict[str, Any]:
-    """Literal class attributes `title`, `paper` and `variants` of the module's METHOD."""
-    values: dict[str, Any] = {}
-    for node in (node for cls in tree.body if isinstance(cls, ast.ClassDef) for node in cls.body):
-        if not isinstance(node, ast.Assign | ast.AnnAssign):
-            continue
-        target: ast.expr = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
-        value = node.value
-        if isinstance(target, ast.Name) and target.id in ("title", "paper", "variants") and value is not None:
-            try:
-                values[target.id] = ast.literal_eval(value)
-            except ValueError:  # built by an expression: left out rather than run
-                continue
-    return values
 
 
 def blocks(text: str) -> list[Block]:

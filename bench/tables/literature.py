@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from seqdis.bench.plan.catalog import data_facts
 from seqdis.bench.tables import published
 from seqdis.bench.tables.layout import Cell, Column, Document, Row, Section, Table
 from seqdis.bench.tables.metrics import IN_LITERATURE
 from seqdis.bench.tables.published import Number
 
-_DATASETS = {"sprites": "Sprites", "mug": "MUG", "smmnist": "SM-MNIST", "timit": "TIMIT"}
 _COLUMNS = tuple(replace(metric, digits=metric.paper.digits) for metric in IN_LITERATURE if metric.paper)
+
+
+def _title(dataset: str) -> str:
+    facts = data_facts(dataset)
+    return facts.title if facts else dataset
 
 
 def _label(method: str, variant: str) -> str:
@@ -49,7 +54,7 @@ def published_document(numbers: Sequence[Number]) -> Document:
         tables.append(
             Table(
                 name="published",
-                title=f"Published: {_DATASETS.get(dataset, dataset)}",
+                title=f"Published: {_title(dataset)}",
                 columns=list(_COLUMNS),
                 sections=list(sections.values()),
                 footnotes=footnotes,
@@ -93,7 +98,7 @@ def audit_document(numbers: Sequence[Number]) -> Document:
         tables.append(
             Table(
                 name="audit",
-                title=f"Audit of published rows: {_DATASETS.get(dataset, dataset)}",
+                title=f"Audit of published rows: {_title(dataset)}",
                 columns=columns,
                 sections=[Section(rows=rows)],
                 footnotes=footnotes,
