@@ -3,31 +3,85 @@
 A judge belongs to (data set, source, frame size, data revision). It is two files: weights (safetensors) and a card
 (JSON) that says how it was made, how well it does on clips it never saw, and the SHA-256 of its weights. Judges that
 may be given away are shipped in `judges/weights/`; the others are trained by the user into `<data root>/judges/`.
-
-Card, version 1: schema, name (of the file), judge (default, second, ...), dataset, title, source, size, frame,
-n_frames, factors ({name: [classes, role]}), architecture, recipe, seed, data {revision, digest, clips, split_rule,
-identity}, accuracy and accuracy_blurred ({factor: fraction}, on the test clips as they are and blurred), joint
-({joint: fraction of test clips on which every part is right}), n_test, parameters, steps, torch, weights (file name),
-bytes, sha256.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.bench.core.files import read_json
 from seqdis.bench.core.places import data_root
+from seqdis.bench.core.rules import LONGEST_TEXT, Length, Range, Text
+from seqdis.bench.core.schema import Open, from_json
+from seqdis.judges.settings import Architecture, Factors
 
 if TYPE_CHECKING:
     from seqdis.datasets.base import Spec
 
-CARD_SCHEMA = 1
 FOLDER = "judges"
 REINSTALL = "It came with the suite: install that again."
+
+Accuracies = Annotated[dict[str, Annotated[float, Range(0.0, 1.0)]], "fractions of test clips, by factor"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CardData(Open):
+    """What a judge was trained on."""
+
+    revision: str
+    digest: Annotated[str, "SHA-256 of the content of all splits"]
+    clips: Annotated[int, "training clips"]
+    split_rule: Annotated[str, Text(LONGEST_TEXT)]
+    identity: Annotated[str, "what does not straddle splits"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Card(Open):
+    """All that is known of a judge."""
+
+    schema: Literal[1] = 1
+    name: Annotated[str, "of the file, without the revision of the data"]
+    judge: Annotated[str, "default, second, ..."]
+    dataset: str
+    title: str
+    source: str
+    size: Annotated[int, "side of the frames in pixels; 0 for audio"]
+    frame: tuple[int, ...]
+    n_frames: int
+    factors: Annotated[dict[str, Annotated[tuple[Any, ...], Length(2, 2)]], "(number of classes, role) by factor"]
+    architecture: Architecture
+    recipe: Annotated[dict[str, Any], "`settings.Recipe` as it was when the judge was trained"]
+    seed: int
+    data: CardData
+    accuracy: Accuracies
+    joint: Annotated[Accuracies, "of test clips on which every part is right, by joint"]
+    accuracy_blurred: Annotated[Accuracies, "the same of blurred test clips"]
+    n_test: Annotated[int, "test clips"]
+    parameters: int
+    steps: Annotated[int, "of training, until it was good enough"]
+    torch: Annotated[str, "its version"]
+    weights: Annotated[str, "name of the file beside the card; empty before it is saved"] = ""
+    bytes: Annotated[int, "of the weights"] = 0
+    sha256: Annotated[str, "of the weights"] = ""
+
+    @property
+    def heads(self) -> Factors:
+        """`factors` as a network takes them.
+
+        Raises:
+            ValueError: a number of classes is none.
+        """
+        return {factor: (int(classes), str(role)) for factor, (classes, role) in self.factors.items()}
+
+    @property
+    def command(self) -> str:
+        """The command that trains this judge in the default data folder."""
+        return _command(self.dataset, self.source, self.size, self.judge, self.data.identity)
 
 
 def side(spec: Spec) -> int:
@@ -43,12 +97,16 @@ def stem(spec: Spec, name: str = "default") -> str:
 
 def train_command(spec: Spec, root: Path | None = None, name: str = "default") -> str:
     """The command that trains this judge, as the user would type it."""
-    words = ["bench judge train", spec.name, f"--source {spec.source}"]
-    words += [f"--size {side(spec)}"] if side(spec) else []
+    elsewhere = root is not None and root.expanduser().resolve() != data_root().expanduser().resolve()
+    command = _command(spec.name, spec.source, side(spec), name, spec.identity)
+    return f"{command} --data-dir {root}" if elsewhere else command
+
+
+def _command(dataset: str, source: str, size: int, name: str, identity: str) -> str:
+    words = ["bench judge train", dataset, f"--source {source}"]
+    words += [f"--size {size}"] if size else []
     words += [f"--name {name}"] if name != "default" else []
-    words += ["--split subject"] if spec.identity == "subject" else []
-    if root is not None and root.expanduser().resolve() != data_root().expanduser().resolve():
-        words.append(f"--data-dir {root}")
+    words += ["--split subject"] if identity == "subject" else []
     return " ".join(words)
 
 
@@ -62,12 +120,18 @@ def shipped_folder() -> Path:
     return Path(str(files("seqdis.judges.weights")))
 
 
+def shipped_cards() -> dict[str, Card]:
+    """The cards of the judges that come with the suite, by name."""
+    cards = [read_card(path, "") for path in sorted(shipped_folder().glob("*.json"))]
+    return {card.name: card for card in cards}
+
+
 def trained_folder(root: Path | None = None) -> Path:
     """The folder of the judges that the user trained."""
     return (data_root() if root is None else root) / FOLDER
 
 
-def find_card(spec: Spec, root: Path | None = None, name: str = "default") -> tuple[Path, dict[str, Any]]:
+def find_card(spec: Spec, root: Path | None = None, name: str = "default") -> tuple[Path, Card]:
     """The card of the judge for these data, the shipped one first, and where it lies.
 
     Raises:
@@ -81,11 +145,9 @@ def find_card(spec: Spec, root: Path | None = None, name: str = "default") -> tu
         if not path.is_file():
             continue
         card = read_card(path, command)
-        if card["data"]["revision"] == spec.revision and tuple(card["frame"]) == tuple(spec.frame):
+        if card.data.revision == spec.revision and card.frame == tuple(spec.frame):
             return path, card
-        outdated = (
-            f" ({path} was trained on revision {card['data']['revision']!r} of the data, these are {spec.revision!r})"
-        )
+        outdated = f" ({path} was trained on revision {card.data.revision!r} of the data, these are {spec.revision!r})"
     raise MissingDataError(f"No judge {stem(spec, name)}{outdated}.", command)
 
 
@@ -94,21 +156,19 @@ def remedy(folder: Path, command: str) -> str:
     return REINSTALL if folder == shipped_folder() else f"Train it again with: {command}"
 
 
-def read_card(path: Path, command: str) -> dict[str, Any]:
-    """A judge's card, checked for the keys that loading needs.
+def read_card(path: Path, command: str) -> Card:
+    """A judge's card.
+
+    Args:
+        command: what trains the judge, for messages.
 
     Raises:
-        UserError: it is not a card; the message says what to do (`command` trains the judge).
+        UserError: it is not a card; the message says what to do.
     """
-    card = read_json(path, max_bytes=1 << 20)
-    if not isinstance(card, dict) or card.get("schema") != CARD_SCHEMA:
-        raise UserError(f"{path} is not a judge's card of schema {CARD_SCHEMA}. {remedy(path.parent, command)}")
     try:
-        strings = [card["name"], card["sha256"], card["weights"], card["data"]["revision"]]
-        well_formed = all(isinstance(value, str) for value in strings) and Path(card["weights"]).name == card["weights"]
-        card["frame"], card["factors"].items(), card["architecture"].items(), card["accuracy"].items()
-    except (KeyError, TypeError, AttributeError):
-        well_formed = False
-    if not well_formed:
-        raise UserError(f"{path} is incomplete. {remedy(path.parent, command)}")
+        card = from_json(Card, read_json(path, max_bytes=1 << 20))
+        if not (card.weights and card.sha256 and Path(card.weights).name == card.weights):
+            raise ValueError("it names no weights beside it")
+    except ValueError as error:
+        raise UserError(f"{path} is not a judge's card ({error}). {remedy(path.parent, command)}") from None
     return card

@@ -5,8 +5,8 @@ How one is made: `training.py`. What its two files hold: `cards.py`.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import digest, write_bytes, write_json
+from seqdis.bench.core.schema import to_json
 from seqdis.datasets.base import Spec
 from seqdis.judges.architectures import build
-from seqdis.judges.cards import find_card, remedy, shipped_folder, train_command
+from seqdis.judges.cards import Card, find_card, remedy, shipped_folder, train_command
 from seqdis.judges.settings import Architecture, Factors
 
 CHUNK = 256
@@ -28,21 +29,35 @@ class Judge(nn.Module):
     """A network with one head a factor, and its card.
 
     Attributes:
-        card: what the module docstring lists; empty while it is being trained.
         factors: name -> (number of classes, role).
     """
 
     def __init__(
-        self, frame: tuple[int, ...], factors: Factors, architecture: Architecture, card: dict[str, Any] | None = None
+        self, frame: tuple[int, ...], factors: Factors, architecture: Architecture, card: Card | None = None
     ) -> None:
         super().__init__()
         self.frame = tuple(frame)
         self.factors = factors
         self.architecture = architecture
-        self.card = card or {}
+        self._card = card
         self.net = build(self.frame, factors, architecture)
         if len(self.frame) == 3:  # channels last: a third faster on a CPU, the same numbers to rounding
             self.net = self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def card(self) -> Card:
+        """How it was made and how well it does.
+
+        Raises:
+            ValueError: it is still being trained.
+        """
+        if self._card is None:
+            raise ValueError("a judge has no card before it is trained")
+        return self._card
+
+    @card.setter
+    def card(self, card: Card) -> None:
+        self._card = card
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Logits (B, K) of each factor for clips (B, T, C, H, W) in [0, 1] or (B, T, F), with gradients."""
@@ -80,7 +95,7 @@ def load_judge(spec: Spec, root: Path | None = None, name: str = "default") -> J
     return load_card(path, card, train_command(spec, root, name))
 
 
-def load_card(path: Path, card: dict[str, Any], command: str) -> Judge:
+def load_card(path: Path, card: Card, command: str) -> Judge:
     """The judge of a card. The weights are read once, so what is checked is what is loaded.
 
     Args:
@@ -89,20 +104,19 @@ def load_card(path: Path, card: dict[str, Any], command: str) -> Judge:
     Raises:
         UserError: the weights are missing or do not match the card.
     """
-    weights = path.parent / card["weights"]
+    weights = path.parent / card.weights
     try:
         data = weights.read_bytes()
     except OSError:
         raise UserError(f"{weights} is missing. {remedy(path.parent, command)}") from None
     found = digest(data)
-    if found != card["sha256"]:
+    if found != card.sha256:
         raise UserError(
-            f"{weights} is not what its card says (SHA-256 {found[:12]}... instead of {card['sha256'][:12]}...): "
+            f"{weights} is not what its card says (SHA-256 {found[:12]}... instead of {card.sha256[:12]}...): "
             f"it was changed or cut. {remedy(path.parent, command)}"
         )
     try:
-        factors = {factor: (int(classes), str(role)) for factor, (classes, role) in card["factors"].items()}
-        judge = Judge(tuple(card["frame"]), factors, Architecture(**card["architecture"]), card)
+        judge = Judge(card.frame, card.heads, card.architecture, card)
         judge.load_state_dict(safetensors.torch.load(data))
     except (RuntimeError, TypeError, ValueError, safetensors.SafetensorError) as error:
         reason = str(error).splitlines()[0]
@@ -126,7 +140,7 @@ def save_judge(judge: Judge, folder: Path, file_stem: str) -> Path:
     sha256 = digest(data)
     shipped = folder.resolve() == shipped_folder().resolve()
     weights = f"{file_stem}.safetensors" if shipped else f"{file_stem}.{sha256[:12]}.safetensors"
-    judge.card |= {"weights": weights, "bytes": len(data), "sha256": sha256}
+    judge.card = dataclasses.replace(judge.card, weights=weights, bytes=len(data), sha256=sha256)
     write_bytes(folder / weights, data)
-    write_json(folder / f"{file_stem}.json", judge.card)
+    write_json(folder / f"{file_stem}.json", to_json(judge.card))
     return folder / f"{file_stem}.json"

@@ -24,7 +24,7 @@ from seqdis.bench.core.seeds import derive
 from seqdis.datasets.base import DataSet, Spec, Split
 from seqdis.judges import metrics
 from seqdis.judges.architectures import default_architecture
-from seqdis.judges.cards import CARD_SCHEMA, shipped_folder, side, stem, trained_folder, trained_stem
+from seqdis.judges.cards import Card, CardData, shipped_folder, side, stem, trained_folder, trained_stem
 from seqdis.judges.judge import Judge, load_judge, save_judge
 from seqdis.judges.settings import Architecture, Factors, Recipe
 from seqdis.judges.windows import Windows, window_loss
@@ -191,35 +191,34 @@ def fit_judge(
     if progress is not None:
         progress(steps, recipe.steps, "testing")
     clean, joint = accuracies(judge, test, spec)
-    judge.card = {
-        "schema": CARD_SCHEMA,
-        "name": stem(spec, name),
-        "judge": name,
-        "dataset": spec.name,
-        "title": spec.title,
-        "source": spec.source,
-        "size": side(spec),
-        "frame": list(spec.frame),
-        "n_frames": spec.n_frames,
-        "factors": {factor: list(value) for factor, value in factors.items()},
-        "architecture": dataclasses.asdict(architecture),
-        "recipe": dataclasses.asdict(recipe),
-        "seed": seed,
-        "data": {
-            "revision": spec.revision,
-            "digest": dataset.digest,
-            "clips": len(dataset.train),
-            "split_rule": spec.split_rule,
-            "identity": spec.identity,
-        },
-        "accuracy": clean,
-        "joint": joint,
-        "accuracy_blurred": accuracies(judge, examined(test, BLURRED_CLIPS), spec, blur=recipe.blur)[0],
-        "n_test": len(test),
-        "parameters": sum(parameter.numel() for parameter in judge.parameters()),
-        "steps": steps,
-        "torch": torch.__version__,
-    }
+    judge.card = Card(
+        name=stem(spec, name),
+        judge=name,
+        dataset=spec.name,
+        title=spec.title,
+        source=spec.source,
+        size=side(spec),
+        frame=tuple(spec.frame),
+        n_frames=spec.n_frames,
+        factors=factors,
+        architecture=architecture,
+        recipe=dataclasses.asdict(recipe),
+        seed=seed,
+        data=CardData(
+            revision=spec.revision,
+            digest=dataset.digest,
+            clips=len(dataset.train),
+            split_rule=spec.split_rule,
+            identity=spec.identity,
+        ),
+        accuracy=clean,
+        joint=joint,
+        accuracy_blurred=accuracies(judge, examined(test, BLURRED_CLIPS), spec, blur=recipe.blur)[0],
+        n_test=len(test),
+        parameters=sum(parameter.numel() for parameter in judge.parameters()),
+        steps=steps,
+        torch=str(torch.__version__),
+    )
     return judge.cpu()
 
 

@@ -68,11 +68,10 @@ def _judge(dataset: Any, root: Path, device: str, quiet: bool) -> None:
         _say(quiet, f"training the judge of {spec.name} ({spec.source}, {spec.frame[-1]} pixels); later runs share it")
         judge = train_judge(dataset, root=root, device=pick_device(device))
     held_out = "real held-out clips" if spec.source == "real" else "held-out clips"
-    accuracy = ", ".join(f"{name} {value:.1%}" for name, value in judge.card["accuracy"].items())
+    accuracy = ", ".join(f"{name} {value:.1%}" for name, value in judge.card.accuracy.items())
     _say(
         quiet,
-        f"judge of {spec.name} ({spec.source}): {judge.card['name']} {judge.card['sha256'][:8]}, "
-        f"on {held_out}: {accuracy}",
+        f"judge of {spec.name} ({spec.source}): {judge.card.name} {judge.card.sha256[:8]}, on {held_out}: {accuracy}",
     )
 
 

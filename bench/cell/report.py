@@ -157,7 +157,9 @@ def _done(
     return dataclasses.replace(
         blank,
         data=_data(dataset),
-        judge=None if judge is None else JudgeCard(**{key: judge.card[key] for key in ("name", "sha256", "accuracy")}),
+        judge=None
+        if judge is None
+        else JudgeCard(name=judge.card.name, sha256=judge.card.sha256, accuracy=judge.card.accuracy),
         protocol=Protocol(
             name=protocol,
             version=PROTOCOL_VERSION,

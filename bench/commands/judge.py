@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
@@ -11,10 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqdis.bench.core.errors import MissingDataError, UserError, unknown_name
+from seqdis.bench.core.schema import to_json
 from seqdis.bench.plan import catalog
 
 if TYPE_CHECKING:
     from seqdis.datasets.base import DataSet
+    from seqdis.judges.cards import Card
+    from seqdis.judges.judge import Judge
 
 HELP = """Judges: classifiers of every factor, trained once on real clips, the same for every method.
 
@@ -92,7 +96,7 @@ def _train(args: argparse.Namespace) -> int:
     if not args.again:
         try:
             card = load_judge(dataset.spec, args.data_dir, name).card
-            print(f"{card['name']} is there already (--again trains it anew).", file=sys.stderr)
+            print(f"{card.name} is there already (--again trains it anew).", file=sys.stderr)
             return _print([card], args.json)
         except UserError:
             pass
@@ -166,53 +170,53 @@ def _verify(args: argparse.Namespace) -> int:
         )
     checked = []
     for path, card, _ in found:
-        judge = load_card(path, card, _command(card))
+        judge = load_card(path, card, card.command)
         try:
-            dataset = _open(card["dataset"], card["source"], card["size"], args.data_dir, **_options(card))
-            if dataset.spec.revision != card["data"]["revision"]:
+            dataset = _open(card.dataset, card.source, card.size, args.data_dir, **_options(card))
+            if dataset.spec.revision != card.data.revision:
                 raise UserError(
-                    f"it was trained on revision {card['data']['revision']} and {dataset.spec.revision} is prepared."
+                    f"it was trained on revision {card.data.revision} and {dataset.spec.revision} is prepared."
                 )
         except UserError as error:
-            print(f"{card['name']}: weights match the card (accuracy not recomputed: {error})", file=sys.stderr)
-            checked.append({**card, "verified": "digest"})
+            print(f"{card.name}: weights match the card (accuracy not recomputed: {error})", file=sys.stderr)
+            checked.append(_with(card, verified="digest"))
             continue
         _compare(judge, path, card, dataset)
         print(
-            f"{card['name']}: weights match the card, and so do the accuracies on {len(dataset.test)} test clips",
+            f"{card.name}: weights match the card, and so do the accuracies on {len(dataset.test)} test clips",
             file=sys.stderr,
         )
-        checked.append({**card, "verified": "digest and accuracy"})
+        checked.append(_with(card, verified="digest and accuracy"))
     return _print(checked, args.json)
 
 
-def _compare(judge: Any, path: Path, card: dict[str, Any], dataset: DataSet) -> None:
+def _compare(judge: Judge, path: Path, card: Card, dataset: DataSet) -> None:
     from seqdis.judges.cards import remedy
     from seqdis.judges.training import accuracies
 
     digest = dataset.digest
-    if digest != card["data"]["digest"]:
+    if digest != card.data.digest:
         raise UserError(
-            f"{card['name']} was trained on other data of the same revision (digest {card['data']['digest'][:12]}, "
-            f"prepared is {digest[:12]}). {remedy(path.parent, _command(card))}"
+            f"{card.name} was trained on other data of the same revision (digest {card.data.digest[:12]}, "
+            f"prepared is {digest[:12]}). {remedy(path.parent, card.command)}"
         )
     accuracy, _ = accuracies(judge, dataset.test, dataset.spec)
     for factor, value in accuracy.items():
-        if abs(value - card["accuracy"].get(factor, -1)) > TOLERANCE:
+        if abs(value - card.accuracy.get(factor, -1)) > TOLERANCE:
             raise UserError(
-                f"{card['name']} is right on {value:.2%} of {factor} and its card says "
-                f"{card['accuracy'].get(factor, 0):.2%}. {remedy(path.parent, _command(card))}"
+                f"{card.name} is right on {value:.2%} of {factor} and its card says "
+                f"{card.accuracy.get(factor, 0):.2%}. {remedy(path.parent, card.command)}"
             )
 
 
 def _show(args: argparse.Namespace) -> int:
-    cards = [{**card, "path": str(path), "shipped": is_shipped} for path, card, is_shipped in _cards(args)]
+    cards = [_with(card, path=str(path), shipped=is_shipped) for path, card, is_shipped in _cards(args)]
     if not cards and not args.json:
         print("no judge; bench judge train NAME makes one.", file=sys.stderr)
     return _print(cards, args.json)
 
 
-def _cards(args: argparse.Namespace) -> Iterator[tuple[Path, dict[str, Any], bool]]:
+def _cards(args: argparse.Namespace) -> Iterator[tuple[Path, Card, bool]]:
     """The cards that the arguments name, shipped ones first, with their paths and whether they are shipped."""
     from seqdis.judges.cards import read_card, shipped_folder, trained_folder
 
@@ -221,18 +225,23 @@ def _cards(args: argparse.Namespace) -> Iterator[tuple[Path, dict[str, Any], boo
         for path in sorted(folder.glob("*.json")):
             card = read_card(path, "bench judge train NAME --again")
             wanted = (
-                (args.dataset, card["dataset"]),
-                (args.source, card["source"]),
-                (args.size, card["size"]),
-                (args.name, card["judge"]),
+                (args.dataset, card.dataset),
+                (args.source, card.source),
+                (args.size, card.size),
+                (args.name, card.judge),
             )
             if all(given is None or given == is_ for given, is_ in wanted):
                 yield path, card, is_shipped
 
 
-def _print(cards: list[dict[str, Any]], as_json: bool) -> int:
+def _with(card: Card, **more: str | bool) -> Card:
+    """The card with more to print at its end."""
+    return dataclasses.replace(card, others=card.others | more)
+
+
+def _print(cards: list[Card], as_json: bool) -> int:
     if as_json:
-        print(json.dumps(cards, indent=1))
+        print(json.dumps([to_json(card) for card in cards], indent=1))
         return 0
     if not cards:
         return 0
@@ -244,26 +253,18 @@ def _print(cards: list[dict[str, Any]], as_json: bool) -> int:
     for column in ("judge", "factor", "test", "blurred", "network", "revision", "kB", "sha256"):
         table.add_column(column, justify="right" if column in ("test", "blurred", "kB") else "left")
     for card in cards:
-        rows = [*card["accuracy"].items(), *((f"{joint} (all heads)", value) for joint, value in card["joint"].items())]
+        joint = {f"{name} (all heads)": value for name, value in card.joint.items()}
+        about = (card.architecture.kind, card.data.revision, f"{card.bytes / 1000:.0f}", card.sha256[:12])
+        rows = [*card.accuracy.items(), *joint.items()]
         for number, (factor, value) in enumerate(rows):
-            blurred = card["accuracy_blurred"].get(factor)
-            own = (
-                (
-                    card["name"],
-                    card["architecture"]["kind"],
-                    card["data"]["revision"],
-                    f"{card['bytes'] / 1000:.0f}",
-                    card["sha256"][:12],
-                )
-                if number == 0
-                else ("",) * 5
-            )
+            name, *others = (card.name, *about) if number == 0 else ("",) * 5
+            blurred = card.accuracy_blurred.get(factor)
             table.add_row(
-                escape(own[0]),
+                escape(name),
                 escape(factor),
                 f"{value:.2%}",
                 "" if blurred is None else f"{blurred:.2%}",
-                *map(escape, own[1:]),
+                *map(escape, others),
                 end_section=number == len(rows) - 1,
             )
     width = None if sys.stdout.isatty() else 140
@@ -284,13 +285,6 @@ def _device(name: str) -> Any:
     return pick_device(name)
 
 
-def _options(card: dict[str, Any]) -> dict[str, str]:
+def _options(card: Card) -> dict[str, str]:
     """What opening the judge's data needs beyond source and size."""
-    return {"split": "subject"} if card["data"]["identity"] == "subject" else {}
-
-
-def _command(card: dict[str, Any]) -> str:
-    size = f" --size {card['size']}" if card["size"] else ""
-    name = "" if card["judge"] == "default" else f" --name {card['judge']}"
-    split = " --split subject" if _options(card) else ""
-    return f"bench judge train {card['dataset']} --source {card['source']}{size}{name}{split}"
+    return {"split": "subject"} if card.data.identity == "subject" else {}

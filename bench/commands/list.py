@@ -76,12 +76,10 @@ def _dataset_line(name: str) -> str:
 
 
 def _judges() -> dict[str, str]:
-    from importlib.resources import files
+    from seqdis.judges.cards import shipped_cards
 
     found = {}
-    for path in sorted(files("seqdis.judges.weights").iterdir(), key=lambda path: path.name):
-        if path.name.endswith(".json"):
-            card = json.loads(path.read_text())
-            accuracy = ", ".join(f"{factor} {value:.1%}" for factor, value in card.get("accuracy", {}).items())
-            found[path.name.removesuffix(".json")] = f"{card.get('sha256', '')[:8]}  {accuracy}"
+    for name, card in shipped_cards().items():
+        accuracy = ", ".join(f"{factor} {value:.1%}" for factor, value in card.accuracy.items())
+        found[name] = f"{card.sha256[:8]}  {accuracy}"
     return found

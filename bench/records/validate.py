@@ -23,6 +23,7 @@ from seqdis.bench.core.rules import Problem, shown
 from seqdis.bench.records.collection import describe_config, find, read_bytes
 from seqdis.bench.records.config import CONFIG_SCHEMA, cell_id
 from seqdis.bench.records.record import NAME, Data, Json, Record
+from seqdis.judges.cards import shipped_cards
 from seqdis.judges.scores import Directions, Draws, Generator, Identities, Reconstruction, Scores, Verification
 
 TOLERANCE = 1e-6
@@ -339,18 +340,6 @@ def _identities(record: Record, found: Identities) -> Iterator[Problem]:
         )
 
 
-def shipped_cards() -> dict[str, dict[str, Any]]:
-    """Cards of the judges that come with the suite, by name."""
-    from importlib.resources import files
-
-    found = {}
-    for path in files("seqdis.judges.weights").iterdir():
-        if path.name.endswith(".json"):
-            card = json.loads(path.read_text())
-            found[str(card.get("name"))] = card
-    return found
-
-
 def _judge(record: Record) -> Iterator[Problem]:
     judge = record.judge
     if judge is None:
@@ -360,15 +349,15 @@ def _judge(record: Record) -> Iterator[Problem]:
     card = shipped_cards().get(judge.name)
     if card is None or record.code.version != suite_version():
         return
-    if card["sha256"] != judge.sha256:
+    if card.sha256 != judge.sha256:
         yield (
             "judge.sha256",
             (
                 f"is {judge.sha256[:12]}..., but the judge {judge.name} of this version is "
-                f"{card['sha256'][:12]}...: it was judged by another judge"
+                f"{card.sha256[:12]}...: it was judged by another judge"
             ),
         )
-    elif card["accuracy"] != judge.accuracy:
+    elif card.accuracy != judge.accuracy:
         yield "judge.accuracy", f"differs from the card of {judge.name}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 
 from seqdis.datasets.base import DataSet, Factor, Joint, Spec, Split
-from seqdis.judges.judge import Judge
+from seqdis.judges.cards import trained_stem
+from seqdis.judges.judge import Judge, save_judge
 from seqdis.judges.settings import Architecture, Recipe
 from seqdis.judges.training import fit_judge
 from seqdis.methods.base import Latents, Method, Shape
@@ -158,3 +160,17 @@ def exact(toy: Toy) -> Callable[[str], Exact]:
     """Makes an exact method by name: perfect, all-in-z or all-in-s."""
     bank = toy.train.clips(torch.arange(400))
     return lambda name: Exact(bank, *METHODS[name])
+
+
+@pytest.fixture
+def root(tmp_path: Path, toy: DataSet, judge: Judge) -> Path:
+    """A data root that holds the toy's judge."""
+    save_judge(judge, tmp_path / "judges", trained_stem(toy.spec))
+    return tmp_path
+
+
+@pytest.fixture
+def weights(root: Path) -> Path:
+    """The toy judge's weights."""
+    (path,) = (root / "judges").glob("*.safetensors")
+    return path

@@ -122,8 +122,8 @@ def test_a_short_training_already_tells_most_pairs(digits: SmMnist) -> None:
     )
     shown: list[str] = []
     judge = fit_judge(digits, recipe=recipe, progress=lambda *words: shown.append(words[2]))
-    assert judge.card["joint"]["digits"] > 0.4  # chance is 0.02
-    assert judge.card["n_test"] == 200
+    assert judge.card.joint["digits"] > 0.4  # chance is 0.02
+    assert judge.card.n_test == 200
     assert any(text.startswith("single windows") for text in shown)
 
 
