@@ -19,6 +19,16 @@ from seqdis.datasets.base import DataSet, Spec, Split
 from seqdis.judges import metrics
 from seqdis.judges.distances import error_summary, relative_change, shuffle_change, squared_error
 from seqdis.judges.judge import Judge
+from seqdis.judges.scores import (
+    Directions,
+    Draws,
+    Evaluation,
+    FactorScores,
+    Identities,
+    Metrics,
+    Real,
+    Reconstruction,
+)
 from seqdis.judges.selection import balance, chance, kept_and_leaked
 from seqdis.judges.settings import DIRECTIONS, EvaluationConfig
 from seqdis.judges.subjects import Control, Rebuild, Subject, examined_clips, positions, subject_of
@@ -26,7 +36,6 @@ from seqdis.methods.base import Method
 
 Logits = dict[str, NDArray[np.float32]]
 Labels = dict[str, NDArray[np.int64]]
-Scores = dict[str, dict[str, float]]
 
 
 def evaluate_encoder(
@@ -36,13 +45,14 @@ def evaluate_encoder(
     config: EvaluationConfig,
     device: torch.device,
     outputs: dict[str, NDArray[Any]] | None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Scores of both directions, of reconstructions and of real clips on the test clips: see `protocol.evaluate`."""
     spec, split = dataset.spec, examined_clips(dataset.test, config.max_clips)
     subject = subject_of(method, split, spec, config, device)
     labels = labels_of(split, spec)
     panel = Panel(judge, split, spec, labels, config, device, outputs)
-    result: dict[str, Any] = {"directions": {}}
+    found: dict[str, Draws] = {}
+    identities = None
     n_right = np.zeros(len(split), np.int64)
     headline, factor = spec.headline
     for direction in DIRECTIONS:
@@ -53,14 +63,16 @@ def evaluate_encoder(
             draws.append(factor_scores(logits, labels, spec))
             if direction == headline and factor in draws[0]:
                 n_right += headline_right(logits, labels, spec)
-        result["directions"][direction] = {"n_clips": len(split), "draws": draws}
+        found[direction] = Draws(n_clips=len(split), draws=tuple(draws))
         if direction == headline and factor in draws[0]:
-            result["identities"] = right_by_identity(n_right, split, spec)
-    result["reconstruction"] = panel.reconstruction(subject)
-    result["real"] = {"factors": panel.real()}
-    if isinstance(method, Method):
-        result["shuffle"] = shuffle_change(method, split, config, device)
-    return result
+            identities = right_by_identity(n_right, split, spec)
+    scored = Metrics(
+        directions=Directions(**found),
+        reconstruction=panel.reconstruction(subject),
+        real=Real(factors=panel.real()),
+        shuffle=shuffle_change(method, split, config, device) if isinstance(method, Method) else None,
+    )
+    return Evaluation(protocol="encoder", metrics=scored, identities=identities)
 
 
 def selection_encoder(
@@ -76,7 +88,7 @@ def selection_encoder(
         generator = torch.Generator().manual_seed(derive(config.seed, "selection", direction))
         rebuild = subject.draw(direction, generator)
         scores = panel.scores(rebuild, "")
-        acc[direction] = {factor: score["acc"] for factor, score in scores.items()}
+        acc[direction] = {factor: score.acc for factor, score in scores.items()}
         if not (spec.by_role("static") and spec.by_role("dynamic")):
             change[direction] = relative_change(subject, rebuild, split, config, device)
     sides = kept_and_leaked(acc, spec, chance(labels), change)
@@ -111,11 +123,11 @@ class Panel:
         batches = torch.split(torch.arange(len(self.split), device=self.device), self.config.batch_size)
         return self._joined([self.judge.classify(rebuild(position)) for position in batches], key)
 
-    def scores(self, rebuild: Rebuild, key: str) -> Scores:
+    def scores(self, rebuild: Rebuild, key: str) -> FactorScores:
         """Scores of every factor and joint for rebuilt clips; logits are kept under `key`."""
         return factor_scores(self.judged(rebuild, key), self.labels, self.spec)
 
-    def real(self) -> Scores:
+    def real(self) -> FactorScores:
         """The judge's own ceiling: real clips."""
         return self._scored(
             [
@@ -125,7 +137,7 @@ class Panel:
             "real",
         )
 
-    def reconstruction(self, subject: Subject) -> dict[str, Any]:
+    def reconstruction(self, subject: Subject) -> Reconstruction:
         """Error of the reconstructions and the judge's scores on them."""
         parts: list[dict[str, Tensor]] = []
         errors: list[Tensor] = []
@@ -133,9 +145,10 @@ class Panel:
             clips = subject.reconstruct(index.to(self.device))
             parts.append(self.judge.classify(clips))
             errors.append(squared_error(clips, self.split.clips(index).to(self.device)))
-        return {**error_summary(torch.cat(errors), self.spec), "factors": self._scored(parts, "reconstruction")}
+        factors = self._scored(parts, "reconstruction")
+        return Reconstruction(**error_summary(torch.cat(errors), self.spec), factors=factors)
 
-    def _scored(self, parts: list[dict[str, Tensor]], key: str) -> Scores:
+    def _scored(self, parts: list[dict[str, Tensor]], key: str) -> FactorScores:
         return factor_scores(self._joined(parts, key), self.labels, self.spec)
 
     def _joined(self, parts: list[dict[str, Tensor]], key: str) -> Logits:
@@ -145,7 +158,7 @@ class Panel:
         return logits
 
 
-def factor_scores(logits: Logits, labels: Labels, spec: Spec) -> Scores:
+def factor_scores(logits: Logits, labels: Labels, spec: Spec) -> FactorScores:
     """Scores of each factor, and of each joint of the spec.
 
     A joint's distribution is the product of its parts' (over sorted classes only, if it is sorted, normalised), and it
@@ -166,26 +179,26 @@ def headline_right(logits: Logits, labels: Labels, spec: Spec) -> NDArray[np.boo
     return np.logical_and.reduce([logits[part].argmax(axis=1) == labels[part] for part in parts])
 
 
-def right_by_identity(n_right: NDArray[np.int64], split: Split, spec: Spec) -> dict[str, str]:
+def right_by_identity(n_right: NDArray[np.int64], split: Split, spec: Spec) -> Identities:
     """Clips and right answers of each test identity, for intervals over test identities.
 
     Args:
         n_right: (N,) how many prior draws of a clip are right on the headline.
 
     Returns:
-        `identities` of the record: counts in the order of the split's identity numbers, which is the same for every
+        Counts in the order of the split's identity numbers, which is the same for every
         method and seed on the same data. They are one line of text each, so that a record stays small.
     """
     place = np.unique(split.identity.cpu().numpy(), return_inverse=True)[1]
     clips = np.bincount(place)
     right = np.bincount(place, weights=n_right).round().astype(np.int64)
     direction, factor = spec.headline
-    return {
-        "unit": spec.identity,
-        "metric": f"{direction}/{factor}/acc",
-        "clips": " ".join(map(str, clips.tolist())),
-        "right": " ".join(map(str, right.tolist())),
-    }
+    return Identities(
+        unit=spec.identity,
+        metric=f"{direction}/{factor}/acc",
+        clips=" ".join(map(str, clips.tolist())),
+        right=" ".join(map(str, right.tolist())),
+    )
 
 
 def labels_of(split: Split, spec: Spec) -> Labels:

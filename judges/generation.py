@@ -37,6 +37,7 @@ from seqdis.bench.core.seeds import derive
 from seqdis.datasets.base import DataSet, Factor, Spec, Split
 from seqdis.judges import metrics
 from seqdis.judges.judge import Judge
+from seqdis.judges.scores import Agreement, Consistency, Draws, Evaluation, Generator, Metrics, Scores
 from seqdis.judges.selection import balance
 from seqdis.judges.settings import DIRECTIONS, KEPT, Direction, EvaluationConfig
 from seqdis.judges.subjects import examined_clips
@@ -176,21 +177,18 @@ def evaluate_generator(
     *,
     matching_clips: int = MATCHING_CLIPS,
     repeats: int = REPEATS,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Scores a method without an encoder.
 
     Args:
         method: trained, in evaluation mode, on `device`.
         matching_clips: clips that the categories are matched on (B).
         repeats: R, draws a code (C).
-
-    Returns:
-        `metrics.generator` of the record: "labels" or "matched" where the method has categories, and "consistency".
     """
     spec = dataset.spec
     test = examined_clips(dataset.test, config.max_clips)
     maker = Maker(method, spec, judge, config, torch.device(device))
-    result: dict[str, Any] = {}
+    found: dict[str, Draws] = {}
     factor = category_factor(method, spec)
     if factor is not None:
         labels = test.labels[factor.name].cpu().numpy()
@@ -201,11 +199,13 @@ def evaluate_generator(
             category = categories_for(labels, matched, rng)
             logits = maker.with_categories(category, name, number)
             draws.append({factor.name: metrics.scores(logits[factor.name], labels)})
-        result[name] = {"n_clips": len(test), "draws": draws}
-    result["consistency"] = {
+        found[name] = Draws(n_clips=len(test), draws=tuple(draws))
+    agree = {
         direction: consistency_scores(maker.repeated(direction, len(test), repeats), spec) for direction in DIRECTIONS
     }
-    return result
+    return Evaluation(
+        protocol="generator", metrics=Metrics(generator=Generator(**found, consistency=Consistency(**agree)))
+    )
 
 
 def category_factor(method: Method, spec: Spec) -> Factor | None:
@@ -222,7 +222,7 @@ def _meaning(maker: Maker, factor: Factor, matching_clips: int) -> tuple[str, ND
     return "matched", maker.matching(factor, matching_clips)
 
 
-def consistency_scores(logits: Logits, spec: Spec) -> dict[str, dict[str, float]]:
+def consistency_scores(logits: Logits, spec: Spec) -> dict[str, Agreement]:
     """`acc_consistency` of each factor and each joint that the judge sees, from logits (M, R, K).
 
     Beside it `is`, `h_y_given_x`, `h_y` and `label_entropy` (nats) of the first draw of every code.
@@ -231,7 +231,7 @@ def consistency_scores(logits: Logits, spec: Spec) -> dict[str, dict[str, float]
     for factor in judged(spec, logits):
         predicted = logits[factor.name].argmax(2)
         whole = metrics.scores(logits[factor.name][:, 0], predicted[:, 0])
-        found[factor.name] = whole | {"acc_consistency": float(consistency(predicted, factor.n_classes).mean())}
+        found[factor.name] = _agreement(whole, consistency(predicted, factor.n_classes))
     for joint in spec.joints:
         if not set(joint.factors) <= set(logits):
             continue
@@ -242,9 +242,19 @@ def consistency_scores(logits: Logits, spec: Spec) -> dict[str, dict[str, float]
         # Only the distribution is wanted: any labels that the joint admits will do.
         admitted = np.sort(predicted[:, 0], axis=1) if joint.is_sorted else predicted[:, 0]
         whole = metrics.joint_scores([head[:, 0] for head in heads], list(admitted.T), is_sorted=joint.is_sorted)
-        found[joint.name] = whole | {"acc_consistency": float(consistency(number, math.prod(sizes)).mean())}
-    # There is no true label: what `acc` compares is the judge with itself.
-    return {name: {key: value for key, value in scores.items() if key != "acc"} for name, scores in found.items()}
+        found[joint.name] = _agreement(whole, consistency(number, math.prod(sizes)))
+    return found
+
+
+def _agreement(whole: Scores, consistent: NDArray[np.float64]) -> Agreement:
+    """Of the scores but `acc`: there is no true label, and what it would compare is the judge with itself."""
+    return Agreement(
+        is_=whole.is_,
+        h_y_given_x=whole.h_y_given_x,
+        h_y=whole.h_y,
+        label_entropy=whole.label_entropy,
+        acc_consistency=float(consistent.mean()),
+    )
 
 
 def judged(spec: Spec, logits: Logits) -> list[Factor]:

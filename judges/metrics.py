@@ -12,11 +12,14 @@ all clips and the others over a class-balanced subset; several published rows br
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from seqdis.judges.scores import Scores
 
 Array = NDArray[np.float64]
 
@@ -92,17 +95,12 @@ def label_entropy(labels: ArrayLike, n_classes: int) -> float:
     return entropy(np.bincount(_labels(array, len(array), n_classes), minlength=n_classes))
 
 
-def scores(logits: ArrayLike, labels: ArrayLike) -> dict[str, float]:
+def scores(logits: ArrayLike, labels: ArrayLike) -> Scores:
     """One factor's scores over all given clips.
 
     Args:
         logits: (N, K) of the judge's head.
         labels: (N,) true labels of the clips that were decoded.
-
-    Returns:
-        `acc` (fraction), `is`, `h_y_given_x` and `h_y` (nats; log is = h_y - h_y_given_x), and
-        `label_entropy` (nats): the entropy of the arg-max labels, which tells a sampled factor that is diverse
-        from one that is a blurred average.
 
     Raises:
         ValueError: wrong shapes, labels out of range, or values that are not finite.
@@ -110,13 +108,13 @@ def scores(logits: ArrayLike, labels: ArrayLike) -> dict[str, float]:
     p = softmax(logits)
     intra = intra_entropy(p)
     inter = max(inter_entropy(p), intra)
-    return {
-        "acc": accuracy(logits, labels),
-        "is": float(np.exp(inter - intra)),
-        "h_y_given_x": intra,
-        "h_y": inter,
-        "label_entropy": label_entropy(np.argmax(logits, axis=1), p.shape[1]),
-    }
+    return Scores(
+        acc=accuracy(logits, labels),
+        is_=float(np.exp(inter - intra)),
+        h_y_given_x=intra,
+        h_y=inter,
+        label_entropy=label_entropy(np.argmax(logits, axis=1), p.shape[1]),
+    )
 
 
 def joint_accuracy(logits: Sequence[ArrayLike], labels: Sequence[ArrayLike]) -> float:
@@ -131,7 +129,7 @@ def joint_accuracy(logits: Sequence[ArrayLike], labels: Sequence[ArrayLike]) -> 
     return float(np.logical_and.reduce(right).mean())
 
 
-def joint_scores(logits: Sequence[ArrayLike], labels: Sequence[ArrayLike], *, is_sorted: bool) -> dict[str, float]:
+def joint_scores(logits: Sequence[ArrayLike], labels: Sequence[ArrayLike], *, is_sorted: bool) -> Scores:
     """Scores of several heads taken together, such as the 55 sorted pairs of two digits.
 
     The joint distribution of a clip is the product of its heads', over all combinations of classes, or over those that
@@ -151,15 +149,7 @@ def joint_scores(logits: Sequence[ArrayLike], labels: Sequence[ArrayLike], *, is
     number = (truth[:, None] == combinations).all(axis=2)
     if not number.any(axis=1).all():
         raise ValueError("labels of a sorted joint must not decrease from one head to the next")
-    return scores(joint, number.argmax(axis=1)) | {"acc": joint_accuracy(logits, labels)}
-
-
-def mean_scores(draws: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
-    """Each factor's scores averaged over prior draws. (IS's identity holds within a draw, not for means.)"""
-    return {
-        factor: {key: float(np.mean([draw[factor][key] for draw in draws])) for key in first}
-        for factor, first in draws[0].items()
-    }
+    return dataclasses.replace(scores(joint, number.argmax(axis=1)), acc=joint_accuracy(logits, labels))
 
 
 def above_chance(acc: float, chance: float) -> float:

@@ -10,6 +10,8 @@ import warnings
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from seqdis.judges.scores import Probe
+
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
@@ -63,7 +65,7 @@ def frame_probe(
     *,
     max_frames: int,
     rng: np.random.Generator,
-) -> dict[str, float] | None:
+) -> Probe | None:
     """Reads a frame-wise label from the dynamic code, and from the static one as the control.
 
     Args:
@@ -72,17 +74,17 @@ def frame_probe(
         max_frames: at most so many labelled frames are used of each part, drawn by `rng`.
 
     Returns:
-        Accuracies `dynamic` and `static`, and `chance`; None where a part has no labelled frame.
+        None where a part has no labelled frame.
     """
     picked = [_frames(part, max_frames, rng) for part in (train, test)]
     if any(len(labels) == 0 for _, _, labels in picked):
         return None
     (train_s, train_z, train_y), (test_s, test_z, test_y) = picked
-    return {
-        "dynamic": linear_probe(train_z, train_y, test_z, test_y),
-        "static": linear_probe(train_s, train_y, test_s, test_y),
-        "chance": chance(train_y, test_y),
-    }
+    return Probe(
+        dynamic=linear_probe(train_z, train_y, test_z, test_y),
+        static=linear_probe(train_s, train_y, test_s, test_y),
+        chance=chance(train_y, test_y),
+    )
 
 
 def _frames(

@@ -30,6 +30,7 @@ from seqdis.datasets.base import DataSet, Spec, Split
 from seqdis.judges.encoders import evaluate_encoder, selection_encoder
 from seqdis.judges.generation import evaluate_generator, selection_generator
 from seqdis.judges.judge import Judge
+from seqdis.judges.scores import Evaluation
 from seqdis.judges.settings import EvaluationConfig
 from seqdis.judges.subjects import Control, examined_clips
 from seqdis.judges.verification import evaluate_verification, selection_verification
@@ -47,17 +48,13 @@ def evaluate(
     device: torch.device | str = "cpu",
     *,
     outputs: dict[str, NDArray[Any]] | None = None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Scores a trained method on the test clips.
 
     Args:
         method: a `Method` on `device`, or a control that brings its own subject. Its mode is left as it was.
         judge: of these data, on `device`; None where verification scores need none.
         outputs: if given, filled with the judge's logits and the labels (see `encoders.save_outputs`).
-
-    Returns:
-        `metrics` of the record (`bench/records/record.py`), "protocol", the name of the protocol that was used, and
-        "identities" where test clips are judged: see `encoders.right_by_identity`.
 
     Raises:
         ValueError: the data are scored by a judge and none was given, or compare codes and a control has none.
@@ -66,13 +63,12 @@ def evaluate(
     config = _sized(config, device)
     with _examined(method):
         if dataset.spec.headline[0] == "verification":
-            found = evaluate_verification(_with_codes(method), dataset, config, device)
-            return {"protocol": "verification", **found}
+            return evaluate_verification(_with_codes(method), dataset, config, device)
         judge = _given(judge, dataset.spec)
         dataset = _with_spec(dataset, judged_spec(dataset.spec, judge))
         if isinstance(method, Method) and not _encodes(method):
-            return {"protocol": "generator", "generator": evaluate_generator(method, dataset, judge, config, device)}
-        return {"protocol": "encoder", **evaluate_encoder(method, dataset, judge, config, device, outputs)}
+            return evaluate_generator(method, dataset, judge, config, device)
+        return evaluate_encoder(method, dataset, judge, config, device, outputs)
 
 
 def selection_score(

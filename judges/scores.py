@@ -33,7 +33,7 @@ class Scores:
     h_y_given_x: Annotated[Entropy, "H(y|x): low where the judge is certain of each clip"]
     h_y: Annotated[Entropy, "H(y): high where the judged classes are balanced over the clips"]
     label_entropy: Annotated[
-        Entropy | None, OPTIONAL, "entropy of the true labels over the same clips, what H(y) can reach"
+        Entropy | None, OPTIONAL, "of the judged classes: what is diverse has more of it than a blurred average"
     ] = None
 
 
@@ -83,7 +83,7 @@ class Agreement:
     h_y: Annotated[Entropy, "as in Scores"]
     label_entropy: Annotated[Entropy | None, OPTIONAL, "as in Scores"] = None
     acc_consistency: Annotated[
-        Difference, "agreement of the judged classes of clips with the same code, corrected for chance"
+        Difference, "share of pairs of clips with the same code that are judged alike, without bias"
     ]
     others: Annotated[dict[str, Annotated[float, Range()]], OTHERS] = dataclasses.field(default_factory=dict)
 
@@ -129,7 +129,7 @@ class Probe(Open):
 
     dynamic: Annotated[Fraction, "from the dynamic code"]
     static: Annotated[Fraction, "from the static code, the control"]
-    chance: Annotated[Fraction, "of the commonest label"]
+    chance: Annotated[Fraction, "of always saying the commonest training label"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

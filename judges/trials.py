@@ -120,7 +120,7 @@ def _eer_of_counts(target: Array, other: Array) -> Array:
     return np.where(usable, eer, np.nan)
 
 
-def interval(values: Array, level: float = 0.95) -> list[float] | None:
+def interval(values: Array, level: float = 0.95) -> tuple[float, ...] | None:
     """Percentile interval [low, high] of resampled values, NaN left out; None if fewer than half are left."""
     kept = values[np.isfinite(values)]
     if 2 * len(kept) < len(values) or not len(kept):
@@ -129,4 +129,4 @@ def interval(values: Array, level: float = 0.95) -> list[float] | None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         low, high = np.quantile(kept, [tail, 1 - tail])
-    return [float(low), float(high)]
+    return float(low), float(high)

@@ -34,7 +34,8 @@ from seqdis.datasets.base import DataSet, Spec, Split
 from seqdis.judges import trials as pairs
 from seqdis.judges.distances import relative_change, shuffle_change, squared_errors
 from seqdis.judges.metrics import equal_error_rate
-from seqdis.judges.probes import frame_probe, linear_probe
+from seqdis.judges.probes import chance, frame_probe, linear_probe
+from seqdis.judges.scores import Evaluation, Metrics, Probe, Reconstruction, Verification
 from seqdis.judges.settings import EvaluationConfig
 from seqdis.judges.subjects import examined_clips, subject_of
 from seqdis.judges.trials import Array, Labels, Trials
@@ -123,7 +124,7 @@ def segment_vectors(codes: Codes) -> Vectors:
 
 def score(
     vectors: Vectors, trials: Trials, options: dict[str, Any] | None = None, *, n_resamples: int = 0, seed: int = 0
-) -> dict[str, Any]:
+) -> Verification:
     """Content and motion EER of all trials.
 
     Args:
@@ -131,44 +132,46 @@ def score(
         trials: of both kinds.
         options: what is noted about how the vectors and trials were made.
         n_resamples: of the bootstrap over speakers; 0 gives no intervals.
-
-    Returns:
-        See `verification` in the docstring of `bench/records/record.py`; EERs are fractions.
     """
     scores = {name: pairs.cosine_scores(getattr(vectors, name), trials) for name in ("static", "dynamic")}
     target = trials.target
     eer = {name: equal_error_rate(values, target) for name, values in scores.items()}
-    found: dict[str, Any] = {
-        "eer_static": eer["static"],
-        "eer_dynamic": eer["dynamic"],
-        "gap": eer["dynamic"] - eer["static"],
-        "n_trials": len(target),
-        "n_target": int(target.sum()),
-        "n_speakers": trials.n_speakers,
-    }
+    found = Verification(
+        eer_static=eer["static"],
+        eer_dynamic=eer["dynamic"],
+        gap=eer["dynamic"] - eer["static"],
+        n_trials=len(target),
+        n_target=int(target.sum()),
+        n_speakers=trials.n_speakers,
+        options={"score": "cosine", **(options or {}), "resamples": n_resamples},
+    )
     if n_resamples:
         counts = pairs.resample_speakers(trials.n_speakers, n_resamples, np.random.default_rng(seed))
         drawn = {name: pairs.resampled_eer(values, trials, counts) for name, values in scores.items()}
-        found |= {
-            "eer_static_ci": pairs.interval(drawn["static"]),
-            "eer_dynamic_ci": pairs.interval(drawn["dynamic"]),
-            "gap_ci": pairs.interval(drawn["dynamic"] - drawn["static"]),
-        }
-    return found | {"options": {"score": "cosine", **(options or {}), "resamples": n_resamples}}
+        return dataclasses.replace(
+            found,
+            eer_static_ci=pairs.interval(drawn["static"]),
+            eer_dynamic_ci=pairs.interval(drawn["dynamic"]),
+            gap_ci=pairs.interval(drawn["dynamic"] - drawn["static"]),
+        )
+    return found
 
 
 def evaluate_verification(
     method: Method, dataset: DataSet, config: EvaluationConfig, device: torch.device
-) -> dict[str, Any]:
+) -> Evaluation:
     """Verification, probes, the reconstruction error and the static code's change: see `protocol.evaluate`."""
     split = examined_clips(dataset.test, config.max_clips)
     subject = subject_of(method, split, dataset.spec, config, device)
     error = squared_errors(subject, split, dataset.spec, config, device)
-    return {
-        **speaker_scores(method, dataset, config, device),
-        "reconstruction": {**error, "factors": {}},
-        "shuffle": shuffle_change(method, split, config, device),
-    }
+    verification, probes = speaker_scores(method, dataset, config, device)
+    scored = Metrics(
+        verification=verification,
+        probes=probes,
+        reconstruction=Reconstruction(**error, factors={}),
+        shuffle=shuffle_change(method, split, config, device),
+    )
+    return Evaluation(protocol="verification", metrics=scored)
 
 
 def selection_verification(
@@ -197,15 +200,15 @@ def error_rate_gap(method: Method, split: Split, device: torch.device | str) -> 
     vectors = utterance_vectors(method, encode(method, split, device))
     found = score(vectors, _usable(pairs.all_pairs(vectors.speaker), "validation"))
     return {
-        "score": min(found["eer_dynamic"], 0.5) - found["eer_static"],
-        "eer_static": found["eer_static"],
-        "eer_dynamic": found["eer_dynamic"],
+        "score": min(found.eer_dynamic, 0.5) - found.eer_static,
+        "eer_static": found.eer_static,
+        "eer_dynamic": found.eer_dynamic,
     }
 
 
 def speaker_scores(
     method: Method, dataset: DataSet, config: EvaluationConfig, device: torch.device | str
-) -> dict[str, Any]:
+) -> tuple[dict[str, Verification], dict[str, Probe]]:
     """Verification on the test speakers, its variants, and the probes.
 
     Args:
@@ -215,7 +218,7 @@ def speaker_scores(
         device: where the method is.
 
     Returns:
-        {"verification": {level: ...}, "probes": {factor: ...}} as `bench/records/record.py` describes them.
+        Verification by level and variant, and the probes by factor.
 
     Raises:
         UserError: the test set has no two utterances of one speaker, or one speaker only.
@@ -236,7 +239,7 @@ def speaker_scores(
     others = _variants(vectors, flat=flat, drawn=drawn, reference=utterance_vectors(method, train))
     for name, (changed, options) in others.items():
         found[f"utterance:{name}"] = score(changed, trials, {**POOLED, **options})
-    return {"verification": found, "probes": _probes(dataset, train_split, train, test, seed)}
+    return found, _probes(dataset, train_split, train, test, seed)
 
 
 def _variants(
@@ -285,7 +288,7 @@ def _whole_utterances(split: Split, max_segments: int, seed: int) -> Tensor:
     return torch.from_numpy(np.flatnonzero(np.isin(utterance, chosen))).to(split.device)
 
 
-def _segment_level(codes: Codes, seed: int) -> dict[str, Any] | None:
+def _segment_level(codes: Codes, seed: int) -> Verification | None:
     vectors = segment_vectors(codes)
     n = len(vectors.speaker)
     rows = np.arange(n)
@@ -331,7 +334,7 @@ def _discriminants(vectors: Vectors, reference: Vectors, size: int) -> Vectors |
     return Vectors(projected["static"], projected["dynamic"], vectors.speaker)
 
 
-def _probes(dataset: DataSet, train_split: Split, train: Codes, test: Codes, seed: int) -> dict[str, dict[str, float]]:
+def _probes(dataset: DataSet, train_split: Split, train: Codes, test: Codes, seed: int) -> dict[str, Probe]:
     """Frame-wise factors (phones) read from each code, and clip-wise dynamic ones (spoken digits) from all of z."""
     rng = np.random.default_rng(seed)
     rows = _whole_utterances(train_split, MAX_TRAIN, seed)
@@ -349,11 +352,11 @@ def _probes(dataset: DataSet, train_split: Split, train: Codes, test: Codes, see
             found[factor.name] = probe
     for factor in dataset.spec.by_role("dynamic"):
         labels = [train_split.labels[factor.name][rows].cpu().numpy(), dataset.test.labels[factor.name].cpu().numpy()]
-        found[factor.name] = {
-            "dynamic": linear_probe(_flat(train.latents.dynamic), labels[0], _flat(test.latents.dynamic), labels[1]),
-            "static": linear_probe(_flat(train.latents.static), labels[0], _flat(test.latents.static), labels[1]),
-            "chance": float((labels[1] == np.bincount(labels[0]).argmax()).mean()),
-        }
+        found[factor.name] = Probe(
+            dynamic=linear_probe(_flat(train.latents.dynamic), labels[0], _flat(test.latents.dynamic), labels[1]),
+            static=linear_probe(_flat(train.latents.static), labels[0], _flat(test.latents.static), labels[1]),
+            chance=chance(*labels),
+        )
     return found
 
 

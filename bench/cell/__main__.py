@@ -20,12 +20,12 @@ def run(folder: Path, *, device: str = "auto", data_dir: Path | None = None) -> 
     """Runs the cell whose config lies in `folder`, with the CPU threads that its launcher gives it.
 
     Returns:
-        The exit code, as `cell.experiment.run_cell` has it.
+        The exit code, as `cell.run.run_cell` has it.
 
     Raises:
         UserError: no config there, or no such device.
     """
-    from seqdis.bench.cell.experiment import run_cell
+    from seqdis.bench.cell.run import run_cell
 
     take_threads()
     return run_cell(folder, device=device, data_dir=data_dir)

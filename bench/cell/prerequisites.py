@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from seqdis.bench.cell.experiment import open_dataset, pick_device
+from seqdis.bench.cell.data import open_dataset
+from seqdis.bench.cell.device import pick_device
 from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.bench.plan import catalog
 

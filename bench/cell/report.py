@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from seqdis.bench.cell.checkpoint import State
+from seqdis.bench.cell.device import device_name
 from seqdis.bench.core.provenance import code_version
 from seqdis.bench.core.schema import from_json
 from seqdis.bench.plan.catalog import MethodRef
@@ -38,7 +39,7 @@ from seqdis.bench.records.record import (
 from seqdis.datasets.base import DataSet
 from seqdis.judges.controls import Oracle
 from seqdis.judges.judge import Judge
-from seqdis.judges.scores import Identities, Metrics
+from seqdis.judges.scores import Evaluation, Metrics
 from seqdis.judges.settings import PROTOCOL_VERSION
 from seqdis.methods.base import Method, Needs
 
@@ -48,7 +49,7 @@ def method_record(
     method: Method,
     dataset: DataSet,
     judge: Judge | None,
-    found: dict[str, Any],
+    found: Evaluation,
     *,
     training: Training,
     cost: Cost,
@@ -80,7 +81,7 @@ def method_record(
 
 
 def oracle_record(
-    config: dict[str, Any], dataset: DataSet, judge: Judge, found: dict[str, Any], *, device: torch.device
+    config: dict[str, Any], dataset: DataSet, judge: Judge, found: Evaluation, *, device: torch.device
 ) -> Record:
     """The record of the control that looks up real clips by their factors: nothing is trained, so nothing is ranked."""
     return dataclasses.replace(
@@ -144,16 +145,11 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
-
-
 def _done(
-    config: dict[str, Any], dataset: DataSet, judge: Judge | None, found: dict[str, Any], device: torch.device
+    config: dict[str, Any], dataset: DataSet, judge: Judge | None, found: Evaluation, device: torch.device
 ) -> Record:
     """What every record of a scored cell says, whatever the method."""
-    blank, metrics = _blank(config), dict(found)
-    protocol, identities = metrics.pop("protocol"), metrics.pop("identities", None)
+    blank = _blank(config)
     return dataclasses.replace(
         blank,
         data=_data(dataset),
@@ -161,13 +157,13 @@ def _done(
         if judge is None
         else JudgeCard(name=judge.card.name, sha256=judge.card.sha256, accuracy=judge.card.accuracy),
         protocol=Protocol(
-            name=protocol,
+            name=found.protocol,
             version=PROTOCOL_VERSION,
             draws=config["evaluation"]["draws"],
             sample=config["evaluation"]["sample"],
         ),
-        metrics=from_json(Metrics, metrics),
-        identities=None if identities is None else from_json(Identities, identities),
+        metrics=found.metrics,
+        identities=found.identities,
         environment=dataclasses.replace(
             blank.environment, device=device_name(device), precision=config["training"]["precision"]
         ),

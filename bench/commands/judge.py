@@ -280,7 +280,7 @@ def _open(name: str, source: str, size: int, root: Path | None, **options: Any) 
 
 
 def _device(name: str) -> Any:
-    from seqdis.bench.cell.experiment import pick_device
+    from seqdis.bench.cell.device import pick_device
 
     return pick_device(name)
 

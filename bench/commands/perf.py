@@ -57,8 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import torch
 
-    from seqdis.bench.cell.experiment import pick_device, set_precision, set_repeatable
-    from seqdis.bench.cell.report import device_name
+    from seqdis.bench.cell.device import device_name, pick_device, set_precision, set_repeatable
     from seqdis.bench.core.environment import MALLOC
     from seqdis.bench.core.errors import UserError
     from seqdis.bench.perf import bed as perf

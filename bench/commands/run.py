@@ -121,7 +121,7 @@ def _asked(args: argparse.Namespace) -> tuple[Grid, Request]:
         jobs=slurm_flags.wishes(args),
     )
     if request.device != "auto" and request.launcher != "slurm":
-        from seqdis.bench.cell.experiment import pick_device
+        from seqdis.bench.cell.device import pick_device
 
         pick_device(request.device)  # a login node need not have the device that its jobs will have
     return asked, request

@@ -40,8 +40,8 @@ def _give_box(
     pool: Pool, configs: dict[str, dict[str, Any]], request: Request, seconds: float, started: float | None
 ) -> None:
     """Gives a pool its time box, with estimates that follow what is measured while it runs."""
-    from seqdis.bench.cell.experiment import open_dataset, pick_device
-    from seqdis.bench.cell.report import device_name
+    from seqdis.bench.cell.data import open_dataset
+    from seqdis.bench.cell.device import device_name, pick_device
     from seqdis.bench.perf.estimate import Estimator
     from seqdis.bench.records.record import NAME, read_record
     from seqdis.bench.records.store import CHECKPOINT

@@ -121,15 +121,14 @@ def _run(job: tuple[str, dict[str, Any], str, str]) -> None:
     """One trial in a worker process: trains, writes its best validation score, reads no test clip."""
     import torch
 
-    from seqdis.bench.cell.experiment import Experiment, pick_device, training_split
+    from seqdis.bench.cell.device import pick_device
+    from seqdis.bench.cell.experiment import Experiment
 
     folder, config, root, device = Path(job[0]), job[1], Path(job[2]), pick_device(job[3])
     torch.set_num_threads(1)
     experiment = Experiment(config, folder=folder, device=device, root=root, report=lambda update: None)
     dataset = experiment.open_data()
-    method_class, method_config = experiment.method()
-    split = training_split(dataset, method_class.needs(method_config))
-    trained = experiment.train(method_class, method_config, dataset, split, experiment.open_judge(dataset))
+    trained = experiment.train(dataset, experiment.open_judge(dataset))
     best = max(trained.state.validation, key=lambda scores: scores["score"])
     write_json(folder / "trial.json", {"score": best["score"], "scores": best})
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)

@@ -18,7 +18,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from seqdis.bench.cell.check.bed import ReadBacks
-from seqdis.bench.cell.experiment import to_channels_last
+from seqdis.bench.cell.device import to_channels_last
 from seqdis.bench.cell.trainer import Trainer
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.perf.plain import plain_information, plain_loss

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from seqdis.bench.cell.experiment import set_precision
+from seqdis.bench.cell.device import set_precision
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.perf.bed import Bed
 from seqdis.bench.plan.catalog import MethodRef

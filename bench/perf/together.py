@@ -146,7 +146,7 @@ def main() -> int:
 
     import torch
 
-    from seqdis.bench.cell.experiment import set_precision, set_repeatable
+    from seqdis.bench.cell.device import set_precision, set_repeatable
     from seqdis.bench.perf import bed as perf
     from seqdis.bench.plan import catalog
 

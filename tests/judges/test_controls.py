@@ -97,16 +97,19 @@ def test_trained_autoencoder_control_behaves_as_its_name_says(variant: str, toy:
         adam.step()
     method.eval()
     config = EvaluationConfig(draws=1)
-    found = evaluate(method, toy, judge, config)
+    found = evaluate(method, toy, judge, config).metrics
     acc = {
-        direction: {factor: scores["acc"] for factor, scores in side["draws"][0].items()}
-        for direction, side in found["directions"].items()
+        direction: {factor: scores.acc for factor, scores in side.draws[0].items()}
+        for direction, side in (
+            ("fix_dynamic", found.directions.fix_dynamic),
+            ("fix_static", found.directions.fix_static),
+        )
     }
     keeps, loses = ("fix_dynamic", "fix_static") if variant == "all-in-z" else ("fix_static", "fix_dynamic")
-    rebuilt = found["reconstruction"]["factors"]
-    assert rebuilt["motion"]["acc"] > 0.8
+    rebuilt = found.reconstruction.factors
+    assert rebuilt["motion"].acc > 0.8
     for factor in ("motion", "colour", "row"):
-        assert acc[keeps][factor] == pytest.approx(rebuilt[factor]["acc"], abs=0.02)
+        assert acc[keeps][factor] == pytest.approx(rebuilt[factor].acc, abs=0.02)
     assert acc[loses]["motion"] < 0.5
     assert acc[loses]["colour"] < 0.5
     assert selection_score(method, toy.validation, toy.spec, judge, config)["score"] < 0.2

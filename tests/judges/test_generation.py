@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from seqdis.bench.core.schema import to_json
 from seqdis.datasets.base import DataSet, Factor, Joint, Spec, Split
 from seqdis.judges import generation, metrics
 from seqdis.judges.settings import EvaluationConfig
@@ -191,7 +192,11 @@ METHODS = {
 
 
 def evaluated(name: str, config: EvaluationConfig = CONFIG, **options: int) -> dict[str, Any]:
-    return generation.evaluate_generator(METHODS[name], ToyData(), Reader(), config, **options)
+    """As the record has it."""
+    found: dict[str, Any] = to_json(
+        generation.evaluate_generator(METHODS[name], ToyData(), Reader(), config, **options).metrics.generator
+    )
+    return found
 
 
 @pytest.mark.parametrize(("name", "protocol"), [("right", "matched"), ("labels", "labels")])
@@ -208,7 +213,7 @@ def test_categories_trained_with_labels_are_not_matched() -> None:
     method = ToyGenerator(ToyConfig("unsupervised", "right"))
     method.config = dataclasses.replace(method.config, categories="labels")
     method.decode = METHODS["right"].decode  # type: ignore[method-assign]
-    result = generation.evaluate_generator(method, ToyData(), Reader(), CONFIG)
+    result = to_json(generation.evaluate_generator(method, ToyData(), Reader(), CONFIG).metrics.generator)
     assert result["labels"]["draws"][0]["motion"]["acc"] == 0.0
 
 
@@ -244,7 +249,7 @@ def test_factors_without_a_head_are_left_out() -> None:
         def classify(self, x: Tensor) -> dict[str, Tensor]:
             return {name: logits for name, logits in super().classify(x).items() if name != "size"}
 
-    result = generation.evaluate_generator(METHODS["right"], ToyData(), Blind(), CONFIG)
+    result = to_json(generation.evaluate_generator(METHODS["right"], ToyData(), Blind(), CONFIG).metrics.generator)
     assert set(result["consistency"]["fix_static"]) == {"motion", "colour"}
     assert generation.selection_generator(METHODS["right"], ToyData().test, SPEC, Blind(), CONFIG)["score"] > 0.9
 
@@ -272,10 +277,10 @@ def test_a_sorted_joint_counts_the_pair_as_the_judge_sees_it() -> None:
         for rows in zip(logits["low"], logits["high"], strict=True)
     ]
     slow = np.mean([np.mean([x == y for x, y in itertools.permutations(row, 2)]) for row in pairs])
-    assert found["acc_consistency"] == pytest.approx(slow)
+    assert found.acc_consistency == pytest.approx(slow)
     p = np.stack([metrics.softmax(logits[name][:, 0]) for name in logits])
     product = np.einsum("na,nb->nab", *p)[:, *np.triu_indices(3)]
-    assert found["h_y"] == pytest.approx(metrics.inter_entropy(product / product.sum(1, keepdims=True)), abs=1e-6)
+    assert found.h_y == pytest.approx(metrics.inter_entropy(product / product.sum(1, keepdims=True)), abs=1e-6)
 
 
 # Choosing a checkpoint

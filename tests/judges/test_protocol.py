@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from seqdis.bench.core.schema import to_json
 from seqdis.datasets.base import DataSet, Joint, Spec, Split
 from seqdis.judges import metrics
 from seqdis.judges.controls import Oracle
@@ -35,16 +36,23 @@ def subject_named(exact: Callable[[str], Any], toy: DataSet) -> Callable[[str], 
     return lambda name: Oracle(toy.test, toy.spec) if name == "oracle" else exact(name)
 
 
+def recorded(*arguments: Any, **options: Any) -> dict[str, Any]:
+    """`evaluate`, as the record has it."""
+    found = to_json(evaluate(*arguments, **options))
+    return {**found.pop("metrics"), **found}
+
+
 def accuracy(found: dict[str, Any], direction: str) -> dict[str, float]:
-    mean = metrics.mean_scores(found["directions"][direction]["draws"])
-    return {factor: scores["acc"] for factor, scores in mean.items()}
+    """Of each factor, mean over prior draws."""
+    draws = found["directions"][direction]["draws"]
+    return {factor: float(np.mean([draw[factor]["acc"] for draw in draws])) for factor in draws[0]}
 
 
 @pytest.mark.parametrize("name", ["oracle", "perfect"])
 def test_true_factors_reach_the_ceiling_and_leak_at_chance(
     name: str, subject_named: Callable[[str], Any], toy: DataSet, judge: Judge
 ) -> None:
-    found = evaluate(subject_named(name), toy, judge, CONFIG)
+    found = recorded(subject_named(name), toy, judge, CONFIG)
     ceiling = {factor: scores["acc"] for factor, scores in found["real"]["factors"].items()}
     fixed_z, fixed_s = accuracy(found, "fix_dynamic"), accuracy(found, "fix_static")
     assert fixed_z["motion"] == pytest.approx(ceiling["motion"], abs=0.01)
@@ -58,7 +66,7 @@ def test_true_factors_reach_the_ceiling_and_leak_at_chance(
 
 
 def test_everything_in_z_leaks_every_factor(subject_named: Callable[[str], Any], toy: DataSet, judge: Judge) -> None:
-    found = evaluate(subject_named("all-in-z"), toy, judge, CONFIG)
+    found = recorded(subject_named("all-in-z"), toy, judge, CONFIG)
     assert min(accuracy(found, "fix_dynamic").values()) > 0.98
     for factor, value in accuracy(found, "fix_static").items():
         assert value == pytest.approx(CHANCE[factor], abs=MARGIN)
@@ -67,7 +75,7 @@ def test_everything_in_z_leaks_every_factor(subject_named: Callable[[str], Any],
 def test_everything_in_s_keeps_no_motion_and_leaks_it(
     subject_named: Callable[[str], Any], toy: DataSet, judge: Judge
 ) -> None:
-    found = evaluate(subject_named("all-in-s"), toy, judge, CONFIG)
+    found = recorded(subject_named("all-in-s"), toy, judge, CONFIG)
     assert min(accuracy(found, "fix_static").values()) > 0.98
     for factor, value in accuracy(found, "fix_dynamic").items():
         assert value == pytest.approx(CHANCE[factor], abs=MARGIN)
@@ -107,11 +115,11 @@ def test_numbers_do_not_depend_on_the_batch_size_or_the_call(
     exact: Callable[[str], Any], toy: DataSet, judge: Judge
 ) -> None:
     method = exact("perfect")
-    first = evaluate(method, toy, judge, CONFIG)
+    first = recorded(method, toy, judge, CONFIG)
     torch.manual_seed(123)  # the global generator is not read
-    assert evaluate(method, toy, judge, CONFIG) == first
-    assert _close(evaluate(method, toy, judge, dataclasses.replace(CONFIG, batch_size=7)), first)
-    other = evaluate(method, toy, judge, dataclasses.replace(CONFIG, seed=1))
+    assert recorded(method, toy, judge, CONFIG) == first
+    assert _close(recorded(method, toy, judge, dataclasses.replace(CONFIG, batch_size=7)), first)
+    other = recorded(method, toy, judge, dataclasses.replace(CONFIG, seed=1))
     assert other["directions"] != first["directions"]
     assert other["real"] == first["real"]
 
@@ -119,8 +127,8 @@ def test_numbers_do_not_depend_on_the_batch_size_or_the_call(
 def test_more_draws_leave_the_earlier_ones_as_they_were(
     exact: Callable[[str], Any], toy: DataSet, judge: Judge
 ) -> None:
-    few = evaluate(exact("perfect"), toy, judge, dataclasses.replace(CONFIG, draws=1))
-    many = evaluate(exact("perfect"), toy, judge, CONFIG)
+    few = recorded(exact("perfect"), toy, judge, dataclasses.replace(CONFIG, draws=1))
+    many = recorded(exact("perfect"), toy, judge, CONFIG)
     for direction in ("fix_dynamic", "fix_static"):
         draws = many["directions"][direction]["draws"]
         assert len(draws) == 3
@@ -130,7 +138,7 @@ def test_more_draws_leave_the_earlier_ones_as_they_were(
 
 def test_mode_of_the_method_is_left_as_it_was(exact: Callable[[str], Any], toy: DataSet, judge: Judge) -> None:
     method = exact("perfect").train()
-    evaluate(method, toy, judge, dataclasses.replace(CONFIG, draws=1))
+    recorded(method, toy, judge, dataclasses.replace(CONFIG, draws=1))
     assert method.training
     selection_score(method.eval(), toy.validation, toy.spec, judge, CONFIG)
     assert not method.training
@@ -139,7 +147,7 @@ def test_mode_of_the_method_is_left_as_it_was(exact: Callable[[str], Any], toy: 
 def test_every_test_clip_is_scored_once_a_draw(exact: Callable[[str], Any], toy: DataSet, judge: Judge) -> None:
     """300 clips are not a multiple of the batch: none is dropped, whichever way they were rebuilt."""
     outputs: dict[str, np.ndarray] = {}
-    found = evaluate(exact("perfect"), toy, judge, CONFIG, outputs=outputs)
+    found = recorded(exact("perfect"), toy, judge, CONFIG, outputs=outputs)
     assert found["directions"]["fix_static"]["n_clips"] == len(toy.test) == 300
     assert {array.shape[0] for array in outputs.values()} == {300}
 
@@ -158,7 +166,7 @@ def test_scores_can_be_computed_again_from_the_saved_outputs(
 ) -> None:
     """With none of our functions: softmax, entropies and divergences written out."""
     outputs: dict[str, np.ndarray] = {}
-    found = evaluate(exact("perfect"), toy, judge, CONFIG, outputs=outputs)
+    found = recorded(exact("perfect"), toy, judge, CONFIG, outputs=outputs)
     save_outputs(tmp_path / "outputs.npz", outputs)
     with np.load(tmp_path / "outputs.npz", allow_pickle=False) as saved:
         for direction in ("fix_dynamic", "fix_static"):
@@ -176,7 +184,7 @@ def test_scores_can_be_computed_again_from_the_saved_outputs(
 def test_identity_of_the_inception_score_holds_for_each_draw_and_head(
     exact: Callable[[str], Any], toy: DataSet, judge: Judge
 ) -> None:
-    found = evaluate(exact("all-in-s"), toy, judge, CONFIG)
+    found = recorded(exact("all-in-s"), toy, judge, CONFIG)
     scored = [draw for side in found["directions"].values() for draw in side["draws"]]
     scored += [found["real"]["factors"], found["reconstruction"]["factors"]]
     for scores in (scores for draw in scored for scores in draw.values()):
@@ -184,7 +192,7 @@ def test_identity_of_the_inception_score_holds_for_each_draw_and_head(
 
 
 def test_result_has_the_keys_of_the_record(exact: Callable[[str], Any], toy: DataSet, judge: Judge) -> None:
-    found = evaluate(exact("perfect"), toy, judge, dataclasses.replace(CONFIG, draws=1))
+    found = recorded(exact("perfect"), toy, judge, dataclasses.replace(CONFIG, draws=1))
     assert set(found) == {"protocol", "identities", "directions", "reconstruction", "real", "shuffle"}
     assert found["protocol"] == "encoder"
     assert set(found["directions"]["fix_dynamic"]["draws"][0]) == {"motion", "colour", "row", "look"}
@@ -196,7 +204,7 @@ def test_reconstruction_error_is_the_definition(exact: Callable[[str], Any], toy
     method = exact("all-in-z")
     join = method.join
     method.join = lambda codes: join(codes) + 0.1
-    found = evaluate(method, toy, judge, dataclasses.replace(CONFIG, draws=1))["reconstruction"]
+    found = recorded(method, toy, judge, dataclasses.replace(CONFIG, draws=1))["reconstruction"]
     assert found["mse"] == pytest.approx(0.01, rel=1e-4)
     assert found["sse"] == pytest.approx(0.01 * 6 * 3 * 16 * 16, rel=1e-4)
 
@@ -207,7 +215,7 @@ def test_clips_that_are_not_finite_are_an_error_not_a_score(
     method = exact("all-in-z")
     method.join = lambda codes: codes.dynamic.unflatten(2, (3, 16, 16)) * math.nan
     with pytest.raises(ValueError, match="finite"):
-        evaluate(method, toy, judge, CONFIG)
+        recorded(method, toy, judge, CONFIG)
 
 
 def test_step_means_are_asked_for_by_the_option(exact: Callable[[str], Any], toy: DataSet, judge: Judge) -> None:
@@ -221,7 +229,7 @@ def test_step_means_are_asked_for_by_the_option(exact: Callable[[str], Any], toy
 
     method.sample_dynamic = sample
     for option in ("draw", "means"):
-        evaluate(method, toy, judge, EvaluationConfig(draws=1, sample=option))  # type: ignore[arg-type]
+        recorded(method, toy, judge, EvaluationConfig(draws=1, sample=option))  # type: ignore[arg-type]
     assert asked == [False, True]
 
 
@@ -229,9 +237,9 @@ def test_shuffle_number_is_zero_for_an_invariant_code_and_large_for_an_ordered_o
     exact: Callable[[str], Any], toy: DataSet, judge: Judge
 ) -> None:
     config = dataclasses.replace(CONFIG, draws=1)
-    assert evaluate(exact("perfect"), toy, judge, config)["shuffle"] == 0
-    assert evaluate(exact("all-in-z"), toy, judge, config)["shuffle"] == 0  # a constant code
-    assert evaluate(exact("all-in-s"), toy, judge, config)["shuffle"] > 0.3
+    assert recorded(exact("perfect"), toy, judge, config)["shuffle"] == 0
+    assert recorded(exact("all-in-z"), toy, judge, config)["shuffle"] == 0  # a constant code
+    assert recorded(exact("all-in-s"), toy, judge, config)["shuffle"] > 0.3
 
 
 def test_sorted_joint_scores_equal_a_slow_enumeration() -> None:
@@ -242,10 +250,10 @@ def test_sorted_joint_scores_equal_a_slow_enumeration() -> None:
     pairs = [(i, j) for i in range(4) for j in range(i, 4)]
     p = np.array([[np.exp(heads[0][n, i] + heads[1][n, j]) for i, j in pairs] for n in range(40)])
     p /= p.sum(1, keepdims=True)
-    assert found["h_y"] == pytest.approx(metrics.entropy(p.mean(0)))
-    assert found["h_y_given_x"] == pytest.approx(np.mean([metrics.entropy(row) for row in p]))
+    assert found.h_y == pytest.approx(metrics.entropy(p.mean(0)))
+    assert found.h_y_given_x == pytest.approx(np.mean([metrics.entropy(row) for row in p]))
     both = (heads[0].argmax(1) == labels[:, 0]) & (heads[1].argmax(1) == labels[:, 1])
-    assert found["acc"] == both.mean()
+    assert found.acc == both.mean()
     with pytest.raises(ValueError, match="decrease"):
         metrics.joint_scores(heads, [labels[:, 1] + 0, np.zeros(40, dtype=int) - 0], is_sorted=True)
 
@@ -256,8 +264,8 @@ def test_joint_of_the_spec_is_scored_beside_its_parts(toy: DataSet) -> None:
     logits = {factor: 9 * np.eye(sizes[factor], dtype=np.float32)[label] for factor, label in labels.items()}
     found = factor_scores(logits, labels, toy.spec)
     assert isinstance(toy.spec.joints[0], Joint)
-    assert found["look"]["acc"] == 1
-    assert found["look"]["h_y"] == pytest.approx(math.log(6), abs=0.02)
+    assert found["look"].acc == 1
+    assert found["look"].h_y == pytest.approx(math.log(6), abs=0.02)
 
 
 def test_chance_is_the_best_constant_guess() -> None:
@@ -359,7 +367,7 @@ def test_factors_whose_test_classes_are_new_are_not_judged(toy: DataSet, recipe:
     )
     found = fit_judge(strangers, recipe=dataclasses.replace(recipe, steps=2, check_every=2), architecture=narrow)
     assert set(found.factors) == {"motion", "colour"}
-    scores = evaluate(Oracle(strangers.test, strangers.spec), strangers, found, EvaluationConfig(draws=1))
+    scores = recorded(Oracle(strangers.test, strangers.spec), strangers, found, EvaluationConfig(draws=1))
     assert set(scores["real"]["factors"]) == {"motion", "colour"}
     assert "score" in selection_score(
         Oracle(strangers.validation, strangers.spec), strangers.validation, strangers.spec, found, CONFIG
@@ -373,7 +381,7 @@ def test_counts_by_identity_add_up_to_the_headline(
     grouped.test = copy.copy(toy.test)
     grouped.test.identity = torch.arange(len(toy.test)) // 7 * 10 + 3  # numbers with gaps
     outputs: dict[str, Any] = {}
-    found = evaluate(subject_named("all-in-s"), grouped, judge, CONFIG, outputs=outputs)
+    found = recorded(subject_named("all-in-s"), grouped, judge, CONFIG, outputs=outputs)
     counts = found["identities"]
     clips, right = ([int(number) for number in counts[key].split()] for key in ("clips", "right"))
     assert (counts["unit"], counts["metric"]) == ("clip", "fix_dynamic/motion/acc")
@@ -391,7 +399,7 @@ def test_counts_of_a_joint_want_every_part_right(
 ) -> None:
     joined = copy.copy(toy)
     joined.spec = dataclasses.replace(toy.spec, headline=("fix_static", "look"))
-    found = evaluate(subject_named("all-in-z"), joined, judge, CONFIG)
+    found = recorded(subject_named("all-in-z"), joined, judge, CONFIG)
     right = [int(number) for number in found["identities"]["right"].split()]
     assert sum(right) / (len(toy.test) * CONFIG.draws) == pytest.approx(
         accuracy(found, "fix_static")["look"], abs=1e-12

@@ -134,9 +134,9 @@ def test_probe_reads_a_linear_code_and_no_other() -> None:
     part = (static, codes, labels)
     found = probes.frame_probe(part, part, max_frames=200, rng=rng)
     assert found is not None
-    assert found["dynamic"] > 0.99
-    assert found["static"] < 0.5
-    assert 0.15 < found["chance"] < 0.35
+    assert found.dynamic > 0.99
+    assert found.static < 0.5
+    assert 0.15 < found.chance < 0.35
     assert probes.frame_probe((static, codes, np.full((120, 4), -1)), part, max_frames=9, rng=rng) is None
 
 
@@ -190,21 +190,19 @@ def fake_dataset() -> types.SimpleNamespace:
 def test_evaluate_finds_what_an_ideal_code_holds() -> None:
     method = Splitter(NoConfig(), None)  # type: ignore[arg-type]
     method.train()
-    found = verification.speaker_scores(method, fake_dataset(), EvaluationConfig(seed=0), "cpu")  # type: ignore[arg-type]
+    levels, probed = verification.speaker_scores(method, fake_dataset(), EvaluationConfig(seed=0), "cpu")  # type: ignore[arg-type]
     assert method.training  # left as it was
-    utterance = found["verification"]["utterance"]
-    assert utterance["n_trials"] == 32 * 31 // 2
-    assert utterance["n_target"] == 8 * 4 * 3 // 2
-    assert utterance["eer_static"] < 0.05
-    assert 0.4 < utterance["eer_dynamic"] < 0.6
-    assert utterance["gap"] == pytest.approx(utterance["eer_dynamic"] - utterance["eer_static"])
-    low, high = utterance["gap_ci"]
-    assert low <= utterance["gap"] <= high
-    assert {"segment", "utterance:concat-z", "utterance:sampled-z", "utterance:center=train-mean"} <= set(
-        found["verification"]
-    )
-    assert found["probes"]["phone"]["dynamic"] > 0.95
-    assert found["probes"]["phone"]["static"] < 0.3
+    utterance = levels["utterance"]
+    assert utterance.n_trials == 32 * 31 // 2
+    assert utterance.n_target == 8 * 4 * 3 // 2
+    assert utterance.eer_static < 0.05
+    assert 0.4 < utterance.eer_dynamic < 0.6
+    assert utterance.gap == pytest.approx(utterance.eer_dynamic - utterance.eer_static)
+    low, high = utterance.gap_ci
+    assert low <= utterance.gap <= high
+    assert {"segment", "utterance:concat-z", "utterance:sampled-z", "utterance:center=train-mean"} <= set(levels)
+    assert probed["phone"].dynamic > 0.95
+    assert probed["phone"].static < 0.3
 
 
 def test_same_seed_gives_the_same_numbers() -> None:

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import nn
 
-from seqdis.bench.cell.experiment import to_channels_last
+from seqdis.bench.cell.device import to_channels_last
 
 
 def test_convolutions_over_time_are_left_as_they_are() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from seqdis.bench.cell.experiment import run_cell
+from seqdis.bench.cell.run import run_cell
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.launch import tuning
 from seqdis.bench.plan import catalog, presets

@@ -1,0 +1,26 @@
+"""The data of a cell, and the clips that its method is trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from seqdis.bench.plan import catalog
+from seqdis.datasets.base import DataSet, Split
+from seqdis.methods.base import Needs
+
+
+def open_dataset(cell: dict[str, Any], root: Path, options: dict[str, Any]) -> DataSet:
+    """Opens a cell's data set.
+
+    Raises:
+        MissingDataError: it is not prepared; the error holds the command that does it.
+    """
+    return catalog.load_dataset(cell["dataset"]).open(root, cell["source"], cell["size"], **options)
+
+
+def training_split(dataset: DataSet, needs: Needs) -> Split:
+    """The training clips that a method with these needs is given; reads the data's signal if it is one of them."""
+    if needs.signal:
+        dataset.load_signal()
+    return dataset.segmented() if needs.segments else dataset.train

@@ -1,0 +1,65 @@
+"""Where and how exactly torch computes: the device, precision, repeatability, the layout of weights."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+import torch
+
+from seqdis.bench.core.errors import UserError
+from seqdis.methods.base import Method
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; `auto` is the GPU where there is one.
+
+    Raises:
+        UserError: an unknown device, or a GPU that isn't there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"unknown device {name!r}; use --device auto, cpu, cuda or cuda:0.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {name} was asked for, but torch sees no GPU here; use --device cpu.")
+    return device
+
+
+def set_precision(precision: str) -> None:
+    """float32 means float32: on a GPU torch would otherwise run convolutions and LSTMs in TF32."""
+    allowed = precision == "tf32"
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
+def set_repeatable(exact: bool) -> None:
+    """Whether a GPU repeats a run to the last bit, which costs speed.
+
+    Without, cuDNN picks its algorithms by timing them and sums are added up in any order: two undisturbed runs differ
+    by rounding, and so does one that was stopped and went on. The state it goes on from is exact either way. A CPU
+    always repeats itself.
+    """
+    torch.backends.cudnn.benchmark = not exact
+    torch.backends.cudnn.deterministic = exact
+    if exact:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def device_name(device: torch.device) -> str:
+    """The device as records name it."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
+
+
+def to_channels_last(method: Method) -> Method:
+    """The method with the weights of its 2-d convolutions laid out channels last, in place; others stay as they are.
+
+    `Module.to(memory_format=...)` tries it on every tensor of five axes too, and fails on a Conv3d.
+    """
+    for tensor in (*method.parameters(), *method.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return method
