@@ -5,10 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seqdis.bench.perf.testbed import Settings
+    from seqdis.bench.perf.throughput import AgainstPlain
     from seqdis.bench.plan.catalog import MethodRef
+
+INFORMATION_BATCH = 128
+"""Clips of the batch that I(s; z) is timed on: the released size."""
+PARITY_SHOWS = ("preset", "dataset", "batch_size", "device")
 
 HELP = """Measures training steps on random clips: sequences a second, parts of a step, counted operations, the share of this
 machine's matrix-product rate, memory; with --reference the ratio to a plain C-DSVAE step with the same mathematics; with
@@ -60,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     from seqdis.bench.cell.device import device_name, pick_device, set_precision, set_repeatable
     from seqdis.bench.core.environment import MALLOC
     from seqdis.bench.core.errors import UserError
-    from seqdis.bench.perf import bed as perf
+    from seqdis.bench.perf import throughput
+    from seqdis.bench.perf.testbed import Settings
     from seqdis.bench.plan import catalog, presets
 
     if args.rounds < 1 or (args.batch is not None and args.batch < 2):
@@ -79,44 +87,52 @@ def run(args: argparse.Namespace) -> int:
     set_precision(args.precision)  # convolutions and recurrent layers too, as training does
     set_repeatable(False)
     batch = args.batch or presets.training_settings(presets.get(args.preset), "cdsvae", args.dataset)["batch_size"]
-    settings = {
-        "preset": args.preset,
-        "dataset": args.dataset,
-        "batch_size": batch,
-        "device": device,
-        "precision": args.precision,
-        "compile": args.compile,
-        "channels_last": args.layout == "channels-last",
-        "cuda_graph": args.graph,
-    }
+    settings = Settings(
+        preset=args.preset,
+        dataset=args.dataset,
+        batch_size=batch,
+        device=device,
+        precision=args.precision,
+        compile=args.compile,
+        channels_last=args.layout == "channels-last",
+        cuda_graph=args.graph,
+    )
     if args.parity is not None:
-        return _parity(args, {key: settings[key] for key in ("preset", "dataset", "batch_size", "device")})
-    limits = perf.ceilings(device, args.precision)
-    found = [perf.measure(ref, args.rounds, limits, **settings) for ref in catalog.parse_methods(args.methods)]
+        plain = Settings(preset=args.preset, dataset=args.dataset, batch_size=batch, device=device)
+        return _parity(args, plain)
+    limits = throughput.ceilings(device, args.precision)
+    found = [throughput.measure(ref, args.rounds, limits, settings) for ref in catalog.parse_methods(args.methods)]
     report: dict[str, Any] = {
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0],
         "matmul_gflops": limits.flops / 1e9,
         "copy_gbytes": limits.bytes / 1e9,
-        "settings": {**settings, "device": str(device)},
-        "methods": found,
+        "settings": _shown(settings, *PARITY_SHOWS, "precision", "compile", "channels_last", "cuda_graph"),
+        "methods": [asdict(one) for one in found],
     }
+    against = {}
     if args.reference:
-        report["reference"] = perf.against_plain(args.rounds, limits, **settings)
-        report["reference_channels_last"] = perf.against_plain(
-            args.rounds, limits, plain_channels_last=True, **settings
-        )
-        report["information"] = perf.information_against_plain(args.rounds, device)
+        against = {
+            "reference": throughput.against_plain(args.rounds, limits, settings),
+            "reference_channels_last": throughput.against_plain(
+                args.rounds, limits, settings, plain_channels_last=True
+            ),
+        }
+        information = throughput.information_against_plain(args.rounds, device, batch_size=INFORMATION_BATCH)
+        report |= {name: asdict(one) for name, one in against.items()}
+        report["information"] = {"batch_size": INFORMATION_BATCH, **asdict(information)}
+    several = []
     if counts:
         from seqdis.bench.perf import together
 
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        report["together"] = [
+        several = [
             together.measure(_typed(ref), count, args.seconds, args.threads or max(1, cores // count), settings)
             for ref in catalog.parse_methods(args.methods)
             for count in counts
         ]
+        report["together"] = [asdict(one) for one in several]
     if args.json:
         print(json.dumps(report, indent=1))
         return 0
@@ -124,35 +140,36 @@ def run(args: argparse.Namespace) -> int:
         f"{report['device']}, {report['threads']} threads, load {report['load']:.1f}; matrix product "
         f"{limits.flops / 1e9:.0f} GF/s, copy {limits.bytes / 1e9:.1f} GB/s; batch {batch}, {args.precision}"
     )
-    for line in perf.rows(found):
+    for line in throughput.rows(found):
         print(line)
-    alone = {one["method"]: one["sequences_per_second"] for one in report.get("together", []) if one["processes"] == 1}
-    for one in report.get("together", []):
-        ratio = f", {one['sequences_per_second'] / alone[one['method']]:.2f}x of one" if one["method"] in alone else ""
-        busy = f", GPU busy {one['gpu_busy']:.0%}" if one["gpu_busy"] is not None else ""
+    alone = {one.method: one.sequences_per_second for one in several if one.processes == 1}
+    for one in several:
+        ratio = f", {one.sequences_per_second / alone[one.method]:.2f}x of one" if one.method in alone else ""
+        busy = f", GPU busy {one.gpu_busy:.0%}" if one.gpu_busy is not None else ""
         print(
-            f"{one['method']:24s} {one['processes']} at once: {one['sequences_per_second']:8.1f} seq/s in all{ratio}{busy}, "
-            f"{one['peak_memory_bytes'] / 2**20:.0f} MiB each"
+            f"{one.method:24s} {one.processes} at once: {one.sequences_per_second:8.1f} seq/s in all{ratio}{busy}, "
+            f"{one.peak_memory_bytes / 2**20:.0f} MiB each"
         )
     if args.reference:
         for name, layout in (("reference", "torch's layout"), ("reference_channels_last", "channels last too")):
-            print(_ratio(report[name], layout))
-        one = report["information"]
-        low, high = one["ratio_range"]
+            print(_ratio(against[name], layout))
+        low, high = information.ratio_range
         print(
-            f"plain I(s; z) / ours at batch {one['batch_size']}, with gradients: {one['ratio']:.1f}x ({low:.1f} to {high:.1f})"
+            f"plain I(s; z) / ours at batch {INFORMATION_BATCH}, with gradients: {information.ratio:.1f}x "
+            f"({low:.1f} to {high:.1f})"
         )
     return 0
 
 
-def _parity(args: argparse.Namespace, settings: dict[str, Any]) -> int:
+def _parity(args: argparse.Namespace, settings: Settings) -> int:
     from seqdis.bench.perf import parity
     from seqdis.bench.plan import catalog
 
-    options = parity.checked_options(args.parity, settings["device"])
-    found = {_typed(ref): parity.compare(ref, options, **settings) for ref in catalog.parse_methods(args.methods)}
+    options = parity.checked_options(args.parity, settings.device)
+    found = {_typed(ref): parity.compare(ref, options, settings) for ref in catalog.parse_methods(args.methods)}
     if args.json:
-        print(json.dumps({"settings": {**settings, "device": str(settings["device"])}, "parity": found}, indent=1))
+        errors = {method: [asdict(one) for one in errors] for method, errors in found.items()}
+        print(json.dumps({"settings": _shown(settings, *PARITY_SHOWS), "parity": errors}, indent=1))
         return 0
     for method, one in found.items():
         for line in parity.rows(method, one):
@@ -160,13 +177,18 @@ def _parity(args: argparse.Namespace, settings: dict[str, Any]) -> int:
     return 0
 
 
-def _ratio(one: dict[str, Any], layout: str) -> str:
-    low, high = one["ratio_range"]
+def _shown(settings: Settings, *names: str) -> dict[str, Any]:
+    """The settings that a report names, as JSON has them."""
+    return {name: str(value) if name == "device" else value for name in names for value in [getattr(settings, name)]}
+
+
+def _ratio(one: AgainstPlain, layout: str) -> str:
+    low, high = one.ratio_range
     return (
-        f"plain C-DSVAE step ({layout}) / ours: {one['ratio']:.2f}x ({low:.2f} to {high:.2f} over {one['rounds']} rounds"
-        f"{', disturbed: repeat on a quieter machine' if one['disturbed'] else ''}); plain "
-        f"{one['plain']['flops_per_frame'] / 1e6:.0f} MF/frame at {one['plain']['share_of_matmul']:.0%} of the "
-        f"matrix-product rate, ours {one['ours']['flops_per_frame'] / 1e6:.0f} at {one['ours']['share_of_matmul']:.0%}"
+        f"plain C-DSVAE step ({layout}) / ours: {one.ratio:.2f}x ({low:.2f} to {high:.2f} over {one.rounds} rounds"
+        f"{', disturbed: repeat on a quieter machine' if one.disturbed else ''}); plain "
+        f"{one.plain.flops_per_frame / 1e6:.0f} MF/frame at {one.plain.share_of_matmul:.0%} of the "
+        f"matrix-product rate, ours {one.ours.flops_per_frame / 1e6:.0f} at {one.ours.share_of_matmul:.0%}"
     )
 
 

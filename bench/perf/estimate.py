@@ -23,8 +23,6 @@ EVALUATION_SECONDS = 8.0
 """Evaluation and pictures of a small cell, until one was measured."""
 START_SECONDS = 5.0
 """From a worker's start to its first step, and from its record to its end, until it was measured."""
-COUNTED = 4
-"""Clips of the batch that operations are counted on."""
 TYPICAL_CLIPS = 9000
 """Training clips behind an epoch of an unopened data set: those of Sprites."""
 EFFICIENCY = {"cpu": 0.35, "cuda": 0.2}
@@ -149,7 +147,7 @@ class Estimator:
     def _operations(self, config: Config) -> tuple[float, int]:
         row = _row(config)
         if row not in self._counted:
-            self._counted[row] = _operations(config, self._clips(config))
+            self._counted[row] = operations(config, self._clips(config))
         return self._counted[row]
 
     def _clips(self, config: Config) -> int:
@@ -199,35 +197,42 @@ def _matmul_rate(precision: str) -> float:
     return 2.0 * n**3 / best * EFFICIENCY[device]
 
 
-def _operations(config: Config, n_clips: int) -> tuple[float, int]:
+def operations(config: Config, n_clips: int) -> tuple[float, int]:
     """Operations of a training step, counted on a small batch and scaled, and the number of steps.
 
-    Both are 0 for what trains nothing.
+    Args:
+        config: resolved.
+        n_clips: training clips of its data set.
+
+    Returns:
+        Both are 0 for what trains nothing.
     """
     import torch
 
-    from seqdis.bench.perf import bed as perf
+    from seqdis.bench.cell.build import NotApplicable, check_applicable
+    from seqdis.bench.perf.testbed import COUNTED, Bed, Settings
     from seqdis.bench.plan import catalog
     from seqdis.bench.plan.catalog import MethodRef
-    from seqdis.methods.base import NotForTheseData
 
     cell, training = config["cell"], config["training"]
     if cell["method"] == catalog.ORACLE:
         return 0.0, 0
-    ref = MethodRef(cell["method"], cell["variant"], config.get("plugin", ""))
+    settings = Settings(
+        preset=cell["preset"],
+        dataset=cell["dataset"],
+        source=cell["source"],
+        size=cell["size"],
+        data=config["data"],
+        batch_size=COUNTED,
+        device=torch.device("cpu"),
+        overrides=config["method"],
+    )
     try:
-        bed = perf.Bed(
-            ref,
-            preset=cell["preset"],
-            dataset=cell["dataset"],
-            batch_size=COUNTED,
-            device=torch.device("cpu"),
-            overrides=config["method"],
-        )
-    except NotForTheseData:
+        bed = Bed(MethodRef(cell["method"], cell["variant"], config.get("plugin", "")), settings)
+        check_applicable(type(bed.trainer.method), bed.trainer.method.config, bed.spec)
+    except NotApplicable:
         return 0.0, 0
     # A method that trains on windows sees each clip once a window.
-    _, whole = perf.shape_of(cell["dataset"], cell["size"] or 64)
-    clips = n_clips * max(1, whole // bed.n_frames)
+    clips = n_clips * max(1, bed.spec.n_frames // bed.n_frames)
     steps = training["steps"] or training["epochs"] * max(1, clips // training["batch_size"])
     return bed.flops_per_frame() * bed.n_frames * training["batch_size"], steps

@@ -8,6 +8,7 @@ of an option is this, and the final scores over seeds.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from seqdis.bench.cell.device import set_precision
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.perf.bed import Bed
+from seqdis.bench.perf.testbed import Bed, Settings
 from seqdis.bench.plan.catalog import MethodRef
 from seqdis.methods.base import Batch
 
@@ -29,7 +30,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "compile": {"precision": "float32", "compile": True},
     "graph": {"precision": "float32", "cuda_graph": True},
 }
-"""Name -> settings of `perf.Bed`."""
+"""Name -> what it changes of a bed's `Settings`."""
 ON_GPU = ("tf32", "graph")
 """These need a GPU."""
 STEPS = 20
@@ -72,42 +73,47 @@ def checked_options(text: str, device: torch.device) -> list[str]:
     return names or default_options(device)
 
 
-def compare(ref: MethodRef, options: Sequence[str], *, steps: int = STEPS, **settings: Any) -> list[dict[str, Any]]:
+@dataclasses.dataclass(frozen=True)
+class Errors:
+    """How far an option is from float64.
+
+    Attributes:
+        term_error: the largest |a - b| / max(|b|, 1) of the loss terms; `term` says of which.
+        gradient_error: |g - h| / |h| over all weights of a player; the largest of its players.
+    """
+
+    option: str
+    term_error: float
+    term: str
+    gradient_error: float
+
+
+def compare(ref: MethodRef, options: Sequence[str], settings: Settings, *, steps: int = STEPS) -> list[Errors]:
     """Errors of each option against float64.
 
     Args:
         ref: the method.
         options: names of `OPTIONS`.
         steps: float32 steps before the comparison.
-        settings: preset, dataset, batch_size, device, overrides: as `perf.Bed` takes them.
-
-    Returns:
-        Dictionaries of `option`, `term_error` (the largest |a - b| / max(|b|, 1) of the terms), `term` (which),
-        `gradient_error` (|g - h| / |h| over all weights of a player; the largest of its players).
     """
-    trained = Bed(ref, **settings)
+    trained = Bed(ref, settings)
     for _ in range(steps):
         trained.step()
     weights = {name: value.detach().clone() for name, value in trained.trainer.method.state_dict().items()}
-    reference = _evaluated(_loaded(Bed(ref, **settings), weights), double=True)
+    exact_terms, exact_gradients = _evaluated(_loaded(Bed(ref, settings), weights), double=True)
     found = []
     for option in options:
-        terms, gradients = _evaluated(_loaded(Bed(ref, **{**settings, **OPTIONS[option]}), weights))
+        bed = Bed(ref, dataclasses.replace(settings, **OPTIONS[option]))
+        terms, gradients = _evaluated(_loaded(bed, weights))
         errors = {
-            name: abs(value - reference[0][name]) / max(abs(reference[0][name]), 1.0) for name, value in terms.items()
+            name: abs(value - exact_terms[name]) / max(abs(exact_terms[name]), 1.0) for name, value in terms.items()
         }
         worst = max(errors, key=lambda name: errors[name])
-        found.append(
-            {
-                "option": option,
-                "term_error": errors[worst],
-                "term": worst,
-                "gradient_error": max(
-                    float((gradient - reference[1][player]).norm() / reference[1][player].norm())
-                    for player, gradient in gradients.items()
-                ),
-            }
+        gradient_error = max(
+            float((gradient - exact_gradients[player]).norm() / exact_gradients[player].norm())
+            for player, gradient in gradients.items()
         )
+        found.append(Errors(option, errors[worst], worst, gradient_error))
     return found
 
 
@@ -162,10 +168,10 @@ def _double() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def rows(method: str, found: list[dict[str, Any]]) -> Iterator[str]:
+def rows(method: str, found: list[Errors]) -> Iterator[str]:
     """The figures as lines for people."""
     for one in found:
         yield (
-            f"{method:24s} {one['option']:10s} against float64: worst term {one['term_error']:.1e} ({one['term']}), "
-            f"gradient {one['gradient_error']:.1e}"
+            f"{method:24s} {one.option:10s} against float64: worst term {one.term_error:.1e} ({one.term}), "
+            f"gradient {one.gradient_error:.1e}"
         )

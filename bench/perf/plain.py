@@ -13,9 +13,37 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from seqdis.bench.perf.testbed import Bed, Settings
+from seqdis.bench.plan.catalog import MethodRef
 from seqdis.methods.base import Batch, Context
 from seqdis.methods.cdsvae import CDSVAE
 from seqdis.methods.nets.sequence import Gaussian
+
+
+class PlainBed(Bed):
+    """C-DSVAE stepped the plain way: float32 views from a loader's layout, `plain_loss`, unfused Adam."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(MethodRef("cdsvae"), settings)
+        trainer = self.trainer
+        self.optimiser = torch.optim.Adam(trainer.method.parameters(), lr=1e-3, foreach=False, fused=False)
+        batch = trainer.batch(self.index)
+        assert batch.motion_view is not None
+        # (B, T, H, W, C) float32, as the released loader hands clips over.
+        self.stored = [view.permute(0, 1, 3, 4, 2).contiguous() for view in (batch.x, batch.motion_view)]
+
+    def step(self) -> None:
+        """One plain step."""
+        trainer = self.trainer
+        batch = trainer.batch(self.index)
+        batch.x, batch.motion_view = (view.permute(0, 1, 4, 2, 3) for view in self.stored)
+        terms = plain_loss(trainer.method, batch, trainer.context())  # type: ignore[arg-type]
+        self.optimiser.zero_grad()
+        terms["total"].backward()
+        self.optimiser.step()
+        # The released step reads every loss back for its progress line.
+        for value in terms.values():
+            float(value.detach())
 
 
 def plain_loss(method: CDSVAE, batch: Batch, ctx: Context) -> dict[str, Tensor]:

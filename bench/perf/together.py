@@ -15,10 +15,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 from seqdis.bench.core.environment import worker_environment
 from seqdis.bench.core.errors import UserError
+
+if TYPE_CHECKING:
+    from seqdis.bench.perf.testbed import Settings
 
 WARM_UP = 5
 SYNCHRONISED = 10
@@ -27,7 +30,25 @@ TAIL = 4096
 """Bytes of what a failed process wrote last in which the reason is looked for."""
 
 
-def measure(method: str, count: int, seconds: float, threads: int, settings: dict[str, Any]) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class Together:
+    """What several processes did at once.
+
+    Attributes:
+        sequences_per_second: of all together; `each` has those of every process.
+        peak_memory_bytes: of the process that held most, on a GPU as torch allocated it.
+        gpu_busy: share of the time that a kernel ran; None where NVML doesn't tell.
+    """
+
+    method: str
+    processes: int
+    sequences_per_second: float
+    each: list[float]
+    peak_memory_bytes: int
+    gpu_busy: float | None
+
+
+def measure(method: str, count: int, seconds: float, threads: int, settings: Settings) -> Together:
     """Runs `count` processes that train `method` at once.
 
     Args:
@@ -35,16 +56,12 @@ def measure(method: str, count: int, seconds: float, threads: int, settings: dic
         count: processes.
         seconds: how long they are timed.
         threads: CPU threads of each.
-        settings: preset, dataset, batch_size, device, precision, compile, channels_last: as `perf.Bed` takes them.
-
-    Returns:
-        method, processes, sequences_per_second (of all together), each (a list), peak_memory_bytes (of one, on a GPU
-        as torch allocated it), gpu_busy (share of the time that a kernel ran; None where NVML doesn't tell).
 
     Raises:
         UserError: a process ended early; its last line.
     """
-    request = json.dumps({"method": method, "seconds": seconds, **settings, "device": str(settings["device"])})
+    asked = {**dataclasses.asdict(settings), "device": str(settings.device)}
+    request = json.dumps({"method": method, "seconds": seconds, "settings": asked})
     with contextlib.ExitStack() as stack:
         workers = [stack.enter_context(_started(threads)) for _ in range(count)]
         for worker in workers:
@@ -53,17 +70,17 @@ def measure(method: str, count: int, seconds: float, threads: int, settings: dic
             worker.line("ready")
         for worker in workers:
             worker.say("go")
-        busy = _busy(seconds) if str(settings["device"]).startswith("cuda") else None
+        busy = _busy(seconds) if settings.device.type == "cuda" else None
         found = [json.loads(worker.line()) for worker in workers]
-    each = [one["steps"] * settings["batch_size"] / one["seconds"] for one in found]
-    return {
-        "method": method,
-        "processes": count,
-        "sequences_per_second": sum(each),
-        "each": each,
-        "peak_memory_bytes": max(one["peak_memory_bytes"] for one in found),
-        "gpu_busy": busy,
-    }
+    each = [one["steps"] * settings.batch_size / one["seconds"] for one in found]
+    return Together(
+        method=method,
+        processes=count,
+        sequences_per_second=sum(each),
+        each=each,
+        peak_memory_bytes=max(one["peak_memory_bytes"] for one in found),
+        gpu_busy=busy,
+    )
 
 
 @contextlib.contextmanager
@@ -142,38 +159,31 @@ def _busy(seconds: float) -> float | None:
 
 def main() -> int:
     """One process: request on stdin, "ready" on stdout, "go" on stdin, the counts on stdout."""
-    import resource
-
     import torch
 
     from seqdis.bench.cell.device import set_precision, set_repeatable
-    from seqdis.bench.perf import bed as perf
+    from seqdis.bench.perf.testbed import Bed, Settings, now, peak_memory_bytes
     from seqdis.bench.plan import catalog
 
     request = json.loads(sys.stdin.readline())
+    asked = request["settings"]
+    device = torch.device(asked["device"])
     torch.set_num_threads(int(os.environ["SEQDIS_THREADS"]))
-    set_precision(request["precision"])
+    set_precision(asked["precision"])
     set_repeatable(False)
-    device = torch.device(request.pop("device"))
-    seconds, method = request.pop("seconds"), request.pop("method")
-    bed = perf.Bed(catalog.parse_methods(method)[0], device=device, **request)
+    bed = Bed(catalog.parse_methods(request["method"])[0], Settings(**{**asked, "device": device}))
     for _ in range(WARM_UP):
         bed.step()
-    perf.now(device)
+    now(device)
     print("ready", flush=True)
     sys.stdin.readline()
-    steps, started = 0, perf.now(device)
-    while perf.now(device) - started < seconds:
+    steps, started = 0, now(device)
+    while now(device) - started < request["seconds"]:
         for _ in range(SYNCHRONISED if device.type == "cuda" else 1):
             bed.step()
             steps += 1
-    took = perf.now(device) - started
-    peak = (
-        torch.cuda.max_memory_allocated(device)
-        if device.type == "cuda"
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    )
-    print(json.dumps({"steps": steps, "seconds": took, "peak_memory_bytes": peak}), flush=True)
+    counts = {"steps": steps, "seconds": now(device) - started, "peak_memory_bytes": peak_memory_bytes(device)}
+    print(json.dumps(counts), flush=True)
     return 0
 
 

@@ -8,16 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqdis.bench.perf import bed as perf
+from seqdis.bench.perf.testbed import Bed, Settings
 from seqdis.bench.plan import catalog
 from seqdis.bench.plan.catalog import MethodRef
 
 FILE = f"{Path(__file__).resolve().parents[2] / 'examples' / 'cdsvae_ablation.py'}:Ablation"
+SETTINGS = Settings(preset="quick", dataset="sprites", batch_size=6, device=torch.device("cpu"), n_clips=32)
 VARIANTS = sorted(catalog.load_method(catalog.parse_methods(FILE)[0]).variants)
 
 
 def losses(ref: MethodRef, steps: int = 2) -> list[dict[str, Tensor]]:
-    bed = perf.Bed(ref, preset="quick", dataset="sprites", batch_size=6, device=torch.device("cpu"), n_clips=32)
+    bed = Bed(ref, SETTINGS)
     found = []
     for number in range(steps):
         bed.trainer.state.step = number
@@ -57,14 +58,7 @@ def test_view_variants_leave_the_first_reconstruction_alone() -> None:
 def test_running_statistics_move_with_all_views_only_where_it_says_so() -> None:
     means = []
     for name in (FILE, f"{FILE}:all-views"):
-        bed = perf.Bed(
-            catalog.parse_methods(name)[0],
-            preset="quick",
-            dataset="sprites",
-            batch_size=6,
-            device=torch.device("cpu"),
-            n_clips=32,
-        )
+        bed = Bed(catalog.parse_methods(name)[0], SETTINGS)
         bed.step()
         means.append(bed.trainer.method.state_dict()["frame_encoder.norms.0.num_batches_tracked"].item())
     assert means == [1, 2]

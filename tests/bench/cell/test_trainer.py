@@ -275,12 +275,11 @@ def test_a_step_reads_no_number_back(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("method", ["dsvae", "cdsvae", "s3vae", "rwae", "rwae:gan", "mocogan", "fhvae"])
 def test_a_step_never_waits_for_the_gpu(method: str) -> None:
-    from seqdis.bench.perf import bed as perf
+    from seqdis.bench.perf.testbed import Bed, Settings
     from seqdis.bench.plan import catalog
 
-    bed = perf.Bed(
-        catalog.parse_methods(method)[0], preset="quick", dataset="sprites", batch_size=8, device=torch.device("cuda")
-    )
+    settings = Settings(preset="quick", dataset="sprites", batch_size=8, device=torch.device("cuda"))
+    bed = Bed(catalog.parse_methods(method)[0], settings)
     bed.step()
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")

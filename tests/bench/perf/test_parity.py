@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 import torch
 
 from seqdis.bench.cell.check.bed import ReadBacks
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.perf import bed as perf
 from seqdis.bench.perf import parity
+from seqdis.bench.perf.testbed import Bed, Settings
 from seqdis.bench.plan.catalog import MethodRef
 
-SETTINGS: dict[str, Any] = {
-    "preset": "quick",
-    "dataset": "sprites",
-    "batch_size": 4,
-    "device": torch.device("cpu"),
-    "n_clips": 820,
-}
+SETTINGS = Settings(preset="quick", dataset="sprites", batch_size=4, device=torch.device("cpu"), n_clips=820)
 
 
 @pytest.fixture(autouse=True)
@@ -41,10 +35,10 @@ def test_draws_are_the_same_in_both_precisions() -> None:
 
 @pytest.mark.parametrize("method", ["cdsvae", "mocogan", "fhvae", "rwae"])
 def test_float32_is_near_float64_and_bfloat16_is_further(method: str) -> None:
-    single, half = parity.compare(MethodRef(method), ["float32", "bfloat16"], steps=2, **SETTINGS)
-    assert single["term_error"] < 1e-4
-    assert single["gradient_error"] < 2e-3
-    assert 10 * single["gradient_error"] < half["gradient_error"] < 0.5
+    single, half = parity.compare(MethodRef(method), ["float32", "bfloat16"], SETTINGS, steps=2)
+    assert single.term_error < 1e-4
+    assert single.gradient_error < 2e-3
+    assert 10 * single.gradient_error < half.gradient_error < 0.5
 
 
 def test_other_mathematics_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,9 +49,9 @@ def test_other_mathematics_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         estimators, "squared_error", lambda x, made: real(x, made) * (1.01 if x.dtype == torch.float32 else 1.0)
     )
-    (found,) = parity.compare(MethodRef("dsvae"), ["float32"], steps=0, **SETTINGS)
-    assert found["term_error"] == pytest.approx(0.01, rel=0.05)
-    assert found["gradient_error"] > 2e-3
+    (found,) = parity.compare(MethodRef("dsvae"), ["float32"], SETTINGS, steps=0)
+    assert found.term_error == pytest.approx(0.01, rel=0.05)
+    assert found.gradient_error > 2e-3
 
 
 def test_options_of_a_gpu_are_refused_on_the_cpu() -> None:
@@ -70,7 +64,7 @@ def test_options_of_a_gpu_are_refused_on_the_cpu() -> None:
     with pytest.raises(UserError, match="not one of"):
         parity.checked_options("float16", cpu)
     with pytest.raises(UserError, match="CUDA graphs need a GPU"):
-        perf.Bed(MethodRef("dsvae"), cuda_graph=True, **SETTINGS)
+        Bed(MethodRef("dsvae"), dataclasses.replace(SETTINGS, cuda_graph=True))
 
 
 def test_command_prints_parity_and_refuses_graphs() -> None:
@@ -90,7 +84,7 @@ def test_command_prints_parity_and_refuses_graphs() -> None:
 def test_whole_steps_read_no_value_back(method: str) -> None:
     """Batch, views, loss, gradients and update: no operation that copies a value to the host."""
     name, _, variant = method.partition(":")
-    bed = perf.Bed(MethodRef(name, variant), **SETTINGS)
+    bed = Bed(MethodRef(name, variant), SETTINGS)
     bed.step()
     assert bed.values_read_back() == 0
     with ReadBacks() as seen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -11,17 +12,18 @@ import pytest
 import torch
 
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.perf import bed as perf
 from seqdis.bench.perf import together
-from seqdis.bench.perf.plain import plain_loss
+from seqdis.bench.perf.plain import PlainBed, plain_loss
+from seqdis.bench.perf.testbed import Bed, Settings
 from seqdis.bench.plan.catalog import MethodRef
 
 CPU = torch.device("cpu")
 
 
 def test_plain_step_has_our_losses_and_gradients() -> None:
-    bed = perf.Bed(
-        MethodRef("cdsvae"), preset="quick", dataset="sprites", batch_size=6, device=CPU, overrides={"recon_frames": 0}
+    bed = Bed(
+        MethodRef("cdsvae"),
+        Settings(preset="quick", dataset="sprites", batch_size=6, device=CPU, overrides={"recon_frames": 0}),
     )
     method = bed.trainer.method.double()
     batch = bed.trainer.batch(bed.index)
@@ -49,9 +51,9 @@ def test_plain_step_has_our_losses_and_gradients() -> None:
 
 @pytest.mark.slow
 def test_counted_work_of_both_steps_at_full_size() -> None:
-    settings = {"preset": "paper", "dataset": "sprites", "batch_size": 2, "device": CPU}
-    plain = perf.PlainBed(**settings).flops_per_frame() / 1e6
-    ours = perf.Bed(MethodRef("cdsvae"), **settings).flops_per_frame() / 1e6
+    settings = Settings(preset="paper", dataset="sprites", batch_size=2, device=CPU)
+    plain = PlainBed(settings).flops_per_frame() / 1e6
+    ours = Bed(MethodRef("cdsvae"), settings).flops_per_frame() / 1e6
     assert plain == pytest.approx(2942, rel=0.03)
     assert ours == pytest.approx(1886, rel=0.05)
 
@@ -91,31 +93,23 @@ def test_command_reports_ratios_as_json() -> None:
 
 
 def test_processes_side_by_side_are_each_counted_over_the_same_seconds() -> None:
-    settings = {
-        "preset": "quick",
-        "dataset": "sprites",
-        "batch_size": 2,
-        "device": CPU,
-        "precision": "float32",
-        "compile": False,
-        "channels_last": True,
-    }
+    settings = Settings(preset="quick", dataset="sprites", batch_size=2, device=CPU)
     found = together.measure("dsvae", 2, 0.5, 1, settings)
-    assert found["processes"] == len(found["each"]) == 2
-    assert found["sequences_per_second"] == pytest.approx(sum(found["each"]))
-    assert min(found["each"]) > 0
-    assert found["gpu_busy"] is None
+    assert found.processes == len(found.each) == 2
+    assert found.sequences_per_second == pytest.approx(sum(found.each))
+    assert min(found.each) > 0
+    assert found.gpu_busy is None
     with pytest.raises(UserError, match="ended early"):
-        together.measure("dsvae", 1, 0.5, 1, settings | {"preset": "no such preset"})
+        together.measure("dsvae", 1, 0.5, 1, dataclasses.replace(settings, preset="no such preset"))
 
 
 MEASURE = """
-import json, os, sys, torch
+import dataclasses, json, os, sys, torch
 from seqdis.bench.perf import together
+from seqdis.bench.perf.testbed import Settings
 os.environ["PYTHONPATH"] = os.pathsep.join([sys.argv[1], os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-print(json.dumps(together.measure("dsvae", 2, 0.3, 1, {
-    "preset": "quick", "dataset": "sprites", "batch_size": 2, "device": torch.device("cpu"), "precision": "float32",
-    "compile": False, "channels_last": True})))
+settings = Settings(preset="quick", dataset="sprites", batch_size=2, device=torch.device("cpu"))
+print(json.dumps(dataclasses.asdict(together.measure("dsvae", 2, 0.3, 1, settings))))
 """
 
 
@@ -143,21 +137,3 @@ def test_numbers_of_processes_that_make_no_sense_are_refused(text: str) -> None:
     )
     assert done.returncode == 2
     assert "numbers from 1 to 64" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("dataset", "frame", "n_frames", "segment"),
-    [
-        ("sprites", (3, 32, 32), 8, 4),
-        ("mug", (3, 32, 32), 15, 15),
-        ("smmnist-10k", (1, 32, 32), 15, 15),
-        ("timit", (80,), 20, 20),
-        ("fsdd-mini", (80,), 20, 20),
-        ("librispeech-mini", (80,), 20, 20),
-    ],
-)
-def test_clips_are_counted_as_the_data_set_says_that_they_are(
-    dataset: str, frame: tuple[int, ...], n_frames: int, segment: int
-) -> None:
-    assert perf.shape_of(dataset, 32) == (frame, n_frames)
-    assert perf.shape_of(dataset, 32, segments=True) == (frame, segment)
