@@ -13,7 +13,7 @@ from torch import Tensor
 from seqdis.bench.core.seeds import derive
 from seqdis.datasets.base import Spec, Split
 from seqdis.judges.settings import EvaluationConfig
-from seqdis.judges.subjects import Rebuild, Subject, positions
+from seqdis.judges.subjects import Rebuild, Subject, positions, spread
 from seqdis.methods.base import Method
 
 
@@ -61,8 +61,7 @@ def shuffle_change(method: Method, split: Split, config: EvaluationConfig, devic
     kept: list[Tensor] = []
     moved: list[Tensor] = []
     count = min(config.shuffle_clips, len(split))
-    chosen = torch.linspace(0, len(split) - 1, count).round().long().to(split.device)
-    for index in torch.split(chosen, config.batch_size):
+    for index in torch.split(spread(split, count), config.batch_size):
         x = split.clips(index).to(device)
         order = torch.rand(x.shape[:2], generator=generator, device=generator.device).argsort(1).to(device)
         shuffled = x[torch.arange(len(x), device=device)[:, None], order]

@@ -84,6 +84,11 @@ def positions(split: Split, batch_size: int) -> Iterator[Tensor]:
     yield from torch.split(torch.arange(len(split), device=split.device), batch_size)
 
 
+def spread(split: Split, n_clips: int) -> Tensor:
+    """Positions (n_clips,) evenly spread over a split, on its device."""
+    return torch.linspace(0, len(split) - 1, n_clips).round().long().to(split.device)
+
+
 def examined_clips(split: Split, max_clips: int) -> Split:
     """At most `max_clips` clips, evenly spread over the split and the same for every method; 0 is all."""
     if not 0 < max_clips < len(split):

@@ -25,8 +25,10 @@ from seqdis.datasets.base import DataSet, Spec, Split
 from seqdis.judges import metrics
 from seqdis.judges.architectures import default_architecture
 from seqdis.judges.cards import Card, CardData, shipped_folder, side, stem, trained_folder, trained_stem
+from seqdis.judges.degradation import blurred, degrade, shifted
 from seqdis.judges.judge import Judge, load_judge, save_judge
 from seqdis.judges.settings import Architecture, Factors, Recipe
+from seqdis.judges.subjects import spread
 from seqdis.judges.windows import Windows, window_loss
 
 Progress = Callable[[int, int, str], None]
@@ -48,51 +50,6 @@ def default_recipe(spec: Spec, architecture: Architecture) -> Recipe:
     return Recipe()
 
 
-def degrade(x: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """Blurs and adds noise to the first `recipe.degraded` of a batch; strength is drawn once a clip.
-
-    Args:
-        x: (B, T, C, H, W), or (B, T, F), which gets noise only.
-    """
-    n = round(len(x) * recipe.degraded)
-    if n == 0:
-        return x
-    part = x[:n]
-    shape = (n, *[1] * (x.dim() - 1))
-    strength = torch.rand(shape, generator=generator, device=x.device)
-    level = recipe.noise * torch.rand(shape, generator=generator, device=x.device)
-    noise = torch.randn(part.shape, generator=generator, device=x.device) * level
-    if x.dim() == 5:
-        part = part + strength * (blurred(part, recipe.blur) - part)
-        part = (part + noise).clamp(0, 1)
-    else:
-        part = part + noise
-    return torch.cat([part, x[n:]])
-
-
-def shifted(x: Tensor, largest: int, generator: torch.Generator) -> Tensor:
-    """Clips (B, T, C, S, S), each moved by its own whole pixels, up to `largest` at 32x32 and the like elsewhere."""
-    reach = round(largest * x.shape[-1] / 32)
-    if reach == 0:
-        return x
-    padded = functional.pad(x.flatten(1, 2), [reach] * 4, mode="replicate").unflatten(1, x.shape[1:3])
-    moves = torch.randint(2 * reach + 1, (len(x), 2), generator=generator, device=x.device).tolist()
-    height, width = x.shape[-2:]
-    return torch.stack(
-        [
-            clip[..., down : down + height, right : right + width]
-            for clip, (down, right) in zip(padded, moves, strict=True)
-        ]
-    )
-
-
-def blurred(x: Tensor, box: int) -> Tensor:
-    """Frames (B, T, C, S, S) averaged over `box` pixels at 32x32, and the like area at other sizes."""
-    kernel = max(1, round((box - 1) * x.shape[-1] / 64)) * 2 + 1
-    padded = functional.pad(x.flatten(0, 1), [kernel // 2] * 4, mode="replicate")
-    return functional.avg_pool2d(padded, kernel, stride=1).reshape(x.shape)
-
-
 def train_judge(
     dataset: DataSet,
     *,
@@ -102,7 +59,8 @@ def train_judge(
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
     again: bool = False,
-    **options: Any,
+    recipe: Recipe | None = None,
+    architecture: Architecture | None = None,
 ) -> Judge:
     """The judge of a data set, trained and saved in `<root>/judges` unless it is there already.
 
@@ -111,8 +69,7 @@ def train_judge(
 
     Args:
         again: train even if there is one.
-        progress: called with (step, steps, text).
-        options: `recipe` and `architecture` of `fit_judge`.
+        others: as of `fit_judge`.
 
     Raises:
         UserError: no space or permission, or no labelled factor.
@@ -128,7 +85,15 @@ def train_judge(
                 # A damaged judge of the user's is trained anew; one of the suite's would still be found first.
                 if (shipped_folder() / f"{stem(dataset.spec, name)}.json").is_file():
                     raise
-        judge = fit_judge(dataset, name=name, seed=seed, device=device, progress=progress, **options)
+        judge = fit_judge(
+            dataset,
+            name=name,
+            seed=seed,
+            recipe=recipe,
+            architecture=architecture,
+            device=device,
+            progress=progress,
+        )
         save_judge(judge, folder, trained_stem(dataset.spec, name))
     return judge
 
@@ -187,11 +152,18 @@ def fit_judge(
         judge = Judge(spec.frame, factors, architecture).to(device)
         steps = _fit(judge, dataset, recipe, derive(seed, "judge", stem(spec, name)), device, progress)
     judge.eval().requires_grad_(False)
-    test = dataset.test.to(device)
     if progress is not None:
         progress(steps, recipe.steps, "testing")
+    judge.card = _card(judge, dataset, name, recipe, seed, steps)
+    return judge.cpu()
+
+
+def _card(judge: Judge, dataset: DataSet, name: str, recipe: Recipe, seed: int, steps: int) -> Card:
+    """What is written down of a judge that was trained in `steps` steps, measured on the test clips."""
+    spec = dataset.spec
+    test = dataset.test.to(next(judge.parameters()).device)
     clean, joint = accuracies(judge, test, spec)
-    judge.card = Card(
+    return Card(
         name=stem(spec, name),
         judge=name,
         dataset=spec.name,
@@ -200,8 +172,8 @@ def fit_judge(
         size=side(spec),
         frame=tuple(spec.frame),
         n_frames=spec.n_frames,
-        factors=factors,
-        architecture=architecture,
+        factors=dict(judge.factors),
+        architecture=judge.architecture,
         recipe=dataclasses.asdict(recipe),
         seed=seed,
         data=CardData(
@@ -213,13 +185,12 @@ def fit_judge(
         ),
         accuracy=clean,
         joint=joint,
-        accuracy_blurred=accuracies(judge, examined(test, BLURRED_CLIPS), spec, blur=recipe.blur)[0],
+        accuracy_blurred=accuracies(judge, _part(test, BLURRED_CLIPS), spec, blur=recipe.blur)[0],
         n_test=len(test),
         parameters=sum(parameter.numel() for parameter in judge.parameters()),
         steps=steps,
         torch=str(torch.__version__),
     )
-    return judge.cpu()
 
 
 def judged_factors(dataset: DataSet) -> Factors:
@@ -244,7 +215,7 @@ def _fit(
     generator = torch.Generator(device).manual_seed(derive(seed, "batches"))
     order = torch.Generator().manual_seed(derive(seed, "order"))
     _fit_windows(judge, train, recipe, seed, progress)
-    looked = examined(validation, recipe.look_clips)
+    looked = _part(validation, recipe.look_clips)
     best: tuple[float, dict[str, Tensor]] = (-1.0, {})
     good, step = 0, 0
     for step, index in enumerate(_batches(len(train), recipe, order), start=1):
@@ -264,11 +235,9 @@ def _fit(
     return step
 
 
-def examined(split: Split, n_clips: int) -> Split:
+def _part(split: Split, n_clips: int) -> Split:
     """At most `n_clips` clips, evenly spread over the split; 0 is all."""
-    if not 0 < n_clips < len(split):
-        return split
-    return split.subset(torch.linspace(0, len(split) - 1, n_clips).round().long().to(split.device))
+    return split.subset(spread(split, n_clips)) if 0 < n_clips < len(split) else split
 
 
 def _groups(judge: Judge) -> list[dict[str, Any]]:
@@ -309,7 +278,7 @@ def _fit_windows(judge: Judge, train: Split, recipe: Recipe, seed: int, progress
             progress(step, recipe.windows, f"single windows, loss {loss.item():.3f}")
 
 
-def _batches(n_clips: int, recipe: Recipe, generator: torch.Generator) -> Any:
+def _batches(n_clips: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Tensor]:
     """`recipe.steps` index batches (B,), epoch after epoch, the smaller last batch of an epoch dropped."""
     size = min(recipe.batch_size, n_clips)
     done = 0

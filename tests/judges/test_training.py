@@ -1,4 +1,4 @@
-"""Training of judges: what is learnt, degraded clips, and of several that train at once one."""
+"""Training of judges: what is learnt, what is written down, and of several that train at once one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from seqdis.datasets.base import DataSet, Factor, Spec, Split
 from seqdis.judges.cards import shipped_folder
 from seqdis.judges.judge import Judge, load_judge
 from seqdis.judges.settings import Architecture, Recipe
-from seqdis.judges.training import accuracies, blurred, degrade, fit_judge, shifted, train_judge
+from seqdis.judges.training import accuracies, fit_judge, train_judge
 
 
 def test_trained_judge_tells_every_factor_of_clips_it_never_saw(judge: Judge, toy: DataSet) -> None:
@@ -98,44 +98,6 @@ def test_training_on_some_frames_keeps_their_order_and_count(kind: str, toy: Dat
 def test_unknown_judge_is_refused(toy: DataSet) -> None:
     with pytest.raises(UserError, match="default, second, official"):
         fit_judge(toy, name="third")
-
-
-def test_blur_is_the_mean_of_the_box_and_keeps_plain_areas() -> None:
-    x = torch.rand((2, 3, 1, 32, 32), generator=torch.Generator().manual_seed(0))
-    assert blurred(x, 3)[1, 2, 0, 10, 7] == pytest.approx(float(x[1, 2, 0, 9:12, 6:9].mean()), abs=1e-6)
-    large = torch.rand((1, 1, 1, 64, 64), generator=torch.Generator().manual_seed(0))
-    assert blurred(large, 3)[0, 0, 0, 10, 7] == pytest.approx(float(large[0, 0, 0, 8:13, 5:10].mean()), abs=1e-6)
-    assert torch.allclose(blurred(torch.full((1, 2, 3, 16, 16), 0.3), 3), torch.tensor(0.3))
-
-
-@pytest.mark.parametrize("shape", [(8, 4, 3, 16, 16), (8, 10, 20)])
-def test_degrading_changes_the_asked_share_within_range_and_by_the_generator(shape: tuple[int, ...]) -> None:
-    x = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    recipe = Recipe(degraded=0.5)
-    made = [degrade(x, recipe, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
-    assert torch.equal(made[0], made[1])
-    assert not torch.equal(made[0], made[2])
-    assert torch.equal(made[0][4:], x[4:])
-    assert (made[0][:4] != x[:4]).flatten(1).any(1).all()
-    if len(shape) == 5:
-        assert 0 <= made[0].min() <= made[0].max() <= 1
-    assert degrade(x, Recipe(degraded=0), torch.Generator()) is x
-
-
-def test_shift_moves_each_clip_as_a_whole() -> None:
-    """Every frame of a clip moves alike, or its motion would change; clips move differently."""
-    still = torch.rand((6, 1, 1, 32, 32), generator=torch.Generator().manual_seed(0)).expand(6, 4, 1, 32, 32)
-    made, again, other = (shifted(still, 2, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
-    assert made.shape == still.shape
-    torch.testing.assert_close(made, made[:, :1].expand_as(made))
-    assert torch.equal(made, again)
-    assert not torch.equal(made, other)
-    assert shifted(still, 0, torch.Generator()) is still
-    moved = shifted(still, 2, torch.Generator().manual_seed(0))[0, 0, 0]
-    places = [
-        torch.roll(still[0, 0, 0], (down, right), (0, 1))[2:-2, 2:-2] for down in range(-2, 3) for right in range(-2, 3)
-    ]
-    assert sum(torch.equal(moved[2:-2, 2:-2], place) for place in places) == 1
 
 
 def test_of_two_processes_one_trains_and_the_other_waits(tmp_path: Path, toy: DataSet, narrow: Architecture) -> None:
