@@ -19,6 +19,7 @@ from seqdis.datasets.cache import Cache, Progress
 
 Source = Literal["real", "synthetic"]
 Role = Literal["static", "dynamic"]
+Value = bool | int | str
 SPLITS = ("train", "validation", "test")
 
 
@@ -287,13 +288,13 @@ class Option:
         text: what it chooses, in a few words.
     """
 
-    default: Any
-    choices: tuple[Any, ...] = ()
+    default: Value
+    choices: tuple[Value, ...] = ()
     largest: int = 0
     stored: bool = False
     text: str = ""
 
-    def admits(self, value: Any) -> bool:
+    def admits(self, value: object) -> bool:
         """Whether `value` can be chosen; 0 and 1 are not false and true."""
         if self.choices:
             return any(value == choice and type(value) is type(choice) for choice in self.choices)

@@ -1,8 +1,8 @@
 """MUG: 52 people make the six basic expressions, in colour.
 
-Real: the licensed database given as a folder (`mug_files.py`); videos with fewer than 30 frames are left out, every
+Real: the licensed database given as a folder (`video/mug_files`); videos with fewer than 30 frames are left out, every
 second frame is kept, one face box a video, 64 x 64, and the video is cut into consecutive windows of 15 frames over
-its middle. Synthetic: drawn by `synthetic/mug.py`. Split by video, so that no two clips of one video straddle a
+its middle. Synthetic: drawn by `synthetic/mug`. Split by video, so that no two clips of one video straddle a
 split: of each expression's videos a quarter tests, and a tenth of the rest validates. Option split="subject" keeps
 people apart instead.
 """
@@ -23,7 +23,7 @@ from seqdis.datasets import folders
 from seqdis.datasets.base import SPLITS, AugmentPolicy, DataSet, Factor, Option, Signal, Source, Spec, Split, of_several
 from seqdis.datasets.cache import Cache, CacheWriter, Progress, is_good, open_cache, preparing, writing_cache
 from seqdis.datasets.synthetic import mug as drawn
-from seqdis.datasets.video import mug_files as files
+from seqdis.datasets.video import mug_files
 from seqdis.datasets.video.frames import halve
 from seqdis.datasets.video.stored import StoredDataSet, save_labels
 
@@ -76,10 +76,10 @@ class Mug(StoredDataSet):
             source=source,
             modality="video",
             frame=(3, size, size),
-            n_frames=files.WINDOW,
+            n_frames=mug_files.WINDOW,
             factors=(
                 Factor(name="subject", role="static", classes=tuple(subjects)),
-                Factor(name="expression", role="dynamic", classes=files.EXPRESSIONS),
+                Factor(name="expression", role="dynamic", classes=mug_files.EXPRESSIONS),
             ),
             headline=("fix_dynamic", "expression"),
             split_rule=SPLIT_RULES[split],
@@ -125,12 +125,12 @@ class Mug(StoredDataSet):
         with preparing(folder, revision=revision, progress=progress) as needed:
             if not needed:
                 return folder
-            native = cls.folder(root, source, files.SIZE, **chosen)
+            native = cls.folder(root, source, mug_files.SIZE, **chosen)
             meta = {"revision": revision, "name": cls.name, "source": source, "size": size, "split": split}
             if source == "synthetic":
                 with writing_cache(folder, meta) as writer:
                     _draw(writer, split, size, progress)
-            elif size != files.SIZE and from_dir is None and is_good(native, revision):
+            elif size != mug_files.SIZE and from_dir is None and is_good(native, revision):
                 _halve_cache(native, folder, meta, progress)
             elif from_dir is None:
                 command = cls.command(root, source, size, **chosen)
@@ -163,7 +163,7 @@ def assign(videos: Videos, rule: str) -> NDArray[np.int64]:
     for stratum in np.unique(strata):
         members = np.unique(groups[strata == stratum])
         if len(members) < 4:
-            what = "subjects" if rule == "subject" else f"videos of {files.EXPRESSIONS[stratum]}"
+            what = "subjects" if rule == "subject" else f"videos of {mug_files.EXPRESSIONS[stratum]}"
             raise UserError(
                 f"only {len(members)} usable {what} in this MUG folder: at least 4 are needed to train, "
                 "validate and test."
@@ -190,7 +190,7 @@ def _save(
     for code, name in enumerate(SPLITS):
         numbers = np.flatnonzero(splits == code)
         each = np.repeat(numbers, videos.n_clips[numbers])
-        stream = writer.stream(f"{name}_x", (len(each), files.WINDOW, 3, size, size), np.uint8)
+        stream = writer.stream(f"{name}_x", (len(each), mug_files.WINDOW, 3, size, size), np.uint8)
         labels = np.column_stack([videos.subject[each], videos.expression[each]])
         save_labels(
             writer,
@@ -200,7 +200,7 @@ def _save(
             np.unique(each, return_inverse=True)[1],
         )
         if any(distances is not None for distances in videos.landmarks):
-            missing = [np.full((n, files.WINDOW, 3), np.nan, np.float32) for n in videos.n_clips]
+            missing = [np.full((n, mug_files.WINDOW, 3), np.nan, np.float32) for n in videos.n_clips]
             writer.save(
                 f"{name}_landmarks",
                 np.concatenate([missing[n] if (given := videos.landmarks[n]) is None else given for n in numbers]),
@@ -235,15 +235,15 @@ def _draw(writer: CacheWriter, rule: str, size: int, progress: Progress | None) 
 def _read(writer: CacheWriter, root: Path, rule: str, size: int, progress: Progress | None) -> None:
     """Reads the database once into a scratch file, then writes the splits from it: how many clips there are is only
     known at the end, and no more than a few videos are in memory at a time."""
-    report = files.Report()
-    found = files.find_videos(root, report)
+    report = mug_files.Report()
+    found = mug_files.find_videos(root, report)
     scratch = writer.folder / "scratch"
-    kept: list[files.Video] = []
+    kept: list[mug_files.Video] = []
     n_windows: list[int] = []
     landmarks: list[NDArray[np.float32] | None] = []
     seen: dict[str, Path] = {}
     with open(scratch, "wb") as out:
-        for done, (video, clips) in enumerate(files.read_videos(found)):
+        for done, (video, clips) in enumerate(mug_files.read_videos(found)):
             if progress is not None:
                 progress(done, len(found), f"MUG: reading videos of subject {video.subject}")
             report.merge(clips.report)
@@ -270,12 +270,14 @@ def _read(writer: CacheWriter, root: Path, rule: str, size: int, progress: Progr
         n_clips,
         landmarks,
     )
-    pixels = np.memmap(scratch, np.uint8, "r", shape=(int(n_clips.sum()), files.WINDOW, 3, files.SIZE, files.SIZE))
+    pixels = np.memmap(
+        scratch, np.uint8, "r", shape=(int(n_clips.sum()), mug_files.WINDOW, 3, mug_files.SIZE, mug_files.SIZE)
+    )
     first = np.cumsum(n_clips) - n_clips
 
     def clips_of(numbers: NDArray[np.int64]) -> Pixels:
         block = np.concatenate([pixels[first[n] : first[n] + n_clips[n]] for n in numbers])
-        return block if size == files.SIZE else halve(block)
+        return block if size == mug_files.SIZE else halve(block)
 
     writer.meta.update(
         subjects=subjects, videos=len(kept), skipped=dict(sorted(report.counts.items())), notes=report.notes

@@ -1,7 +1,7 @@
 """Sprites: 1296 pixel characters (six skins, pants, tops, hairs) that walk, cast a spell or slash in three directions.
 
-Real: composed from the Liberated Pixel Cup sheets (`lpc.py`), 9 clips a character. Synthetic: drawn by
-`synthetic/sprites.py`, 3 of the 9 motions a character. Both split by character as Li and Mandt (2018) do: one
+Real: composed from the Liberated Pixel Cup sheets (`video/lpc`), 9 clips a character. Synthetic: drawn by
+`synthetic/sprites`, 3 of the 9 motions a character. Both split by character as Li and Mandt (2018) do: one
 permutation of the ids by NumPy's legacy generator seeded with 423, the first 1000 for training, the last 296 for
 testing; of the 1000, positions 900 to 999 of the permutation are held out for validation. Clips lie character by
 character in the order of the permutation, motions in label order.

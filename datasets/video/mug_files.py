@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from numpy.typing import NDArray
 from seqdis.bench.core.errors import UserError
 from seqdis.datasets.folders import entries, subfolders
 from seqdis.datasets.video.signals import opening_distances
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 EXPRESSIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
 SIZE = 64
@@ -208,7 +211,7 @@ def _near(centre: int, n: int) -> list[int]:
 
 def _first_usable(
     files: list[Path], positions: list[int], size: tuple[int, int] | None, report: Report
-) -> tuple[Path, Any] | None:
+) -> tuple[Path, Image.Image] | None:
     for position in positions:
         try:
             return files[position], _decoded(files[position], size)
@@ -217,7 +220,7 @@ def _first_usable(
     return None
 
 
-def _decoded(path: Path, size: tuple[int, int] | None) -> Any:
+def _decoded(path: Path, size: tuple[int, int] | None) -> Image.Image:
     """The image in RGB, whole and of `size` (if given). Large JPEGs are decoded at half their size, which is faster."""
     from PIL import Image
 
@@ -261,7 +264,7 @@ def _centre_square(size: tuple[int, int]) -> Box:
     return left, top, left + side, top + side
 
 
-def _cropped(image: Any, box: Box) -> NDArray[np.uint8]:
+def _cropped(image: Image.Image, box: Box) -> NDArray[np.uint8]:
     from PIL import Image
 
     small = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=box)  # averages over the area when it shrinks

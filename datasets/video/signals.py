@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqdis.datasets.base import Spec
-from seqdis.datasets.cache import Cache, Progress, open_cache, preparing, writing_cache
+from seqdis.datasets.cache import Array, Cache, Progress, open_cache, preparing, writing_cache
 from seqdis.datasets.video.frames import halve
 
 REVISION = "signal-2"
@@ -86,7 +85,7 @@ def load_signals(
     return {split: torch.from_numpy(value) for split, value in _standardised(raw, cache).items()}
 
 
-def _measured(clips: Any, measure: Callable[[Pixels], Floats], progress: Progress | None) -> Floats:
+def _measured(clips: Array, measure: Callable[[Pixels], Floats], progress: Progress | None) -> Floats:
     blocks = []
     for start in range(0, len(clips), BLOCK):
         blocks.append(measure(np.asarray(clips[start : start + BLOCK])))

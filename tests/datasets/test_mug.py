@@ -13,7 +13,7 @@ from PIL import Image
 from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.datasets.mug import Mug, Videos, assign
 from seqdis.datasets.synthetic import mug as drawn
-from seqdis.datasets.video import mug_files as files
+from seqdis.datasets.video import mug_files
 
 SIDE = 96
 
@@ -64,12 +64,12 @@ def test_layout_with_and_without_sessions_is_read(database: Path) -> None:
 
 def test_windows_are_every_second_frame_over_the_middle(tmp_path: Path) -> None:
     make_video(tmp_path / "take", 3, n_frames=64)
-    clips = files.read_video(files.Video(tmp_path / "take", "001", 0))
+    clips = mug_files.read_video(mug_files.Video(tmp_path / "take", "001", 0))
     assert clips.windows is not None
     assert clips.windows.shape == (2, 15, 3, 64, 64)
     # 64 frames: 32 sampled, 30 used, so the first sampled frame and the last are left out: raw frames 2, 4, ... 60.
     paths = [tmp_path / "take" / f"img_{t:04d}.jpg" for t in range(2, 62, 2)]
-    used = [files._cropped(Image.open(path), (0, 0, SIDE, SIDE)) for path in paths]
+    used = [mug_files._cropped(Image.open(path), (0, 0, SIDE, SIDE)) for path in paths]
     assert (clips.windows.reshape(30, 3, 64, 64) == np.stack(used).transpose(0, 3, 1, 2)).all()
 
 
@@ -89,7 +89,7 @@ def test_frames_are_ordered_by_their_number(tmp_path: Path) -> None:
     make_video(folder, 0, n_frames=31)
     for t in range(31):
         (folder / f"img_{t:04d}.jpg").rename(folder / f"frame{t}.jpg")
-    names = [path.name for path in files.frame_files(files.Video(folder, "001", 0), files.Report())]
+    names = [path.name for path in mug_files.frame_files(mug_files.Video(folder, "001", 0), mug_files.Report())]
     assert names == [f"frame{t}.jpg" for t in range(31)]
 
 
@@ -127,7 +127,7 @@ def test_a_damaged_frame_is_stepped_over_and_counted(tmp_path: Path, damage: obj
     make_video(tmp_path / "take", 1)
     broken = tmp_path / "take" / "img_0010.jpg"
     damage(broken)  # type: ignore[operator]
-    clips = files.read_video(files.Video(tmp_path / "take", "001", 0))
+    clips = mug_files.read_video(mug_files.Video(tmp_path / "take", "001", 0))
     assert clips.windows is not None
     assert clips.windows.shape == (1, 15, 3, 64, 64)
     if reason is not None:
@@ -137,10 +137,10 @@ def test_a_damaged_frame_is_stepped_over_and_counted(tmp_path: Path, damage: obj
 
 def test_a_replaced_frame_is_its_neighbour_in_time(tmp_path: Path) -> None:
     make_video(tmp_path / "take", 1)
-    good = files.read_video(files.Video(tmp_path / "take", "001", 0)).windows
-    neighbour = files._cropped(Image.open(tmp_path / "take" / "img_0013.jpg"), (0, 0, SIDE, SIDE))
+    good = mug_files.read_video(mug_files.Video(tmp_path / "take", "001", 0)).windows
+    neighbour = mug_files._cropped(Image.open(tmp_path / "take" / "img_0013.jpg"), (0, 0, SIDE, SIDE))
     _truncate(tmp_path / "take" / "img_0012.jpg")
-    mended = files.read_video(files.Video(tmp_path / "take", "001", 0)).windows
+    mended = mug_files.read_video(mug_files.Video(tmp_path / "take", "001", 0)).windows
     assert good is not None
     assert mended is not None
     changed = [t for t in range(15) if (good[0, t] != mended[0, t]).any()]
@@ -152,7 +152,7 @@ def test_a_video_with_neighbouring_damaged_frames_is_left_out(tmp_path: Path) ->
     make_video(tmp_path / "take", 1)
     for t in (11, 12, 13):
         _truncate(tmp_path / "take" / f"img_{t:04d}.jpg")
-    clips = files.read_video(files.Video(tmp_path / "take", "001", 0))
+    clips = mug_files.read_video(mug_files.Video(tmp_path / "take", "001", 0))
     assert clips.windows is None
     assert clips.report.counts["videos with too many damaged frames"] == 1
 
@@ -209,7 +209,7 @@ def test_unreadable_folder_is_named() -> None:
             os.seteuid(65534)
         try:
             with pytest.raises(UserError, match=r"001/anger cannot be read"):
-                files.find_videos(root, files.Report())
+                mug_files.find_videos(root, mug_files.Report())
         finally:
             if was_root:
                 os.seteuid(0)
@@ -273,12 +273,12 @@ def test_face_box_is_one_box_around_a_drawn_face(tmp_path: Path) -> None:
     face = drawn.draw_frames(np.array([1]), np.zeros((1, 6), np.float32), 256)[0].astype(np.uint8)
     scene = np.full((640, 640, 3), 128, np.uint8)
     scene[200:456, 150:406] = face
-    box = files.face_box(np.asarray(Image.fromarray(scene).convert("L")))
+    box = mug_files.face_box(np.asarray(Image.fromarray(scene).convert("L")))
     assert box is not None, "the cascade finds this face"
     left, top, right, bottom = box
     assert 130 <= left < right <= 430
     assert 180 <= top < bottom <= 480
-    assert files.face_box(np.full((640, 640), 128, np.uint8)) is None
+    assert mug_files.face_box(np.full((640, 640), 128, np.uint8)) is None
 
 
 def test_face_clips_are_cropped_by_the_box_of_the_middle_frame(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_face_clips_are_cropped_by_the_box_of_the_middle_frame(tmp_path: Path) -
         scene = np.full((640, 640, 3), 128, np.uint8)
         scene[200:456, 150:406] = frame
         Image.fromarray(scene).save(tmp_path / "take" / f"{t:03d}.png")
-    clips = files.read_video(files.Video(tmp_path / "take", "001", 5))
+    clips = mug_files.read_video(mug_files.Video(tmp_path / "take", "001", 5))
     assert clips.windows is not None
     assert clips.report.counts == {}
     grey_share = (np.abs(clips.windows.astype(int) - 128).max(axis=2) < 3).mean()
