@@ -7,6 +7,7 @@ hold) from a seeded generator, so that tables, statistics and validation can be 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import math
 import random
@@ -341,3 +342,23 @@ def _build(tmp_path: Path) -> Callable[..., Document]:
         return build_table(name, load([tmp_path]), **options)
 
     return build
+
+
+def undescribed(value: Any, where: str = "") -> list[str]:
+    """Keys in a typed value that its definition does not name."""
+    if isinstance(value, dict):
+        return [one for key, item in value.items() for one in undescribed(item, f"{where}.{key}")]
+    if isinstance(value, tuple):
+        return [one for item in value for one in undescribed(item, where)]
+    if not dataclasses.is_dataclass(value):
+        return []
+    found = [f"{where}.{key}" for key in getattr(value, "others", {})]
+    for field in dataclasses.fields(value):
+        if field.name != "others":
+            found += undescribed(getattr(value, field.name), f"{where}.{field.name}")
+    return found
+
+
+@pytest.fixture(name="undescribed")
+def _undescribed() -> Callable[[Any], list[str]]:
+    return undescribed

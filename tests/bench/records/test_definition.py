@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,21 +15,6 @@ from seqdis.bench.records import record as records
 from seqdis.bench.records.record import Record, read_record, write_record
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-def undescribed(value: Any, where: str = "") -> list[str]:
-    """Keys in a typed value that its definition does not name."""
-    if isinstance(value, dict):
-        return [one for key, item in value.items() for one in undescribed(item, f"{where}.{key}")]
-    if isinstance(value, tuple):
-        return [one for item in value for one in undescribed(item, where)]
-    if not dataclasses.is_dataclass(value):
-        return []
-    found = [f"{where}.{key}" for key in getattr(value, "others", {})]
-    for field in dataclasses.fields(value):
-        if field.name != "others":
-            found += undescribed(getattr(value, field.name), f"{where}.{field.name}")
-    return found
 
 
 @pytest.mark.parametrize(
@@ -45,7 +29,7 @@ def test_what_is_published_follows_from_the_definition(name, option, command, ca
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "results" / "records").rglob("record.json")), ids=lambda p: p.parent.name
 )
-def test_records_of_the_first_version_are_read_whole_and_written_as_they_were(path, tmp_path):
+def test_records_of_the_first_version_are_read_whole_and_written_as_they_were(path, tmp_path, undescribed):
     record = read_record(path)
     assert not undescribed(record)
     assert write_record(tmp_path, record)
@@ -62,7 +46,7 @@ def test_every_object_comes_back_from_json(make_record, method, dataset):
     assert schema.from_json(Record, schema.to_json(record)) == record
 
 
-def test_what_a_later_version_adds_is_kept(make_record):
+def test_what_a_later_version_adds_is_kept(make_record, undescribed):
     value = make_record()
     value["mood"] = {"of": ["the", "day"]}
     value["data"]["splits"]["held out"] = 7
