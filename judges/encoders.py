@@ -19,6 +19,7 @@ from seqdis.datasets.base import DataSet, Spec, Split
 from seqdis.judges import metrics
 from seqdis.judges.distances import error_summary, relative_change, shuffle_change, squared_error
 from seqdis.judges.judge import Judge
+from seqdis.judges.metrics import Labels, Logits
 from seqdis.judges.scores import (
     Directions,
     Draws,
@@ -34,8 +35,8 @@ from seqdis.judges.settings import DIRECTIONS, EvaluationConfig
 from seqdis.judges.subjects import Control, Rebuild, Subject, examined_clips, positions, subject_of
 from seqdis.methods.base import Method
 
-Logits = dict[str, NDArray[np.float32]]
-Labels = dict[str, NDArray[np.int64]]
+Truth = dict[str, Labels]
+"""True labels (N,) of each factor."""
 
 
 def evaluate_encoder(
@@ -108,7 +109,7 @@ class Panel:
         judge: Judge,
         split: Split,
         spec: Spec,
-        labels: Labels,
+        labels: Truth,
         config: EvaluationConfig,
         device: torch.device,
         outputs: dict[str, NDArray[Any]] | None,
@@ -158,7 +159,7 @@ class Panel:
         return logits
 
 
-def factor_scores(logits: Logits, labels: Labels, spec: Spec) -> FactorScores:
+def factor_scores(logits: Logits, labels: Truth, spec: Spec) -> FactorScores:
     """Scores of each factor, and of each joint of the spec.
 
     A joint's distribution is the product of its parts' (over sorted classes only, if it is sorted, normalised), and it
@@ -172,14 +173,14 @@ def factor_scores(logits: Logits, labels: Labels, spec: Spec) -> FactorScores:
     return found
 
 
-def headline_right(logits: Logits, labels: Labels, spec: Spec) -> NDArray[np.bool_]:
+def headline_right(logits: Logits, labels: Truth, spec: Spec) -> NDArray[np.bool_]:
     """Which clips (N,) are right on the headline's factor, or on every part of its joint."""
     name = spec.headline[1]
     parts = next((joint.factors for joint in spec.joints if joint.name == name), (name,))
     return np.logical_and.reduce([logits[part].argmax(axis=1) == labels[part] for part in parts])
 
 
-def right_by_identity(n_right: NDArray[np.int64], split: Split, spec: Spec) -> Identities:
+def right_by_identity(n_right: Labels, split: Split, spec: Spec) -> Identities:
     """Clips and right answers of each test identity, for intervals over test identities.
 
     Args:
@@ -201,7 +202,7 @@ def right_by_identity(n_right: NDArray[np.int64], split: Split, spec: Spec) -> I
     )
 
 
-def labels_of(split: Split, spec: Spec) -> Labels:
+def labels_of(split: Split, spec: Spec) -> Truth:
     """True labels (N,) of every factor."""
     return {factor.name: split.labels[factor.name].cpu().numpy() for factor in spec.factors}
 

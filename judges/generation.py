@@ -26,7 +26,6 @@ numbers do not depend on the batch size.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +36,7 @@ from seqdis.bench.core.seeds import derive
 from seqdis.datasets.base import DataSet, Factor, Spec, Split
 from seqdis.judges import metrics
 from seqdis.judges.judge import Judge
+from seqdis.judges.metrics import Labels, Logits
 from seqdis.judges.scores import Agreement, Consistency, Draws, Evaluation, Generator, Metrics, Scores
 from seqdis.judges.selection import balance
 from seqdis.judges.settings import DIRECTIONS, KEPT, Direction, EvaluationConfig
@@ -45,8 +45,6 @@ from seqdis.methods.base import Latents, Method
 
 MATCHING_CLIPS = 2000
 REPEATS = 5
-
-Logits = dict[str, NDArray[np.float32]]
 
 # Pure parts: numpy only
 
@@ -68,7 +66,7 @@ def consistency(predicted: ArrayLike, n_classes: int) -> NDArray[np.float64]:
     return np.asarray(((counts**2).sum(1) - repeats) / (repeats * (repeats - 1)))
 
 
-def match_categories(category: ArrayLike, predicted: ArrayLike, n_categories: int, n_classes: int) -> NDArray[np.int64]:
+def match_categories(category: ArrayLike, predicted: ArrayLike, n_categories: int, n_classes: int) -> Labels:
     """The class that each category stands for, (n_categories,): one to one, agreeing with the judge most often.
 
     Args:
@@ -88,7 +86,7 @@ def match_categories(category: ArrayLike, predicted: ArrayLike, n_categories: in
     return matched
 
 
-def categories_for(labels: ArrayLike, matched: ArrayLike, rng: np.random.Generator) -> NDArray[np.int64]:
+def categories_for(labels: ArrayLike, matched: ArrayLike, rng: np.random.Generator) -> Labels:
     """The categories (N,) to generate with, so that the clips have these labels (N,).
 
     A label that no category stands for gets any of them: it counts as wrong but by chance.
@@ -121,10 +119,10 @@ class Maker:
         self.method, self.spec, self.judge, self.config, self.device = method, spec, judge, config, device
         self.means = config.sample == "means"
 
-    def generator(self, *purpose: Any) -> torch.Generator:
+    def generator(self, *purpose: str | int) -> torch.Generator:
         return torch.Generator().manual_seed(derive(self.config.seed, "generate", *purpose))
 
-    def dynamic(self, n: int, generator: torch.Generator, category: NDArray[np.int64] | None = None) -> Tensor:
+    def dynamic(self, n: int, generator: torch.Generator, category: Labels | None = None) -> Tensor:
         """Dynamic codes (n, T, D), of the given categories if any."""
         kwargs = {} if category is None else {"category": torch.as_tensor(category, device=self.device)}
         codes: Tensor = self.method.sample_dynamic(n, self.spec.n_frames, generator, means=self.means, **kwargs)
@@ -142,13 +140,13 @@ class Maker:
             parts.append(self.judge.classify(clips))
         return {name: torch.cat([part[name] for part in parts]).float().cpu().numpy() for name in parts[0]}
 
-    def with_categories(self, category: NDArray[np.int64], *purpose: Any) -> Logits:
+    def with_categories(self, category: Labels, *purpose: str | int) -> Logits:
         """The judge on one clip of each category (N,), content and motion drawn."""
         generator = self.generator(*purpose)
         dynamic = self.dynamic(len(category), generator, category)
         return self.judged(self.static(len(category), generator), dynamic)
 
-    def matching(self, factor: Factor, n_clips: int) -> NDArray[np.int64]:
+    def matching(self, factor: Factor, n_clips: int) -> Labels:
         """The class of `factor` that each category stands for, from `n_clips` clips of their own."""
         category = np.arange(n_clips) % self.method.n_categories
         logits = self.with_categories(category, "matching")[factor.name]
@@ -214,7 +212,7 @@ def category_factor(method: Method, spec: Spec) -> Factor | None:
     return dynamic[0] if method.n_categories and dynamic else None
 
 
-def _meaning(maker: Maker, factor: Factor, matching_clips: int) -> tuple[str, NDArray[np.int64]]:
+def _meaning(maker: Maker, factor: Factor, matching_clips: int) -> tuple[str, Labels]:
     """The protocol's name, and the class that each category stands for."""
     method = maker.method
     if method.capabilities(method.config).categories == "labels":

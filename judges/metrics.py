@@ -22,6 +22,9 @@ from numpy.typing import ArrayLike, NDArray
 from seqdis.judges.scores import Scores
 
 Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
+Logits = dict[str, NDArray[np.float32]]
+"""A judge's answers (N, K) of each factor."""
 
 
 def _matrix(values: ArrayLike, name: str) -> Array:
@@ -33,7 +36,7 @@ def _matrix(values: ArrayLike, name: str) -> Array:
     return array
 
 
-def _labels(labels: ArrayLike, n: int, n_classes: int) -> NDArray[np.int64]:
+def _labels(labels: ArrayLike, n: int, n_classes: int) -> Labels:
     array = np.asarray(labels)
     if array.shape != (n,) or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"labels must be {n} integers, not {array.dtype} of shape {array.shape}")

@@ -8,12 +8,10 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from seqdis.judges.metrics import Array, Labels
 from seqdis.judges.scores import Probe
-
-Array = NDArray[np.float64]
-Labels = NDArray[np.int64]
 
 ITERATIONS = 200
 UNLABELLED = -1

@@ -23,10 +23,9 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from seqdis.datasets.base import Spec
-from seqdis.judges.metrics import above_chance
+from seqdis.judges.metrics import Labels, above_chance
 from seqdis.judges.settings import KEPT
 
 FLOOR = 0.01
@@ -34,7 +33,7 @@ FLOOR = 0.01
 Sides = dict[str, dict[str, float]]
 
 
-def chance(labels: Mapping[str, NDArray[np.int64]]) -> dict[str, float]:
+def chance(labels: Mapping[str, Labels]) -> dict[str, float]:
     """Accuracy of the best constant guess for each factor."""
     return {factor: float(np.bincount(label).max() / len(label)) for factor, label in labels.items()}
 

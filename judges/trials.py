@@ -11,8 +11,7 @@ import warnings
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.float64]
-Labels = NDArray[np.int64]
+from seqdis.judges.metrics import Array, Labels
 
 TINY = 1e-8  # a code of smaller norm has no direction: its trials score 0
 DECIMALS = 9  # equal codes must tie in spite of the last bits of a matrix product

@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from seqdis.bench.core.errors import UserError
@@ -33,12 +32,12 @@ from seqdis.bench.core.seeds import derive
 from seqdis.datasets.base import DataSet, Spec, Split
 from seqdis.judges import trials as pairs
 from seqdis.judges.distances import relative_change, shuffle_change, squared_errors
-from seqdis.judges.metrics import equal_error_rate
+from seqdis.judges.metrics import Array, Labels, equal_error_rate
 from seqdis.judges.probes import chance, frame_probe, linear_probe
 from seqdis.judges.scores import Evaluation, Metrics, Probe, Reconstruction, Verification
 from seqdis.judges.settings import EvaluationConfig
 from seqdis.judges.subjects import examined_clips, subject_of
-from seqdis.judges.trials import Array, Labels, Trials
+from seqdis.judges.trials import Trials
 from seqdis.methods.base import Latents, Method
 
 MAX_SEGMENTS = 2000  # segment-level trials are the pairs of at most so many segments, chosen by seed
@@ -77,6 +76,10 @@ class Vectors:
     static: Array
     dynamic: Array
     speaker: Labels
+
+    @property
+    def by_code(self) -> dict[str, Array]:
+        return {"static": self.static, "dynamic": self.dynamic}
 
 
 @torch.no_grad()
@@ -133,7 +136,7 @@ def score(
         options: what is noted about how the vectors and trials were made.
         n_resamples: of the bootstrap over speakers; 0 gives no intervals.
     """
-    scores = {name: pairs.cosine_scores(getattr(vectors, name), trials) for name in ("static", "dynamic")}
+    scores = {name: pairs.cosine_scores(values, trials) for name, values in vectors.by_code.items()}
     target = trials.target
     eer = {name: equal_error_rate(values, target) for name, values in scores.items()}
     found = Verification(
@@ -324,11 +327,11 @@ def _discriminants(vectors: Vectors, reference: Vectors, size: int) -> Vectors |
     if size > smallest or len(reference.speaker) < 2 * n_speakers:
         return None
     projected = {}
-    for name in ("static", "dynamic"):
+    for name, values in vectors.by_code.items():
         analysis = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto", n_components=size)
         try:
-            analysis.fit(getattr(reference, name), reference.speaker)
-            projected[name] = np.asarray(analysis.transform(getattr(vectors, name)))
+            analysis.fit(reference.by_code[name], reference.speaker)
+            projected[name] = np.asarray(analysis.transform(values))
         except np.linalg.LinAlgError:  # a collapsed code has no covariance to invert
             return None
     return Vectors(projected["static"], projected["dynamic"], vectors.speaker)
@@ -360,6 +363,6 @@ def _probes(dataset: DataSet, train_split: Split, train: Codes, test: Codes, see
     return found
 
 
-def _flat(codes: Tensor) -> NDArray[np.float64]:
-    flat: NDArray[np.float64] = codes.flatten(1).double().numpy()
+def _flat(codes: Tensor) -> Array:
+    flat: Array = codes.flatten(1).double().numpy()
     return flat
