@@ -1,4 +1,4 @@
-"""How far a cell has come, as its folder tells it to whoever looks."""
+"""How far a cell has come: what it writes into its folder, and what others read there. No torch here."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import dataclasses
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from seqdis.bench.core.files import write_json
+from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.files import read_json, write_json
 from seqdis.bench.records.store import PROGRESS
 
 
@@ -62,3 +64,44 @@ class ProgressFile:
         self.last, self.phase = time.monotonic(), update.phase
         place = {"updated": time.time(), "pid": os.getpid(), "host": platform.node()}
         write_json(self.path, {**dataclasses.asdict(update), **place})
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """A cell's progress.json, as far as it is read.
+
+    Attributes:
+        phase: as in `Update`; empty before it said anything.
+        epoch: from 0.
+        step, steps: optimiser steps done, and in all.
+        loss: of the last logged step.
+        seconds: of training so far.
+        sequences_per_second: since it began to train.
+        seconds_left: of training.
+    """
+
+    phase: str = ""
+    epoch: int = 0
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    seconds: float = 0.0
+    sequences_per_second: float = 0.0
+    seconds_left: float | None = None
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Progress:
+        """What one of another version does not have, or has as null, is the default."""
+        names = (field.name for field in dataclasses.fields(cls))
+        return cls(**{name: stored[name] for name in names if stored.get(name) is not None})
+
+
+def read_progress(folder: Path, since: float = 0.0) -> Progress:
+    """What the cell in `folder` last said; the default if it said nothing, or only before `since` (seconds)."""
+    path = folder / PROGRESS
+    try:
+        if path.stat().st_mtime >= since:
+            return Progress.from_json(read_json(path))
+    except (UserError, OSError, AttributeError):
+        pass
+    return Progress()

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
+from seqdis.bench.cell.progress import Progress, read_progress
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE, INTERRUPTED, WAITING
 from seqdis.bench.core.files import read_json
 from seqdis.bench.launch.logs import last_line
-from seqdis.bench.launch.progress import Progress, read_progress
 from seqdis.bench.launch.slots import Slot
 from seqdis.bench.launch.timebox import TimeBox
 from seqdis.bench.records.store import ERROR, LOG, Store

@@ -26,12 +26,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from seqdis.bench.cell.progress import Progress, read_progress
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import read_json
 from seqdis.bench.core.lease import MISSED_BEATS, Holder, is_gone, read_attempts, read_lease
 from seqdis.bench.core.times import duration
 from seqdis.bench.launch.logs import last_line
-from seqdis.bench.launch.progress import Progress, read_progress
 from seqdis.bench.launch.slurm import submissions
 from seqdis.bench.launch.slurm.scheduler import RUNNING, Job, SchedulerUnknown, queue
 from seqdis.bench.launch.slurm.submissions import Submission

@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from seqdis.bench.cell.progress import Progress, read_progress
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.core.files import read_json
 from seqdis.bench.records.record import NAME, read_raw
-from seqdis.bench.records.store import CHECKPOINT, PROGRESS, Store
+from seqdis.bench.records.store import CHECKPOINT, Store
 
 EVALUATION_SECONDS = 8.0
 """Evaluation and pictures of a small cell, until one was measured."""
@@ -106,23 +106,21 @@ class Estimator:
         finished = self._rows.get(row)
         rest = self.start_seconds + (finished.evaluation if finished else self._evaluation(config))
         if at is not None:
-            left = max(0, int(at["steps"]) - int(at["step"]))
-            return rest + left * float(at["seconds"]) / int(at["step"])
+            return rest + max(0, at.steps - at.step) * at.seconds / at.step
         if finished is not None:
             planned = self._steps(config) if config["training"]["steps"] else finished.steps
             return rest + finished.seconds * (planned / max(finished.steps, 1) if finished.steps else 1.0)
         operations, steps = self._operations(config)
         return rest + operations * steps / self._rate(config["training"]["precision"]) if operations else rest
 
-    def _progress(self, cell_id: str) -> dict[str, Any] | None:
+    def _progress(self, cell_id: str) -> Progress | None:
         """How far a cell's checkpoint has come, if it has one."""
         folder = self.store.folder(cell_id) if cell_id else None
         if folder is None or not (folder / CHECKPOINT).exists():
             return None
-        with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
-            at: dict[str, Any] = read_json(folder / PROGRESS)
-            if int(at["step"]) > 0 and float(at["seconds"]) > 0 and int(at["steps"]) > 0:
-                return at
+        at = read_progress(folder)
+        with contextlib.suppress(TypeError):  # numbers that are none, of a damaged file
+            return at if min(at.step, at.steps, at.seconds) > 0 else None
         return None
 
     def _evaluation(self, config: Config) -> float:

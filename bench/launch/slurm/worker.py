@@ -20,12 +20,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from seqdis.bench.cell.progress import read_progress
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE, ENDED, FAILED, INTERRUPTED, WAITING, refuse
 from seqdis.bench.core.files import write_json
 from seqdis.bench.core.lease import note_attempt, read_attempts, read_lease, slurm_identity
 from seqdis.bench.core.times import utc_now
-from seqdis.bench.launch.progress import read_progress
 from seqdis.bench.launch.slurm.submissions import Manifest, Submission
 from seqdis.bench.records.record import NAME as RECORD
 from seqdis.bench.records.store import ERROR, LOG
