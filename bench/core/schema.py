@@ -187,6 +187,16 @@ def from_json(kind: type[T], value: Any) -> T:
     """
     for where, what in problems(kind, value):
         raise ValueError(f"{where}: {what}" if where else what)
+    return unchecked(kind, value)
+
+
+def unchecked(kind: type[T], value: Any) -> T:
+    """As `from_json`, for what is shown as far as it goes: texts and numbers may be any, only objects and lists must be
+    where they should be.
+
+    Raises:
+        TypeError, AttributeError: they are not.
+    """
     found: T = object_of(kind).read(value)
     return found
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.plan.catalog import data_facts
@@ -56,11 +54,11 @@ class Cell:
 
 def showable(record: Json) -> bool:
     """Whether frames or audio of this cell may be published."""
-    return is_showable(str(record["cell"]["dataset"]), record["cell"]["source"], record["data"])
+    return is_showable(str(record["cell"]["dataset"]), record["cell"]["source"], record["data"].get("may_show"))
 
 
-def is_showable(dataset: str, source: str, data: Mapping[str, Any]) -> bool:
+def is_showable(dataset: str, source: str, may_show: object) -> bool:
     """Whether frames or audio may be published: by what was recorded of the data, and, of our own real data, by what
     their file says of the licence, since a record may come from anyone."""
     facts = data_facts(dataset) if source == "real" else None
-    return data.get("may_show") is True and (facts is None or facts.may_show)
+    return may_show is True and (facts is None or facts.may_show)

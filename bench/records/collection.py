@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import canonical_json, digest
-from seqdis.bench.core.schema import keys
+from seqdis.bench.core.schema import keys, unchecked
 from seqdis.bench.records.flatten import Shapes, flatten, headline_of
-from seqdis.bench.records.record import MAX_BYTES, NAME, REQUIRED, SCHEMA, Record
+from seqdis.bench.records.record import MAX_BYTES, NAME, REQUIRED, SCHEMA, Data, JudgeCard, Record
 
 _NO_RECORDS = ("config.json", "progress.json", "error.json", "lease.json", "attempts.json", "meta.json")
 MANY = 4000
@@ -120,19 +120,28 @@ class Entry:
         return None if position is None else self.values[position]
 
 
+@dataclasses.dataclass(frozen=True)
+class About:
+    """What was scored in a setting, and by which judge, their texts and numbers unchecked; None where no record of it
+    is done, or nothing was judged."""
+
+    data: Data | None = None
+    judge: JudgeCard | None = None
+
+
 @dataclasses.dataclass
 class Collection:
     """All that was read.
 
     Attributes:
         entries: in the order of their paths.
-        about: what the footer of a setting prints: its data, judge and protocol as recorded.
+        about: data and judge of each setting.
         problems: one sentence for each file that could not be read.
         configs: digest -> resolved config.
     """
 
     entries: list[Entry] = dataclasses.field(default_factory=list)
-    about: dict[Setting, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    about: dict[Setting, About] = dataclasses.field(default_factory=dict)
     problems: list[str] = dataclasses.field(default_factory=list)
     configs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
@@ -275,8 +284,7 @@ class Loader:
     def merge(self, part: Collection) -> None:
         """Takes over what another process has read, and shares again what its entries have in common."""
         for setting, about in part.about.items():
-            known = self.collection.about.setdefault(self._settings.setdefault(setting, setting), about)
-            known.update({} if known else about)
+            self._describe(self._settings.setdefault(setting, setting), about)
         self.collection.problems += part.problems
         for digest_, config in part.configs.items():
             self.collection.configs.setdefault(digest_, config)
@@ -399,11 +407,20 @@ class Loader:
             draws=int(protocol.get("draws") or 0),
             version=self._text(code.get("version")),
         )
-        setting = common.settings[place] = self._settings.setdefault(setting, setting)
-        about = self.collection.about.setdefault(setting, {})
-        if is_done and not about:
-            about.update(data=data, judge=judge, protocol=protocol)
+        setting = self._settings.setdefault(setting, setting)
+        about = self.collection.about.get(setting)
+        if about is None or (is_done and about.data is None):
+            self._describe(
+                setting,
+                About(unchecked(Data, data), unchecked(JudgeCard, judge) if judge else None) if is_done else About(),
+            )
+        common.settings[place] = setting
         return setting
+
+    def _describe(self, setting: Setting, about: About) -> None:
+        """Keeps what the first record that is done says of its setting."""
+        if self.collection.about.setdefault(setting, about).data is None:
+            self.collection.about[setting] = about
 
     def _add_failure(self, path: str) -> None:
         """A cell without a record that has failed: its config says which one, its error.json says why."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
 
 from seqdis.bench.figures.cells import is_showable
 from seqdis.bench.plan.catalog import data_facts
@@ -11,32 +11,37 @@ from seqdis.bench.records.record import Json
 from seqdis.bench.site import cell_page
 
 
-def data_sets(collection: Collection) -> list[dict[str, Any]]:
+@dataclasses.dataclass(frozen=True)
+class DataSetView:
+    """A data set on the page of licences."""
+
+    title: str
+    source: str
+    facts: tuple[tuple[str, str], ...]
+    showing: str
+
+
+def data_sets(collection: Collection) -> list[DataSetView]:
     """The data sets behind the numbers."""
-    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    found: dict[tuple[str, str, str], DataSetView] = {}
     for setting, about in collection.about.items():
-        data = about.get("data") or {}
-        key = (setting.dataset, setting.source, setting.revision)
-        if not data or key in found:
+        data, key = about.data, (setting.dataset, setting.source, setting.revision)
+        if data is None or key in found:
             continue
-        shows = is_showable(setting.dataset, setting.source, data)
-        factors = ", ".join(
-            cell_page.text(each.get("name")) for each in cell_page.listed(data.get("factors")) if isinstance(each, dict)
-        )
-        found[key] = {
-            "title": cell_page.text(data.get("title")) or setting.dataset,
-            "source": setting.source,
-            "facts": cell_page.pairs(
-                ("Licence", data.get("licence")),
+        found[key] = DataSetView(
+            title=cell_page.text(data.title) or setting.dataset,
+            source=setting.source,
+            facts=cell_page.pairs(
+                ("Licence", data.licence),
                 ("Revision", setting.revision),
-                ("Split", data.get("split_rule")),
-                ("Factors", factors),
-                ("Attribution", data.get("attribution")),
+                ("Split", data.split_rule),
+                ("Factors", ", ".join(cell_page.text(factor.name) for factor in data.factors)),
+                ("Attribution", data.attribution),
             ),
-            "showing": "Clips of this data set are shown on the pages of its cells."
-            if shows
+            showing="Clips of this data set are shown on the pages of its cells."
+            if is_showable(setting.dataset, setting.source, data.may_show)
             else "Its licence does not allow frames or audio to be shown, decoded or not; none is on this site.",
-        }
+        )
     return [found[key] for key in sorted(found)]
 
 

@@ -389,7 +389,7 @@ class Site:
     def listing(self, page: Page, record: Json | None) -> list[Any]:
         """A cell's row in cells.html, in the order of its columns."""
         entry = page.entry
-        measure, value = headline(entry, self.collection.about.get(entry.setting, {}).get("data") or {})
+        measure, value = headline(entry, self.collection.about[entry.setting].data)
         seconds = entry.get("cost/train_seconds")
         finished = cell_page.text(record.get("finished"))[:10] if record is not None else ""
         title = clean(entry.title or f"{entry.method} {entry.variant}")

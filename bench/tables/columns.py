@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from seqdis.bench.records.collection import Entry
+from seqdis.bench.records.record import Data
 from seqdis.bench.tables import metrics
 from seqdis.bench.tables.grouping import Block
 from seqdis.bench.tables.layout import Column, clean
@@ -129,43 +130,36 @@ def _mean(entry: Entry, names: tuple[str, ...]) -> float | None:
     return sum(values) / len(values) if values and len(values) == len(names) else None
 
 
-def headline(entry: Entry, data: Mapping[str, Any]) -> tuple[str, float | None]:
+def headline(entry: Entry, data: Data | None) -> tuple[str, float | None]:
     """What one record is ranked by, in words, and its value; nothing and None where it has none."""
     for level in _LEVELS:
         gap = entry.get(f"{level}/{metrics.GAP.key}")
         if gap is not None:
             return "EER gap", gap
-    found = data.get("headline")
-    direction, factor = map(str, found[:2]) if isinstance(found, list) and len(found) > 1 else ("", "")
+    direction, factor = data.headline[:2] if data is not None else ("", "")
     measured = way_of(entry, factor)
     value = entry.get(f"{measured.place.format(direction=direction)}/{factor}/{measured.acc}")
     return ("", None) if value is None else (measured.words.format(factor=clean(factor, 30)), value)
 
 
-def n_classes(factor: dict[str, Any]) -> int:
-    """Classes of a recorded factor: their names, or their number."""
-    classes = factor["classes"]
-    return classes if isinstance(classes, int) else len(classes)
-
-
 def view_of(block: Block) -> View:
     """The columns that suit the block's data."""
-    data = block.about.get("data") or {}
-    direction, factor = (data.get("headline") or ["", ""])[:2]
-    if direction in _OTHER and data.get("factors"):
-        return _judged(data, direction, factor)
+    data = block.about.data
+    if data is not None and data.headline[0] in _OTHER and data.factors:
+        return _judged(data)
     return _verified(block)
 
 
-def _judged(data: dict[str, Any], direction: str, factor: str) -> View:
-    factors = {item["name"]: item for item in data["factors"]}
-    kept = tuple(name for name, item in factors.items() if item["role"] == _KEPT[direction])
+def _judged(data: Data) -> View:
+    direction, factor = data.headline[:2]
+    factors = {item.name: item for item in data.factors}
+    kept = tuple(name for name, item in factors.items() if item.role == _KEPT[direction])
     drawn = tuple(name for name in factors if name not in kept)
     heads = (factor,) if factor in factors else kept
-    classes = n_classes(factors[heads[0]])
+    classes = len(factors[heads[0]].classes)
     other = _OTHER[direction]
     kept_word, drawn_word = _WORD[_KEPT[direction]], _WORD[_KEPT[other]]
-    leak_chance = sum(1 / n_classes(factors[name]) for name in drawn) / len(drawn) if drawn else 0.0
+    leak_chance = sum(1 / len(factors[name].classes) for name in drawn) / len(drawn) if drawn else 0.0
     panels = (
         f"{kept_word} code kept, {drawn_word} code drawn anew; Acc on {factor}",
         f"checks: leak = Acc on what was drawn anew (chance {100 * leak_chance:.1f} %), entropy = that of its labels; "

@@ -7,7 +7,7 @@ from collections.abc import Collection as Names
 from typing import Any
 
 from seqdis.bench.plan.catalog import ALL_DATASETS
-from seqdis.bench.records.collection import Collection, Entry, Setting
+from seqdis.bench.records.collection import About, Collection, Entry, Setting
 from seqdis.bench.tables.published import TITLES
 
 ORDER = ("fhvae", "mocogan", "dsvae", "rwae", "s3vae", "cdsvae")
@@ -61,10 +61,10 @@ class Group:
 
 @dataclasses.dataclass
 class Block:
-    """All rows of one setting. `about` holds its data, judge and protocol as recorded."""
+    """All rows of one setting, and what is known of that."""
 
     setting: Setting
-    about: dict[str, Any]
+    about: About
     groups: list[Group]
 
     @property
@@ -129,7 +129,7 @@ def arrange(
     for entry in missing:
         _attach(entry, blocks, titles, by_device)
     arranged = [
-        Block(setting, collection.about.get(setting, {}), _sorted(list(groups.values())))
+        Block(setting, collection.about[setting], _sorted(list(groups.values())))
         for setting, groups in sorted(blocks.items(), key=lambda item: _block_order(item[0]))
     ]
     return Arranged(arranged, excluded, _apart([block.setting for block in arranged]))
@@ -142,13 +142,12 @@ def _reason_to_exclude(entry: Entry, collection: Collection) -> str:
         reason = f"its schedule was not finished ({entry.steps} of {entry.planned_steps} steps)"
     else:
         return ""
-    return reason + _headline(entry, collection.about.get(entry.setting, {}))
+    return reason + _headline(entry, collection.about[entry.setting])
 
 
-def _headline(entry: Entry, about: dict[str, Any]) -> str:
+def _headline(entry: Entry, about: About) -> str:
     """The main score, so that a run with other settings is not mute."""
-    direction, factor = ((about.get("data") or {}).get("headline") or ["", ""])[:2]
-    value = entry.get(f"{direction}/{factor}/acc")
+    value = entry.get(f"{'/'.join(map(str, about.data.headline[:2]))}/acc") if about.data is not None else None
     return "" if value is None else f"; Acc {100 * value:.1f} %"
 
 

@@ -6,8 +6,10 @@ import json
 
 import pytest
 
+from seqdis.bench.core.schema import from_json
 from seqdis.bench.records.collection import Loader, load
 from seqdis.bench.records.flatten import flatten
+from seqdis.bench.records.record import Data
 from seqdis.bench.site import boards, cell_page, method_docs, render
 from seqdis.bench.tables.build import build as build_table
 from seqdis.bench.tables.columns import headline
@@ -118,10 +120,10 @@ def test_the_list_of_cells_shows_what_each_is_ranked_by(make_record):
     ):
         names, values = flatten(record)
         entry = Loader()._entry("x", {**record, "numbers": (names, values)})
-        measure, value = headline(entry, record["data"])
+        measure, value = headline(entry, from_json(Data, record["data"]))
         assert measure == expected
         assert value is not None
-    assert headline(entry, {}) == ("", None)
+    assert headline(entry, None) == ("", None)
 
 
 def test_bars_of_rows_measured_otherwise_are_marked(tmp_path, make_record, store_record):
