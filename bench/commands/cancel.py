@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.exits import DONE
 
 if TYPE_CHECKING:
     from seqdis.bench.launch.slurm.scheduler import Job
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
             raise UserError(f"SLURM does not answer ({error}); run the same line again later.") from None
     stopped = _stop_processes(store, wanted)
     print(f"cancelled {len(targets)} jobs or array tasks and {stopped} processes on this machine")
-    return 0
+    return DONE
 
 
 def _targets(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqdis.bench.core.errors import MissingDataError, UserError, unknown_name
+from seqdis.bench.core.exits import DONE
 from seqdis.bench.plan import catalog
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _prepare_sizes(
         _tell_skipped(dataset)
         if dataset.spec.attribution:
             print(f"  {dataset.spec.attribution}")
-    return 0
+    return DONE
 
 
 def _tell_skipped(dataset: DataSet) -> None:
@@ -197,7 +198,7 @@ def _verify(args: argparse.Namespace, kind: type[DataSet], root: Path, options: 
             print(f"  {name:32} {sha}")
     if not seen:
         raise missing[0]
-    return 0
+    return DONE
 
 
 def _preview(args: argparse.Namespace, kind: type[DataSet], root: Path, options: dict[str, Any]) -> int:
@@ -215,7 +216,7 @@ def _preview(args: argparse.Namespace, kind: type[DataSet], root: Path, options:
         )
     write_bytes(out, contact_sheet(dataset.splits[args.part], dataset.spec))
     print(out)
-    return 0
+    return DONE
 
 
 def _opened(kind: type[DataSet], root: Path, source: Any, sizes: tuple[int, ...], options: dict[str, Any]) -> DataSet:

@@ -11,6 +11,8 @@ import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, entry_points, version
 
+from seqdis.bench.core.exits import DONE, FAILED
+
 HELP = "Checks packages, versions that must match, the device, SLURM, prepared data, judges and plug-ins."
 OPTIONAL = {
     "submitit": "SLURM",
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         width = max(len(name) for name, _, _ in checks)
         for name, state, text in checks:
             print(f"{state:7s} {name:{width}s}  {text}")
-    return 1 if any(state == "wrong" for _, state, _ in checks) else 0
+    return FAILED if any(state == "wrong" for _, state, _ in checks) else DONE
 
 
 Check = tuple[str, str, str]

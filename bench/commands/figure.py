@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqdis.bench.core.errors import UserError, unknown_name
+from seqdis.bench.core.exits import DONE
 
 if TYPE_CHECKING:
     from seqdis.bench.figures.cells import Cell
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     if args.kind == "ranks":
         for path in draw_ranks(args, formats):
             print(path)
-        return 0
+        return DONE
     cells = list(chosen(args))
     if not cells:
         raise UserError("no finished cell fits; 'bench status' shows what there is.")
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         paths = draw_sheets(args, cells, formats)
     for path in paths:
         print(path)
-    return 0
+    return DONE
 
 
 def parse_formats(text: str) -> list[str]:

@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from seqdis.bench.core.exits import DONE, FAILED
+
 HELP = """Copies the valid records of a folder into a run folder, so that tables and pages show them.
 
 Every record is checked as by 'bench validate' first; what is wrong is said and left out. Links are not followed and
@@ -36,4 +38,4 @@ def run(args: argparse.Namespace) -> int:
         + (f"; {len(result.states)} unfinished cells taken over" if args.state else ""),
         file=sys.stderr,
     )
-    return 1 if result.refused else 0
+    return FAILED if result.refused else DONE

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqdis.bench.core.errors import MissingDataError, UserError, unknown_name
+from seqdis.bench.core.exits import DONE
 from seqdis.bench.core.schema import to_json
 from seqdis.bench.plan import catalog
 
@@ -242,9 +243,9 @@ def _with(card: Card, **more: str | bool) -> Card:
 def _print(cards: list[Card], as_json: bool) -> int:
     if as_json:
         print(json.dumps([to_json(card) for card in cards], indent=1))
-        return 0
+        return DONE
     if not cards:
-        return 0
+        return DONE
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -269,7 +270,7 @@ def _print(cards: list[Card], as_json: bool) -> int:
             )
     width = None if sys.stdout.isatty() else 140
     Console(width=width).print(table)
-    return 0
+    return DONE
 
 
 def _open(name: str, source: str, size: int, root: Path | None, **options: Any) -> DataSet:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.exits import DONE
 
 HELP = "Prints what a cell printed, all attempts, and why it failed if it did."
 
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"--- failed: {error_text(folder)}")
     elif not printed:
         print(f"{found[0]} has printed nothing yet; 'bench status {found[0]}' says where it stands.")
-    return 0
+    return DONE
 
 
 def _print(path: Path, lines: int) -> bool:

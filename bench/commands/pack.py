@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.exits import DONE
 
 HELP = """Packs records, logs, clips and the state of unfinished cells in few files, to be carried to another machine.
 
@@ -34,4 +35,4 @@ def run(args: argparse.Namespace) -> int:
     if not (args.out / "cells").is_dir():
         raise UserError(f"{args.out} is no run folder: it has no folder 'cells'.")
     print(pack(Store(args.out), args.folder, name=args.name, limit=int(args.limit * 2**20), files=args.files).summary())
-    return 0
+    return DONE

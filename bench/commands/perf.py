@@ -5,16 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from dataclasses import asdict
+import sys
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from seqdis.bench.core.environment import MALLOC, cores
+from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.exits import DONE
 
 if TYPE_CHECKING:
     from seqdis.bench.perf.testbed import Settings
-    from seqdis.bench.perf.throughput import AgainstPlain
+    from seqdis.bench.perf.throughput import AgainstPlain, Ceilings, Measured, Ratio
+    from seqdis.bench.perf.together import Together
     from seqdis.bench.plan.catalog import MethodRef
 
 INFORMATION_BATCH = 128
 """Clips of the batch that I(s; z) is timed on: the released size."""
+LAYOUTS = {"reference": "torch's layout", "reference_channels_last": "channels last too"}
 PARITY_SHOWS = ("preset", "dataset", "batch_size", "device")
 
 HELP = """Measures training steps on random clips: sequences a second, parts of a step, counted operations, the share of this
@@ -64,101 +71,137 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import torch
 
-    from seqdis.bench.cell.device import device_name, pick_device, set_precision, set_repeatable
-    from seqdis.bench.core.environment import MALLOC
-    from seqdis.bench.core.errors import UserError
-    from seqdis.bench.perf import throughput
+    from seqdis.bench.cell.device import pick_device, set_precision, set_repeatable
     from seqdis.bench.perf.testbed import Settings
-    from seqdis.bench.plan import catalog, presets
+    from seqdis.bench.plan import presets
 
     if args.rounds < 1 or (args.batch is not None and args.batch < 2):
         raise UserError("--rounds must be 1 or more and --batch 2 or more.")
     counts = _counts(args.together)
-    missing = [name for name in MALLOC if name not in os.environ]
-    if missing:
-        # glibc reads its settings when a process starts, so the measurement runs in a fresh one that has them.
-        import sys
-
-        os.environ.update(MALLOC)
-        os.execv(sys.executable, [sys.executable, "-P", *sys.orig_argv[1:]])
+    _start_with_our_allocator()
     if args.threads:
         torch.set_num_threads(args.threads)
     device = pick_device(args.device)
     set_precision(args.precision)  # convolutions and recurrent layers too, as training does
     set_repeatable(False)
     batch = args.batch or presets.training_settings(presets.get(args.preset), "cdsvae", args.dataset)["batch_size"]
-    settings = Settings(
-        preset=args.preset,
-        dataset=args.dataset,
-        batch_size=batch,
-        device=device,
+    plain = Settings(preset=args.preset, dataset=args.dataset, batch_size=batch, device=device)
+    if args.parity is not None:
+        return _parity(args, plain)
+    settings = replace(
+        plain,
         precision=args.precision,
         compile=args.compile,
         channels_last=args.layout == "channels-last",
         cuda_graph=args.graph,
     )
-    if args.parity is not None:
-        plain = Settings(preset=args.preset, dataset=args.dataset, batch_size=batch, device=device)
-        return _parity(args, plain)
-    limits = throughput.ceilings(device, args.precision)
-    found = [throughput.measure(ref, args.rounds, limits, settings) for ref in catalog.parse_methods(args.methods)]
-    report: dict[str, Any] = {
-        "device": device_name(device),
-        "threads": torch.get_num_threads(),
-        "load": os.getloadavg()[0],
-        "matmul_gflops": limits.flops / 1e9,
-        "copy_gbytes": limits.bytes / 1e9,
-        "settings": _shown(settings, *PARITY_SHOWS, "precision", "compile", "channels_last", "cuda_graph"),
-        "methods": [asdict(one) for one in found],
-    }
-    against = {}
-    if args.reference:
-        against = {
-            "reference": throughput.against_plain(args.rounds, limits, settings),
-            "reference_channels_last": throughput.against_plain(
-                args.rounds, limits, settings, plain_channels_last=True
-            ),
-        }
-        information = throughput.information_against_plain(args.rounds, device, batch_size=INFORMATION_BATCH)
-        report |= {name: asdict(one) for name, one in against.items()}
-        report["information"] = {"batch_size": INFORMATION_BATCH, **asdict(information)}
-    several = []
-    if counts:
-        from seqdis.bench.perf import together
-
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        several = [
-            together.measure(_typed(ref), count, args.seconds, args.threads or max(1, cores // count), settings)
-            for ref in catalog.parse_methods(args.methods)
-            for count in counts
-        ]
-        report["together"] = [asdict(one) for one in several]
+    report = _measured(args, settings, counts)
     if args.json:
-        print(json.dumps(report, indent=1))
-        return 0
+        print(json.dumps(report.to_json(), indent=1))
+    else:
+        _show(report)
+    return DONE
+
+
+def _start_with_our_allocator() -> None:
+    """Starts the process anew, unless it has the allocator's settings: glibc reads them when a process starts."""
+    if any(name not in os.environ for name in MALLOC):
+        os.environ.update(MALLOC)
+        os.execv(sys.executable, [sys.executable, "-P", *sys.orig_argv[1:]])
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that one call measured.
+
+    Attributes:
+        limits: what the device can do at best.
+        against: ratios to the plain step by the name that JSON has for them, and `information` that of I(s; z);
+            without --reference none.
+        several: processes side by side.
+    """
+
+    device: str
+    threads: int
+    load: float
+    limits: Ceilings
+    settings: Settings
+    methods: list[Measured]
+    against: dict[str, AgainstPlain]
+    information: Ratio | None
+    several: list[Together]
+
+    def to_json(self) -> dict[str, Any]:
+        """What --json prints."""
+        report: dict[str, Any] = {
+            "device": self.device,
+            "threads": self.threads,
+            "load": self.load,
+            "matmul_gflops": self.limits.flops / 1e9,
+            "copy_gbytes": self.limits.bytes / 1e9,
+            "settings": _shown(self.settings, *PARITY_SHOWS, "precision", "compile", "channels_last", "cuda_graph"),
+            "methods": [asdict(one) for one in self.methods],
+            **{name: asdict(one) for name, one in self.against.items()},
+        }
+        if self.information is not None:
+            report["information"] = {"batch_size": INFORMATION_BATCH, **asdict(self.information)}
+        if self.several:
+            report["together"] = [asdict(one) for one in self.several]
+        return report
+
+
+def _measured(args: argparse.Namespace, settings: Settings, counts: list[int]) -> Report:
+    import torch
+
+    from seqdis.bench.cell.device import device_name
+    from seqdis.bench.perf import throughput, together
+    from seqdis.bench.plan import catalog
+
+    refs = catalog.parse_methods(args.methods)
+    limits = throughput.ceilings(settings.device, settings.precision)
+    methods = [throughput.measure(ref, args.rounds, limits, settings) for ref in refs]
+    threads, load = torch.get_num_threads(), os.getloadavg()[0]
+    against, information = {}, None
+    if args.reference:
+        against["reference"] = throughput.against_plain(args.rounds, limits, settings)
+        against["reference_channels_last"] = throughput.against_plain(
+            args.rounds, limits, settings, plain_channels_last=True
+        )
+        information = throughput.information_against_plain(args.rounds, settings.device, batch_size=INFORMATION_BATCH)
+    several = [
+        together.measure(_typed(ref), count, args.seconds, args.threads or max(1, cores() // count), settings)
+        for ref in refs
+        for count in counts
+    ]
+    return Report(device_name(settings.device), threads, load, limits, settings, methods, against, information, several)
+
+
+def _show(report: Report) -> None:
+    from seqdis.bench.perf import throughput
+
     print(
-        f"{report['device']}, {report['threads']} threads, load {report['load']:.1f}; matrix product "
-        f"{limits.flops / 1e9:.0f} GF/s, copy {limits.bytes / 1e9:.1f} GB/s; batch {batch}, {args.precision}"
+        f"{report.device}, {report.threads} threads, load {report.load:.1f}; matrix product "
+        f"{report.limits.flops / 1e9:.0f} GF/s, copy {report.limits.bytes / 1e9:.1f} GB/s; "
+        f"batch {report.settings.batch_size}, {report.settings.precision}"
     )
-    for line in throughput.rows(found):
+    for line in throughput.rows(report.methods):
         print(line)
-    alone = {one.method: one.sequences_per_second for one in several if one.processes == 1}
-    for one in several:
+    alone = {one.method: one.sequences_per_second for one in report.several if one.processes == 1}
+    for one in report.several:
         ratio = f", {one.sequences_per_second / alone[one.method]:.2f}x of one" if one.method in alone else ""
         busy = f", GPU busy {one.gpu_busy:.0%}" if one.gpu_busy is not None else ""
         print(
             f"{one.method:24s} {one.processes} at once: {one.sequences_per_second:8.1f} seq/s in all{ratio}{busy}, "
             f"{one.peak_memory_bytes / 2**20:.0f} MiB each"
         )
-    if args.reference:
-        for name, layout in (("reference", "torch's layout"), ("reference_channels_last", "channels last too")):
-            print(_ratio(against[name], layout))
-        low, high = information.ratio_range
+    for name, against in report.against.items():
+        print(_ratio(against, LAYOUTS[name]))
+    if report.information is not None:
+        low, high = report.information.ratio_range
         print(
-            f"plain I(s; z) / ours at batch {INFORMATION_BATCH}, with gradients: {information.ratio:.1f}x "
+            f"plain I(s; z) / ours at batch {INFORMATION_BATCH}, with gradients: {report.information.ratio:.1f}x "
             f"({low:.1f} to {high:.1f})"
         )
-    return 0
 
 
 def _parity(args: argparse.Namespace, settings: Settings) -> int:
@@ -170,11 +213,11 @@ def _parity(args: argparse.Namespace, settings: Settings) -> int:
     if args.json:
         errors = {method: [asdict(one) for one in errors] for method, errors in found.items()}
         print(json.dumps({"settings": _shown(settings, *PARITY_SHOWS), "parity": errors}, indent=1))
-        return 0
+        return DONE
     for method, one in found.items():
         for line in parity.rows(method, one):
             print(line)
-    return 0
+    return DONE
 
 
 def _shown(settings: Settings, *names: str) -> dict[str, Any]:
@@ -203,8 +246,6 @@ def _counts(text: str | None) -> list[int]:
     Raises:
         UserError: not whole numbers from 1 to 64.
     """
-    from seqdis.bench.core.errors import UserError
-
     parts = [part.strip() for part in (text or "").split(",") if part.strip()]
     if not all(part.isdecimal() and 1 <= int(part) <= 64 for part in parts):
         raise UserError(f"--together {text!r} must be numbers from 1 to 64, such as 1,2,4.")

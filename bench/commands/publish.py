@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from seqdis.bench.core.exits import DONE
+
 HELP = """A static leaderboard site from records: it opens from disk, with no network and no server.
 
 examples:
@@ -55,4 +57,4 @@ def run(args: argparse.Namespace) -> int:
     if len(done.problems) > 20:
         print(f"bench: and {len(done.problems) - 20} more problems; the page lists them.", file=sys.stderr)
     print(f"{done.n_cells} cells, {done.n_tables} tables: {done.out / 'index.html'}")
-    return 0
+    return DONE

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seqdis.bench.core.exits import DONE, FAILED
+
 if TYPE_CHECKING:
     from seqdis.bench.launch.state import CellState, Survey
 
@@ -35,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(found.to_json()))
     else:
         print("\n".join(text(found, everything=args.all)))
-    return 0 if found.is_complete else 1
+    return DONE if found.is_complete else FAILED
 
 
 def text(found: Survey, *, everything: bool = False, rows: int = ROWS) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.exits import DONE
 
 if TYPE_CHECKING:
     from seqdis.bench.records.collection import Collection
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"wrote {args.output}", file=sys.stderr)
     else:
         sys.stdout.write(rendered.decode())
-    return 0
+    return DONE
 
 
 def load(name: str, folders: Sequence[Path]) -> Collection:

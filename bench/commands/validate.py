@@ -7,6 +7,8 @@ import json
 import sys
 from pathlib import Path
 
+from seqdis.bench.core.exits import DONE, FAILED
+
 HELP = """Checks records: schema, identities (log IS = H(y) - H(y|x) for each draw and head), ranges, counts, digests of
 judge and data, duplicates. Says what is wrong and where; exit code 1 if anything is."""
 
@@ -38,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
             record.documentation() if args.schema == "markdown" else f"{json.dumps(record.json_schema(), indent=1)}\n"
         )
         print(page, end="")
-        return 0
+        return DONE
     from seqdis.bench.records.validate import check_files, printable, record_files
 
     good, bad = 0, []
@@ -54,4 +56,4 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"valid": good, "invalid": bad}, indent=1))
     else:
         print(f"{good} valid, {len(bad)} with problems", file=sys.stderr)
-    return 1 if bad else 0
+    return FAILED if bad else DONE

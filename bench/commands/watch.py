@@ -7,6 +7,8 @@ import shutil
 import time
 from pathlib import Path
 
+from seqdis.bench.core.exits import DONE, FAILED
+
 HELP = "Shows `bench status` again and again until every cell is done or nothing moves any more. Ctrl-C leaves it."
 SHORTEST = 2.0
 
@@ -42,5 +44,5 @@ def run(args: argparse.Namespace) -> int:
             live.update(Text("\n".join(text(found, rows=rows)), no_wrap=True, overflow="ellipsis"), refresh=True)
             # Held and unknown cells may come alive by themselves or by a person's hand: go on watching.
             if not any(found.counts.get(state) for state in ("running", "queued", "waiting", "held", "unknown")):
-                return 0 if found.is_complete else 1
+                return DONE if found.is_complete else FAILED
             time.sleep(every)

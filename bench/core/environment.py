@@ -8,6 +8,11 @@ import os
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "17179869184", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
 
 
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def worker_environment(threads: int | None = None) -> dict[str, str]:
     """Variables for a worker process: allocator, threads, and a path that our folders are not on.
 

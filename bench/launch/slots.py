@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 
-from seqdis.bench.core.environment import worker_environment
+from seqdis.bench.core.environment import cores, worker_environment
 
 
 @dataclasses.dataclass
@@ -24,22 +24,22 @@ def slots(device: str, workers: int | None, per_device: int = 1) -> list[Slot]:
         workers: how many at once; None is `per_device` a GPU, or one a CPU core.
         per_device: cells side by side on each GPU, where `workers` does not say.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    n_cores = cores()
     gpus = _gpus() if device in ("auto", "cuda") else []
     if gpus:
         count = workers or len(gpus) * per_device
         chosen = [gpus[i % len(gpus)] for i in range(count)]
-        return [Slot({**_beside(count, len(gpus), cores), "CUDA_VISIBLE_DEVICES": gpu}, "cuda") for gpu in chosen]
+        return [Slot({**_beside(count, len(gpus), n_cores), "CUDA_VISIBLE_DEVICES": gpu}, "cuda") for gpu in chosen]
     if device.startswith("cuda"):
         count = workers or per_device
-        return [Slot(_beside(count, 1, cores), device) for _ in range(count)]
-    count = workers or cores
-    return [Slot(worker_environment(max(1, cores // count)), "cpu") for _ in range(count)]
+        return [Slot(_beside(count, 1, n_cores), device) for _ in range(count)]
+    count = workers or n_cores
+    return [Slot(worker_environment(max(1, n_cores // count)), "cpu") for _ in range(count)]
 
 
-def _beside(count: int, n_gpus: int, cores: int) -> dict[str, str]:
+def _beside(count: int, n_gpus: int, n_cores: int) -> dict[str, str]:
     """The environment of each of `count` workers on so many GPUs: its share of the cores, and how many share its GPU."""
-    return {**worker_environment(max(1, cores // count)), "SEQDIS_BESIDE": str(-(-count // n_gpus))}
+    return {**worker_environment(max(1, n_cores // count)), "SEQDIS_BESIDE": str(-(-count // n_gpus))}
 
 
 def _gpus() -> list[str]:
