@@ -18,7 +18,7 @@ COMMANDS: dict[str, str] = {
     "publish": "a static leaderboard page from records",
     "list": "methods, data sets, judges, presets or tables",
     "describe": "a method, data set or preset: paper, equations, departures, settings",
-    "check": "whether a method keeps its contract, in words",
+    "check": "whether a method, data set or judge keeps its contract, in words",
     "data": "prepare, verify or preview a data set",
     "judge": "train, verify or show a judge",
     "status": "what is done, running, queued, failed or lost",

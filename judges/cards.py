@@ -79,6 +79,11 @@ class Card(Open):
         return {factor: (int(classes), str(role)) for factor, (classes, role) in self.factors.items()}
 
     @property
+    def options(self) -> dict[str, str]:
+        """What opening its data needs beyond source and size."""
+        return {"split": "subject"} if self.data.identity == "subject" else {}
+
+    @property
     def command(self) -> str:
         """The command that trains this judge in the default data folder."""
         return _command(self.dataset, self.source, self.size, self.judge, self.data.identity)

@@ -173,7 +173,7 @@ def _verify(args: argparse.Namespace) -> int:
     for path, card, _ in found:
         judge = load_card(path, card, card.command)
         try:
-            dataset = _open(card.dataset, card.source, card.size, args.data_dir, **_options(card))
+            dataset = _open(card.dataset, card.source, card.size, args.data_dir, **card.options)
             if dataset.spec.revision != card.data.revision:
                 raise UserError(
                     f"it was trained on revision {card.data.revision} and {dataset.spec.revision} is prepared."
@@ -284,8 +284,3 @@ def _device(name: str) -> Any:
     from seqdis.bench.cell.device import pick_device
 
     return pick_device(name)
-
-
-def _options(card: Card) -> dict[str, str]:
-    """What opening the judge's data needs beyond source and size."""
-    return {"split": "subject"} if card.data.identity == "subject" else {}

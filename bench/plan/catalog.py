@@ -239,3 +239,24 @@ def load_dataset(name: str) -> type[DataSet]:
         raise unknown_name("data set", name, dataset_names(), "bench list datasets")
     loaded: type[DataSet] = plugins[name].load()
     return loaded
+
+
+def load_file(text: str) -> type:
+    """The class that `path/to/file.py:Class` names, whatever it is.
+
+    Raises:
+        UserError: no such file, it cannot be imported, or has no such class.
+    """
+    file, _, name = text.partition(".py:")
+    path = Path(f"{file}.py" if name else file)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; name it as path/to/file.py:Class.")
+    try:
+        found = _from_file(f"{path.resolve()}:{name.partition(':')[0] or 'METHOD'}")
+    except UserError:
+        raise
+    except Exception as error:  # the user's file may raise anything
+        raise UserError(f"{path} cannot be imported ({type(error).__name__}: {error}).") from error
+    if not isinstance(found, type):
+        raise UserError(f"{text} is {found!r}, not a class.")
+    return found

@@ -49,6 +49,7 @@ class MovingDigits(Split):
         self.labels = {"digit_low": low_high[:, 0].clone(), "digit_high": low_high[:, 1].clone()}
         self.identity = torch.arange(len(pairs))
         self._number_sequences(sequence)
+        self._frame_labels: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -14,6 +14,7 @@ from seqdis.bench.cell.check.bed import KINDS, Bed, Row, make_batch, make_contex
 from seqdis.bench.cell.check.findings import Finding
 from seqdis.bench.cell.check.methods import check_method, rows_of
 from seqdis.bench.cli import main
+from seqdis.bench.perf import testbed
 from seqdis.bench.plan import catalog
 from seqdis.methods.base import Needs
 
@@ -22,8 +23,11 @@ EXAMPLES = ("examples/first_frame_vae.py:FirstFrameVAE", "examples/cdsvae_ablati
 FILES = [
     (page.name, text)
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-    for text in re.findall(r"^<!-- a whole file.*?-->\n```python\n(.*?)^```$", page.read_text(), re.M | re.S)
+    for text in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S)
+    if re.search("^METHOD = ", text, re.M)
 ]
+"""The methods that the documentation shows whole."""
+
 (MEAN_VAE,) = [text for page, text in FILES if page == "add-a-method.md"]
 
 
@@ -55,8 +59,14 @@ def test_examples_keep_the_contract(row: Row) -> None:
 @pytest.mark.parametrize(("page", "text"), FILES, ids=[page for page, _ in FILES])
 def test_files_of_the_documentation_keep_the_contract_and_train(page: str, text: str, tmp_path: Path) -> None:
     (tmp_path / "documented.py").write_text(text)
-    row = row_of(f"{tmp_path / 'documented.py'}:METHOD")
+    file = f"{tmp_path / 'documented.py'}:METHOD"
+    row = row_of(file)
     assert failing(list(check_method(rows_of(row.name, row.method)))) == {}
+    (ref,) = catalog.parse_methods(file)
+    settings = testbed.Settings(preset="quick", dataset="sprites", batch_size=6, device=torch.device("cpu"), n_clips=32)
+    bed = testbed.Bed(ref, settings)
+    bed.step()
+    bed.step()
 
 
 def test_the_first_frame_alone_moves_the_static_code_of_the_example() -> None:
