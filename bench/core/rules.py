@@ -69,12 +69,15 @@ class Text(Rule):
             yield where, f"must be text, not {shown(value)}"
         elif len(value) > self.longest:
             yield where, f"has {len(value)} characters, more than {self.longest}"
-        elif any(unicodedata.category(char) in ("Cc", "Cs") and not (self.lines and char in "\n\t") for char in value):
+        elif not value.isprintable() and any(map(self._is_control, value)):
             yield where, f"holds control characters: {shown(value)}"
         elif not value and not self.empty:
             yield where, "must not be empty"
         elif value and self.pattern and not re.fullmatch(self.pattern, value):
             yield where, f"{shown(value)} is not of the form {self.pattern}"
+
+    def _is_control(self, char: str) -> bool:
+        return unicodedata.category(char) in ("Cc", "Cs") and not (self.lines and char in "\n\t")
 
     def json_schema(self) -> dict[str, Any]:
         found: dict[str, Any] = {"type": "string", "maxLength": self.longest}
@@ -87,6 +90,9 @@ class Text(Rule):
     def words(self) -> str:
         form = f" of the form `{self.pattern}`" if self.pattern else ""
         return f"text{form}, {'' if self.empty else 'not empty, '}at most {self.longest} characters"
+
+
+_KEY = Text(LONGEST_KEY, empty=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -320,4 +326,5 @@ def _keys_problems(value: dict[str, Any], where: str, most: int) -> Iterator[Pro
         yield where, f"has {len(value)} keys, more than {most}"
         return
     for key in value:
-        yield from Text(LONGEST_KEY, empty=False).problems(key, f"{where} (a key)")
+        if not 0 < len(key) <= LONGEST_KEY or not key.isprintable():
+            yield from _KEY.problems(key, f"{where} (a key)")

@@ -16,16 +16,10 @@ from array import array
 from collections.abc import Iterator
 from typing import Any, TypeGuard
 
-_COST = (
-    "train_seconds",
-    "evaluation_seconds",
-    "sequences_per_second",
-    "peak_memory_bytes",
-    "gpu_memory_bytes",
-    "parameters",
-    "energy_joules",
-    "cells_on_gpu",
-)
+from seqdis.bench.core.schema import keys
+from seqdis.bench.records.record import Cost
+
+_COST = tuple(field.key for field in keys(Cost))
 _NUMBER = re.compile(rb'": ([0-9.eE+-]+)')
 _ANYWHERE = re.compile(rb" (-?[0-9][0-9.eE+-]*)(?=[,\n])")
 _IN_LIST = re.compile(rb"\[\n *-?[0-9]")
