@@ -177,7 +177,7 @@ def _data(dataset: DataSet) -> Data:
         title=spec.title,
         source=spec.source,
         revision=spec.revision,
-        digest=getattr(dataset, "digest", ""),
+        digest=dataset.digest,
         frame=spec.frame,
         n_frames=spec.n_frames,
         split_rule=spec.split_rule,
