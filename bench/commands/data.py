@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from seqdis.bench.core.errors import MissingDataError, UserError, unknown_name
 from seqdis.bench.core.exits import DONE
 from seqdis.bench.plan import catalog
 
 if TYPE_CHECKING:
-    from seqdis.datasets.base import DataSet
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+    from seqdis.datasets.base import DataSet, Source, Value
 
 HELP = """Data sets: prepared once into a folder of arrays that later opens at once.
 
@@ -63,7 +67,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """The data set that is meant, in all the sizes that are asked for.
+
+    Attributes:
+        sizes: of frames in pixels, the preferred one first.
+        root: where prepared data are.
+        options: what opening it takes beside source and size.
+    """
+
+    name: str
+    kind: type[DataSet]
+    source: Source
+    sizes: tuple[int, ...]
+    root: Path
+    options: Mapping[str, Value]
+
+    def open(self, size: int) -> DataSet:
+        """Raises MissingDataError if it is not prepared."""
+        return self.kind.open(self.root, self.source, size, **self.options)
+
+    def open_any(self) -> DataSet:
+        """In the first size that is prepared. Raises MissingDataError if none is."""
+        for size in self.sizes[:-1]:
+            with contextlib.suppress(MissingDataError):
+                return self.open(size)
+        return self.open(self.sizes[-1])
+
+
 def run(args: argparse.Namespace) -> int:
+    wanted = _wanted(args)
+    if args.action == "verify":
+        return _verify(wanted)
+    if args.action == "preview":
+        return _preview(wanted, args.part, args.out or Path(f"{wanted.name}-{wanted.source}.png"))
+    with _files(args.from_dir, wanted) as files:
+        return _prepare(wanted, files)
+
+
+def _wanted(args: argparse.Namespace) -> Wanted:
+    from seqdis.bench.core.places import data_root
+
     if args.dataset not in catalog.dataset_names():
         raise unknown_name("data set", args.dataset, catalog.dataset_names(), "bench list datasets")
     kind = catalog.load_dataset(args.dataset)
@@ -73,27 +118,25 @@ def run(args: argparse.Namespace) -> int:
         _check_files(args.from_dir)
     if args.source not in kind.sources:
         raise UserError(f"{args.dataset} has no {args.source} source; it has {' and '.join(kind.sources)}.")
-    options = _options(args, kind)
-    root = _root(args)
-    action = {"prepare": _prepare, "verify": _verify, "preview": _preview}[args.action]
-    return action(args, kind, root, options)
+    sizes = (args.size,) if args.size else SIZES
+    options = _options(args.dataset, kind, args.options, args.split)
+    return Wanted(args.dataset, kind, args.source, sizes, args.data_dir or data_root(), options)
 
 
-def _options(args: argparse.Namespace, kind: type[DataSet]) -> dict[str, Any]:
+def _options(name: str, kind: type[DataSet], typed: Sequence[str], split: str | None) -> dict[str, Value]:
     """What opening the data set takes beside source and size; what is the default anyway is left out."""
     from seqdis.bench.plan import cells as plan
 
-    given = plan.parse_overrides(args.options)
+    given = plan.parse_overrides(typed)
     wrong = next((key for key in given if not key.startswith(plan.DATA)), None)
     if wrong is not None:
         raise UserError(
-            f"--set {wrong} is no option of the data; write data.NAME=VALUE ('bench describe "
-            f"{args.dataset}' lists them)."
+            f"--set {wrong} is no option of the data; write data.NAME=VALUE ('bench describe {name}' lists them)."
         )
-    found = plan.data_options(args.dataset, given)
-    if args.split:
-        found["split"] = args.split
-    return {name: value for name, value in found.items() if value != kind.options[name].default}
+    found: dict[str, Value] = plan.data_options(name, given)
+    if split:
+        found["split"] = split
+    return {option: value for option, value in found.items() if value != kind.options[option].default}
 
 
 def _check_files(path: Path) -> None:
@@ -105,59 +148,44 @@ def _check_files(path: Path) -> None:
         raise UserError(f"--from {path} is not a folder, and not an archive ({', '.join(SUFFIXES)}).")
 
 
-def _root(args: argparse.Namespace) -> Path:
-    from seqdis.bench.core.places import data_root
-
-    return args.data_dir or data_root()
-
-
-def _sizes(args: argparse.Namespace) -> tuple[int, ...]:
-    return (args.size,) if args.size else SIZES
-
-
-def _prepare(args: argparse.Namespace, kind: type[DataSet], root: Path, options: dict[str, Any]) -> int:
-    with _files(args, kind, root, options) as files:
-        return _prepare_sizes(args, kind, root, options, files)
-
-
 @contextlib.contextmanager
-def _files(args: argparse.Namespace, kind: type[DataSet], root: Path, options: dict[str, Any]) -> Iterator[Path | None]:
+def _files(given: Path | None, wanted: Wanted) -> Iterator[Path | None]:
     """The folder of the user's files. An archive is unpacked once for all sizes, if one of them is not there yet."""
     from seqdis.bench.core import archive
 
-    if args.from_dir is None or args.from_dir.is_dir():
-        yield args.from_dir
+    if given is None or given.is_dir():
+        yield given
         return
     try:
-        for size in _sizes(args):
-            kind.open(root, args.source, size, **options)
+        for size in wanted.sizes:
+            wanted.open(size)
     except UserError:
-        print(f"unpacking {args.from_dir}", file=sys.stderr, flush=True)
-        with archive.opened(args.from_dir, root) as folder:
+        print(f"unpacking {given}", file=sys.stderr, flush=True)
+        with archive.opened(given, wanted.root) as folder:
             yield folder
     else:
         yield None
 
 
-def _prepare_sizes(
-    args: argparse.Namespace, kind: type[DataSet], root: Path, options: dict[str, Any], files: Path | None
-) -> int:
-    folders: dict[Path, int] = {}
-    for size in _sizes(args):
+def _prepare(wanted: Wanted, files: Path | None) -> int:
+    folders: set[Path] = set()
+    for size in wanted.sizes:
         started = time.monotonic()
         with Progress() as progress:
-            folder = kind.prepare(root, args.source, size, from_dir=files, progress=progress, **options)
+            folder = wanted.kind.prepare(
+                wanted.root, wanted.source, size, from_dir=files, progress=progress, **wanted.options
+            )
         if folder in folders:  # one cache serves every size (audio, generated digits)
             continue
-        folders[folder] = size
-        dataset = kind.open(root, args.source, size, **options)
+        folders.add(folder)
+        dataset = wanted.open(size)
         counts = ", ".join(
             f"{len(split)} {name}"
             for name, split in (("training", dataset.train), ("validation", dataset.validation), ("test", dataset.test))
         )
         took = f" in {time.monotonic() - started:.1f} s" if progress.was_used else " (was there)"
         print(
-            f"{dataset.spec.title} ({args.source}): {counts} clips of {dataset.spec.n_frames} frames in {folder}{took}"
+            f"{dataset.spec.title} ({wanted.source}): {counts} clips of {dataset.spec.n_frames} frames in {folder}{took}"
         )
         _tell_skipped(dataset)
         if dataset.spec.attribution:
@@ -179,21 +207,19 @@ def _tell_skipped(dataset: DataSet) -> None:
         print(f"  and more, listed in {cache.folder / META}")
 
 
-def _verify(args: argparse.Namespace, kind: type[DataSet], root: Path, options: dict[str, Any]) -> int:
+def _verify(wanted: Wanted) -> int:
     missing: list[MissingDataError] = []
     seen: set[tuple[tuple[str, str], ...]] = set()
-    for size in _sizes(args):
+    for size in wanted.sizes:
         try:
-            checked = kind.verify(root, args.source, size, **options)
+            checked = wanted.kind.verify(wanted.root, wanted.source, size, **wanted.options)
         except MissingDataError as error:
-            if args.size:
-                raise
             missing.append(error)
             continue
         if tuple(checked.items()) in seen:
             continue
         seen.add(tuple(checked.items()))
-        print(f"{args.dataset} ({args.source}, {size}): every digest matches")
+        print(f"{wanted.name} ({wanted.source}, {size}): every digest matches")
         for name, sha in checked.items():
             print(f"  {name:32} {sha}")
     if not seen:
@@ -201,12 +227,11 @@ def _verify(args: argparse.Namespace, kind: type[DataSet], root: Path, options: 
     return DONE
 
 
-def _preview(args: argparse.Namespace, kind: type[DataSet], root: Path, options: dict[str, Any]) -> int:
+def _preview(wanted: Wanted, part: str, out: Path) -> int:
     from seqdis.bench.core.files import write_bytes
     from seqdis.datasets.preview import contact_sheet
 
-    dataset = _opened(kind, root, args.source, _sizes(args), options)
-    out = args.out or Path(f"{args.dataset}-{args.source}.png")
+    dataset = wanted.open_any()
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: a contact sheet is a PNG; give a name that ends with .png.")
     if not dataset.spec.may_show:
@@ -214,18 +239,9 @@ def _preview(args: argparse.Namespace, kind: type[DataSet], root: Path, options:
             f"{dataset.spec.title} may not be published: keep {out} to yourself ({dataset.spec.licence}).",
             file=sys.stderr,
         )
-    write_bytes(out, contact_sheet(dataset.splits[args.part], dataset.spec))
+    write_bytes(out, contact_sheet(dataset.splits[part], dataset.spec))
     print(out)
     return DONE
-
-
-def _opened(kind: type[DataSet], root: Path, source: Any, sizes: tuple[int, ...], options: dict[str, Any]) -> DataSet:
-    for size in sizes[:-1]:
-        try:
-            return kind.open(root, source, size, **options)
-        except MissingDataError:
-            continue
-    return kind.open(root, source, sizes[-1], **options)
 
 
 class Progress:
@@ -233,8 +249,8 @@ class Progress:
 
     def __init__(self) -> None:
         self.was_used = False
-        self._bar: Any = None
-        self._task: Any = None
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
         self._quarter = (-1, "")
 
     def __enter__(self) -> Progress:

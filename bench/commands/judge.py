@@ -17,6 +17,8 @@ from seqdis.bench.core.schema import to_json
 from seqdis.bench.plan import catalog
 
 if TYPE_CHECKING:
+    import torch
+
     from seqdis.datasets.base import DataSet
     from seqdis.judges.cards import Card
     from seqdis.judges.judge import Judge
@@ -280,7 +282,7 @@ def _open(name: str, source: str, size: int, root: Path | None, **options: Any) 
     return loaded(root or data_root(), source, size, **options)
 
 
-def _device(name: str) -> Any:
+def _device(name: str) -> torch.device:
     from seqdis.bench.cell.device import pick_device
 
     return pick_device(name)
