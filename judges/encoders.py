@@ -30,7 +30,7 @@ from seqdis.judges.scores import (
     Real,
     Reconstruction,
 )
-from seqdis.judges.selection import balance, chance, kept_and_leaked
+from seqdis.judges.selection import balance, chance, flat, kept_and_leaked
 from seqdis.judges.settings import DIRECTIONS, EvaluationConfig
 from seqdis.judges.subjects import Control, Rebuild, Subject, examined_clips, positions, subject_of
 from seqdis.methods.base import Method
@@ -94,11 +94,7 @@ def selection_encoder(
             change[direction] = relative_change(subject, rebuild, split, config, device)
     sides = kept_and_leaked(acc, spec, chance(labels), change)
     headline, factor = spec.headline
-    return {
-        "score": balance(sides),
-        "acc": acc[headline][factor],
-        **{f"{direction}/{key}": value for direction, pair in sides.items() for key, value in pair.items()},
-    }
+    return {"score": balance(sides), "acc": acc[headline][factor], **flat(sides)}
 
 
 class Panel:

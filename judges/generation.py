@@ -25,6 +25,7 @@ numbers do not depend on the batch size.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -38,7 +39,7 @@ from seqdis.judges import metrics
 from seqdis.judges.judge import Judge
 from seqdis.judges.metrics import Labels, Logits
 from seqdis.judges.scores import Agreement, Consistency, Draws, Evaluation, Generator, Metrics, Scores
-from seqdis.judges.selection import balance
+from seqdis.judges.selection import Side, Sides, balance, flat
 from seqdis.judges.settings import DIRECTIONS, KEPT, Direction, EvaluationConfig
 from seqdis.judges.subjects import examined_clips
 from seqdis.methods.base import Latents, Method
@@ -278,23 +279,22 @@ def selection_generator(
     maker = Maker(method, spec, judge, config, torch.device(device))
     n_clips = max(len(split), 2)
     n_codes = max(n_clips // REPEATS, 2)
-    sides: dict[str, dict[str, float]] = {}
+    sides: Sides = {}
     for direction, role in KEPT.items():
         logits = maker.repeated(direction, n_codes, REPEATS)
         worth = {factor: _worth(logits[factor.name], factor) for factor in judged(spec, logits)}
         kept = [agrees * diversity for factor, (agrees, diversity) in worth.items() if factor.role == role]
         leaked = [agrees for factor, (agrees, _) in worth.items() if factor.role != role]
-        sides[direction] = {
-            "kept": float(np.mean(kept)) if kept else 1.0,
-            "leaked": float(np.mean(leaked)) if leaked else 0.0,
-        }
+        sides[direction] = Side(
+            kept=float(np.mean(kept)) if kept else 1.0, leaked=float(np.mean(leaked)) if leaked else 0.0
+        )
     found = {}
     factor = category_factor(method, spec)
     if factor is not None:
         found["acc"] = _selection_accuracy(maker, factor, split, n_clips)
-        sides["fix_dynamic"]["kept"] = metrics.above_chance(found["acc"], 1 / factor.n_classes)
-    flat = {f"{direction}/{key}": value for direction, pair in sides.items() for key, value in pair.items()}
-    return {"score": balance(sides), **found, **flat}
+        kept_category = metrics.above_chance(found["acc"], 1 / factor.n_classes)
+        sides["fix_dynamic"] = dataclasses.replace(sides["fix_dynamic"], kept=kept_category)
+    return {"score": balance(sides), **found, **flat(sides)}
 
 
 def _worth(logits: NDArray[np.float32], factor: Factor) -> tuple[float, float]:

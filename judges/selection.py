@@ -19,6 +19,7 @@ how much a draw of its code changes the clips, and what is kept of it counts as 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 
@@ -26,11 +27,20 @@ import numpy as np
 
 from seqdis.datasets.base import Spec
 from seqdis.judges.metrics import Labels, above_chance
-from seqdis.judges.settings import KEPT
+from seqdis.judges.settings import KEPT, Direction
 
 FLOOR = 0.01
 
-Sides = dict[str, dict[str, float]]
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """What a direction keeps of what it should, and leaks of what it should not: both in [0, 1]."""
+
+    kept: float
+    leaked: float
+
+
+Sides = dict[Direction, Side]
 
 
 def chance(labels: Mapping[str, Labels]) -> dict[str, float]:
@@ -59,13 +69,22 @@ def kept_and_leaked(
             for kind in ("static", "dynamic")
         }
         kept, leaked = worth.pop(role), next(iter(worth.values()))
-        sides[direction] = {
-            "kept": float(np.mean(kept)) if kept else 1.0,
-            "leaked": float(np.mean(leaked)) if leaked else 1 - change.get(direction, 1.0),
-        }
+        sides[direction] = Side(
+            kept=float(np.mean(kept)) if kept else 1.0,
+            leaked=float(np.mean(leaked)) if leaked else 1 - change.get(direction, 1.0),
+        )
     return sides
 
 
 def balance(sides: Sides) -> float:
     """The score in [0.01, 1] of what both directions keep and leak."""
-    return math.sqrt(math.prod(max(side["kept"] * (1 - side["leaked"]), FLOOR) for side in sides.values()))
+    return math.sqrt(math.prod(max(side.kept * (1 - side.leaked), FLOOR) for side in sides.values()))
+
+
+def flat(sides: Sides) -> dict[str, float]:
+    """`<direction>/kept` and `<direction>/leaked` of both directions, as the validation curve has them."""
+    return {
+        f"{direction}/{name}": value
+        for direction, side in sides.items()
+        for name, value in (("kept", side.kept), ("leaked", side.leaked))
+    }

@@ -340,7 +340,7 @@ def test_a_factor_with_one_class_counts_for_nothing(
     """As where validation clips show one class only."""
     acc = {direction: {"motion": 1.0, "colour": 0.5, "row": 1.0} for direction in ("fix_dynamic", "fix_static")}
     sides = kept_and_leaked(acc, toy.spec, {"motion": 1 / 3, "colour": 1 / 3, "row": 1.0}, {})
-    assert sides["fix_static"]["kept"] == pytest.approx(0.25)  # the colour's alone
+    assert sides["fix_static"].kept == pytest.approx(0.25)  # the colour's alone
     one_row = toy.validation.subset((toy.validation.labels["row"] == 0).nonzero()[:, 0])
     found = selection_score(subject_named("perfect"), one_row, toy.spec, judge, CONFIG)
     assert found["score"] > 0.8
