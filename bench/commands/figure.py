@@ -111,13 +111,13 @@ def chosen(args: argparse.Namespace) -> Iterator[Cell]:
     rows = {part.strip() for part in (args.method or "").split(",") if part.strip()}
     for path in record_paths(args.cells, args.out or [Path("runs")]):
         cell = read_cell(path)
-        about = cell.record["cell"]
-        row = f"{about['method']}:{about['variant']}" if about["variant"] else about["method"]
+        about = cell.record.cell
+        row = f"{about.method}:{about.variant}" if about.variant else about.method
         fits = (
-            cell.record["status"] == "done"
+            cell.record.status == "done"
             and (not rows or row in rows)
             and all(
-                wanted is None or about[name] == wanted
+                wanted is None or getattr(about, name) == wanted
                 for name, wanted in (
                     ("dataset", args.dataset),
                     ("source", args.source),
@@ -130,7 +130,7 @@ def chosen(args: argparse.Namespace) -> Iterator[Cell]:
             yield cell
         elif args.cells:
             print(
-                f"bench: {path.parent} is left out: it is {cell.record['status']} or does not fit the filters.",
+                f"bench: {path.parent} is left out: it is {cell.record.status} or does not fit the filters.",
                 file=sys.stderr,
             )
 
@@ -141,15 +141,14 @@ def read_cell(path: Path) -> Cell:
     Raises:
         UserError: not a record, or one whose parts have the wrong type.
     """
+    from seqdis.bench.core.schema import unchecked
     from seqdis.bench.figures.cells import Cell
-    from seqdis.bench.records.record import read_raw
+    from seqdis.bench.records.record import Record, read_raw
 
-    record = read_raw(path)
-    parts = {"cell": dict, "data": dict, "training": dict, "status": str}
-    for name, kind in parts.items():
-        if not isinstance(record[name], kind):
-            raise UserError(f"{path}: {name} is not {kind.__name__}; 'bench validate {path}' says what is wrong.")
-    return Cell(path.parent, record)
+    try:
+        return Cell(path.parent, unchecked(Record, read_raw(path)))
+    except (TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({error}); 'bench validate {path}' says what is wrong.") from None
 
 
 def record_paths(names: Sequence[str], outs: Sequence[Path]) -> Iterator[Path]:
@@ -205,7 +204,7 @@ def draw_sheets(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequen
                 raise
             print(f"bench: {cell.folder.name} is left out: {error}", file=sys.stderr)
             continue
-        title = f"{cell.title}, seed {cell.record['cell']['seed']}"
+        title = f"{cell.title}, seed {cell.record.cell.seed}"
         files = drawing.sheet_files(grids, title, cell.context, formats, args.frames)
         paths += drawing.write_files(args.out_dir, f"{args.kind}-{stem(cell.folder.name)}", files)
     if not paths:
@@ -218,10 +217,8 @@ def draw_comparisons(args: argparse.Namespace, cells: Sequence[Cell], formats: S
     from seqdis.bench.figures import drawing, sheets
 
     groups: dict[tuple[str, ...], dict[tuple[str, str], Cell]] = {}
-    for cell in sorted(cells, key=lambda cell: cell.record["cell"]["seed"]):
-        about = cell.record["cell"]
-        group = tuple(str(about[name]) for name in ("dataset", "source", "preset", "size"))
-        groups.setdefault(group, {}).setdefault(cell.key, cell)
+    for cell in sorted(cells, key=lambda cell: cell.record.cell.seed):
+        groups.setdefault(cell.group, {}).setdefault(cell.key, cell)
     paths: list[Path] = []
     for group, rows in sorted(groups.items()):
         titled = []
@@ -263,8 +260,7 @@ def draw_curves(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequen
     draw = curves.information_curves if args.kind == "mi" else curves.training_curves
     groups: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells:
-        group = tuple(str(cell.record["cell"][name]) for name in ("dataset", "source", "preset", "size"))
-        groups.setdefault(group, []).append(cell)
+        groups.setdefault(cell.group, []).append(cell)
     paths: list[Path] = []
     for group, members in sorted(groups.items()):
         try:

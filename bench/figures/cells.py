@@ -8,7 +8,7 @@ from pathlib import Path
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.plan.catalog import data_facts
 from seqdis.bench.records.clips import Clips, load_clips
-from seqdis.bench.records.record import Json
+from seqdis.bench.records.record import Data, Record
 
 MAX_TEXT = 90
 
@@ -18,22 +18,39 @@ class Cell:
     """A finished cell: its folder, its record, and what its clips show."""
 
     folder: Path
-    record: Json
+    record: Record
 
     @property
     def key(self) -> tuple[str, str]:
-        return self.record["cell"]["method"], self.record["cell"]["variant"]
+        return self.record.cell.method, self.record.cell.variant
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        """Data set, source, preset and size: cells that agree in them may stand in one figure."""
+        cell = self.record.cell
+        return cell.dataset, cell.source, cell.preset, str(cell.size)
 
     @property
     def title(self) -> str:
-        return str(self.record["title"])[:MAX_TEXT]
+        return str(self.record.title)[:MAX_TEXT]
+
+    @property
+    def data(self) -> Data:
+        """What it was scored on.
+
+        Raises:
+            UserError: it has no scores.
+        """
+        if not isinstance(self.record.data, Data):
+            raise UserError(f"{self.folder} has no scores; 'bench validate {self.folder}' says what is wrong.")
+        return self.record.data
 
     @property
     def context(self) -> str:
         """Data, source and preset, so that no sheet can be mistaken for another."""
-        cell, data = self.record["cell"], self.record["data"]
-        source = "SYNTHETIC stand-in" if cell["source"] == "synthetic" else f"{cell['source']} data"
-        return f"{data['title']}, {source}, preset {cell['preset']}"[: 2 * MAX_TEXT]
+        cell = self.record.cell
+        source = "SYNTHETIC stand-in" if cell.source == "synthetic" else f"{cell.source} data"
+        return f"{self.data.title}, {source}, preset {cell.preset}"[: 2 * MAX_TEXT]
 
     def clips(self, *, private: bool = False) -> Clips:
         """Its clips.
@@ -41,20 +58,16 @@ class Cell:
         Raises:
             UserError: it has none, or they may not leave this machine.
         """
-        if not private and not showable(self.record):
+        cell, data = self.record.cell, self.data
+        if not private and not is_showable(cell.dataset, cell.source, data.may_show):
             raise UserError(
-                f"frames and audio of {self.record['data']['title']} may not be published, decoded or not; "
+                f"frames and audio of {data.title} may not be published, decoded or not; "
                 "add --private to draw them for your own eyes."
             )
         clips = load_clips(self.folder)
         if not clips:
             raise UserError(f"{self.folder} has no clips; run its cell again to make them.")
         return clips
-
-
-def showable(record: Json) -> bool:
-    """Whether frames or audio of this cell may be published."""
-    return is_showable(str(record["cell"]["dataset"]), record["cell"]["source"], record["data"].get("may_show"))
 
 
 def is_showable(dataset: str, source: str, may_show: object) -> bool:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.figures.cells import MAX_TEXT, Cell
+from seqdis.bench.records.record import Config, Training
 
 # What C-DSVAE's Figures 6, 14 and 15 draw against the training step.
 INFORMATION = {"mi_static": "I(s; x)", "mi_dynamic": "I(z; x)", "mi_cross": "I(s; z), mean over frames"}
@@ -25,30 +26,30 @@ PALETTE = ("#0b5cad", "#c2410c", "#15803d", "#9333ea", "#b91c1c", "#0e7490", "#a
 Points = list[tuple[float, float]]
 
 
-def loss_points(record: dict[str, Any], term: str) -> Points:
+def loss_points(training: Training, term: str) -> Points:
     """(step, value) of a logged term, of the first player that logs it; at most `MAX_POINTS`."""
-    losses = record["training"]["losses"]
-    players = dict.fromkeys(entry["player"] for entry in losses if term in entry)
+    players = dict.fromkeys(entry["player"] for entry in training.losses if term in entry)
     first = next(iter(players), None)
     points = [
-        (float(entry["step"]), float(entry[term])) for entry in losses if entry["player"] == first and term in entry
+        (float(entry["step"]), float(entry[term]))
+        for entry in training.losses
+        if entry["player"] == first and term in entry
     ]
     return thinned(points)
 
 
-def information_points(record: dict[str, Any], term: str) -> Points:
+def information_points(training: Training, config: Config, n_frames: int, term: str) -> Points:
     """(step, nats) of an estimate; a sum over frames of I(s; z_t), as S3VAE's loss has, is divided by their number."""
-    summed = term == "mi_cross" and record["config"].get("method", {}).get("mws_reduction") == "sum"
-    n_frames = record["data"]["n_frames"] if summed else 1
-    return [(step, value / n_frames) for step, value in loss_points(record, term)]
+    summed = term == "mi_cross" and config.method.get("mws_reduction") == "sum"
+    return [(step, value / (n_frames if summed else 1)) for step, value in loss_points(training, term)]
 
 
-def validation_points(record: dict[str, Any]) -> Points:
+def validation_points(training: Training) -> Points:
     """(step, score) of each validation that has a score."""
     return thinned(
         [
             (float(entry["step"]), float(entry["score"]))
-            for entry in record["training"]["validation"]
+            for entry in training.validation
             if isinstance(entry.get("score"), int | float)
         ]
     )
@@ -79,7 +80,7 @@ def mean_and_range(curves: Sequence[Points]) -> tuple[NDArray[Any], NDArray[Any]
 def by_method(cells: Iterable[Cell]) -> dict[tuple[str, str], list[Cell]]:
     """Cells of each row (method, variant), ordered by it and by seed."""
     groups: dict[tuple[str, str], list[Cell]] = {}
-    for cell in sorted(cells, key=lambda cell: (cell.key, cell.record["cell"]["seed"])):
+    for cell in sorted(cells, key=lambda cell: (cell.key, cell.record.cell.seed)):
         groups.setdefault(cell.key, []).append(cell)
     return groups
 
@@ -95,7 +96,10 @@ def information_curves(cells: Sequence[Cell]) -> Any:
     """
     panels = {
         label: {
-            key: [information_points(cell.record, term) for cell in group] for key, group in by_method(cells).items()
+            key: [
+                information_points(cell.record.training, cell.record.config, cell.data.n_frames, term) for cell in group
+            ]
+            for key, group in by_method(cells).items()
         }
         for term, label in INFORMATION.items()
     }
@@ -115,7 +119,7 @@ def information_curves(cells: Sequence[Cell]) -> Any:
 
 def batch_bound(cells: Sequence[Cell]) -> float | None:
     """ln(batch size), which no contrastive estimate can exceed; None if the cells do not share one batch size."""
-    sizes = {(cell.record.get("config") or {}).get("training", {}).get("batch_size") for cell in cells}
+    sizes = {cell.record.config.training.get("batch_size") for cell in cells}
     size = sizes.pop() if len(sizes) == 1 else None
     return math.log(size) if isinstance(size, int) and size > 1 else None
 
@@ -127,11 +131,13 @@ def training_curves(cells: Sequence[Cell]) -> Any:
         UserError: no cell has logged anything.
     """
     panels = {
-        label: {key: [loss_points(cell.record, term) for cell in group] for key, group in by_method(cells).items()}
+        label: {
+            key: [loss_points(cell.record.training, term) for cell in group] for key, group in by_method(cells).items()
+        }
         for term, label in TERMS.items()
     }
     panels["validation score"] = {
-        key: [validation_points(cell.record) for cell in group] for key, group in by_method(cells).items()
+        key: [validation_points(cell.record.training) for cell in group] for key, group in by_method(cells).items()
     }
     panels = {
         label: panel for label, panel in panels.items() if any(points for curves in panel.values() for points in curves)

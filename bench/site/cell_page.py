@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
+from seqdis.bench.core.schema import unchecked
 from seqdis.bench.figures.curves import (
     INFORMATION,
     TERMS,
@@ -18,7 +19,7 @@ from seqdis.bench.figures.curves import (
     loss_points,
     validation_points,
 )
-from seqdis.bench.records.record import Json
+from seqdis.bench.records.record import Config, Json, Training
 from seqdis.bench.site.render import json_text
 from seqdis.bench.tables import metrics
 from seqdis.bench.tables.layout import Column, clean
@@ -353,13 +354,13 @@ def config_text(config: Any) -> str:
 
 def record_curves(record: Json) -> list[Curve]:
     """The validation score and the losses that were logged."""
-    training = mapping(record, "training")
-    selected = training.get("selected_step")
-    wanted = [("Validation score", validation_points(record))]
-    wanted += [(TERMS[term].capitalize(), loss_points(record, term)) for term in ("total", "recon")]
+    training, config = unchecked(Training, record["training"]), unchecked(Config, record["config"])
+    selected, n_frames = training.selected_step, record["data"]["n_frames"]
+    wanted = [("Validation score", validation_points(training))]
+    wanted += [(TERMS[term].capitalize(), loss_points(training, term)) for term in ("total", "recon")]
     for term, title in INFORMATION.items():
         name, comma, how = title.partition(", ")
-        wanted.append((f"{name}, nats{comma}{how}", information_points(record, term)))
+        wanted.append((f"{name}, nats{comma}{how}", information_points(training, config, n_frames, term)))
     mark = selected if is_number(selected) else None
     return [curve(title, points, mark) for title, points in wanted if len(points) > 1]
 

@@ -30,7 +30,7 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import read_json
 from seqdis.bench.core.provenance import suite_version
 from seqdis.bench.figures import media
-from seqdis.bench.figures.cells import showable
+from seqdis.bench.figures.cells import is_showable
 from seqdis.bench.formats.render import render
 from seqdis.bench.records.clips import load_clips
 from seqdis.bench.records.collection import Collection, Entry, load
@@ -263,7 +263,7 @@ class Site:
             for link in row.links[:1]:
                 page = by_slug[link.slug]
                 found = self.read(page) if page.shows and page.folder is not None else None
-                if page.folder is not None and found is not None and showable(found):
+                if page.folder is not None and found is not None and may_show(found):
                     clips = load_clips(page.folder)
                     if clips:
                         titled.append((row.label, clips))
@@ -375,7 +375,7 @@ class Site:
         """A cell's clips, or why it shows none."""
         if record is None or record["status"] != "done" or page.folder is None:
             return [], ""
-        if not showable(record):
+        if not may_show(record):
             return [], ("No clips are shown: frames and audio of this data set may not be published, decoded or not.")
         if not page.shows:
             return [], "No clips are shown here: the page of the row's first seed has them."
@@ -422,6 +422,11 @@ class Site:
 def row_key(entry: Entry) -> tuple[Any, ...]:
     """What all seeds of one row share."""
     return (*entry.setting, entry.method, entry.variant, entry.config)
+
+
+def may_show(record: Json) -> bool:
+    """Whether frames or audio of a cell may be published."""
+    return is_showable(str(record["cell"]["dataset"]), record["cell"]["source"], record["data"].get("may_show"))
 
 
 def blank(entry: Entry) -> Json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import io
 import itertools
@@ -15,10 +16,12 @@ import pytest
 
 from seqdis.bench.cli import main
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.schema import unchecked
 from seqdis.bench.figures import curves, drawing, sheets
-from seqdis.bench.figures.cells import Cell, showable
+from seqdis.bench.figures.cells import Cell, is_showable
 from seqdis.bench.figures.sheets import Grid
 from seqdis.bench.records.clips import save_clips
+from seqdis.bench.records.record import Config, Record, Training
 
 
 def _specimens():
@@ -49,7 +52,7 @@ def cell(tmp_path, make_record, store_record, video):
         specimens.add_curves(record, seed, 0.8)
         folder = store_record(tmp_path / "runs", record).parent
         save_clips(folder, clips or video)
-        return Cell(folder, record)
+        return Cell(folder, unchecked(Record, record))
 
     return build
 
@@ -162,9 +165,8 @@ def test_user_style_does_not_change_the_figure(video):
         ("sprites", "real", "yes", False),
     ],
 )
-def test_showable_trusts_no_record_about_licensed_data(dataset, source, may_show, expected, make_record):
-    record = make_record("cdsvae", dataset, source=source, changes={"data.may_show": may_show})
-    assert showable(record) is expected
+def test_showable_trusts_no_record_about_licensed_data(dataset, source, may_show, expected):
+    assert is_showable(dataset, source, may_show) is expected
 
 
 def test_licensed_frames_are_drawn_only_in_private(cell, tmp_path, capsys):
@@ -195,28 +197,31 @@ def test_loss_points_take_one_player_and_stay_short(make_record):
         for step in range(2000)
         for player in ("g", "d")
     ]
-    points = curves.loss_points(record, "total")
+    training = unchecked(Training, record["training"])
+    points = curves.loss_points(training, "total")
     assert len(points) == 400
     assert points[0] == (0, 0)
     assert points[-1] == (1999, 1999)
-    assert curves.loss_points(record, "mi_cross") == []
+    assert curves.loss_points(training, "mi_cross") == []
 
 
 def test_information_of_a_sum_over_frames_is_drawn_per_frame(make_record):
     """S3VAE's loss sums I(s; z_t) over frames, C-DSVAE's takes the mean: only per frame do they share an axis."""
     record = make_record()
     record["training"]["losses"] = [{"step": 1, "player": "model", "mi_static": 4.0, "mi_cross": 24.0}]
-    record["config"]["method"] = {"mws_reduction": "mean"}
-    assert curves.information_points(record, "mi_cross") == [(1, 24)]
-    record["config"]["method"] = {"mws_reduction": "sum"}
-    record["data"]["n_frames"] = 8
-    assert curves.information_points(record, "mi_cross") == [(1, 3)]
-    assert curves.information_points(record, "mi_static") == [(1, 4)]
+    training = unchecked(Training, record["training"])
+    mean, total = (
+        dataclasses.replace(unchecked(Config, record["config"]), method={"mws_reduction": how})
+        for how in ("mean", "sum")
+    )
+    assert curves.information_points(training, mean, 8, "mi_cross") == [(1, 24)]
+    assert curves.information_points(training, total, 8, "mi_cross") == [(1, 3)]
+    assert curves.information_points(training, total, 8, "mi_static") == [(1, 4)]
 
 
 def test_information_curves_without_any_say_which_methods_log_them(make_record, tmp_path):
     with pytest.raises(UserError, match="cdsvae"):
-        curves.information_curves([Cell(tmp_path, make_record())])
+        curves.information_curves([Cell(tmp_path, unchecked(Record, make_record()))])
 
 
 # The command
@@ -298,7 +303,8 @@ def test_curves_below_the_bound_of_their_estimate_show_it(cell):
 
     made = cell()
     low = [{"step": step, "player": "model", "mi_static": 2.0, "mi_cross": 30.0} for step in (1, 2)]
-    made.record["training"]["losses"] = low
+    training = dataclasses.replace(made.record.training, losses=tuple(low))
+    made = dataclasses.replace(made, record=dataclasses.replace(made.record, training=training))
     figure = information_curves([made])
     assert batch_bound([made]) == pytest.approx(2.7726, abs=1e-4)
     bounded = [axis for axis in figure.axes if any(line.get_linestyle() != "-" for line in axis.get_lines())]
