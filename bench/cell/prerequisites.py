@@ -9,6 +9,7 @@ from seqdis.bench.cell.data import open_dataset
 from seqdis.bench.cell.device import pick_device
 from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.bench.plan import catalog
+from seqdis.datasets.base import DataSet
 
 
 def wanted(configs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -58,7 +59,7 @@ def make(configs: list[dict[str, Any]], root: Path, device: str = "auto", *, qui
             _judge(dataset, root, device, quiet)
 
 
-def _judge(dataset: Any, root: Path, device: str, quiet: bool) -> None:
+def _judge(dataset: DataSet, root: Path, device: str, quiet: bool) -> None:
     from seqdis.judges.judge import load_judge
     from seqdis.judges.training import train_judge
 

@@ -37,7 +37,8 @@ class PlainBed(Bed):
         trainer = self.trainer
         batch = trainer.batch(self.index)
         batch.x, batch.motion_view = (view.permute(0, 1, 4, 2, 3) for view in self.stored)
-        terms = plain_loss(trainer.method, batch, trainer.context())  # type: ignore[arg-type]
+        assert isinstance(trainer.method, CDSVAE)
+        terms = plain_loss(trainer.method, batch, trainer.context())
         self.optimiser.zero_grad()
         terms["total"].backward()
         self.optimiser.step()
