@@ -126,5 +126,7 @@ def raised(error: Exception, files: tuple[str, ...]) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename in files] or frames
     first, *_ = str(error).splitlines() or [""]
+    if isinstance(error, NotImplementedError) and not first:
+        return f"{frames[-1].name} is not written"
     where = f"{own[-1].filename.rpartition('/')[2]}:{own[-1].lineno}, in {own[-1].name}" if own else "unknown line"
     return f"it raised {type(error).__name__}: {first} ({where})"

@@ -52,6 +52,7 @@ def config_is_frozen_and_survives_json(row: Row) -> None:
     The record holds the whole config and the cell's id hangs on it: a config that changes afterwards, or that JSON
     changes, would name another run.
     """
+    require(hasattr(row.method, "Config"), "it has no Config")
     kind = row.method.Config
     require(dataclasses.is_dataclass(kind), f"Config is {kind!r}, not a dataclass")
     require(kind.__dataclass_params__.frozen, "Config can be changed: write @dataclass(frozen=True, kw_only=True)")

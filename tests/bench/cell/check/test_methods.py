@@ -327,6 +327,17 @@ def test_a_method_that_refuses_all_data_is_no_method(tmp_path: Path) -> None:
     assert "it wants smells" in {case.text.removeprefix("not for these data: ") for case in found[-1].cases}
 
 
+def test_what_is_not_there_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "empty.py").write_text("from seqdis.methods.base import Method\n\n\nclass Empty(Method):\n    pass\n")
+    found = failing(list(check_method([row_of(f"{tmp_path / 'empty.py'}:Empty")])))
+    assert found["config-is-frozen-and-survives-json"] == "it has no Config"
+    text = MEAN_VAE.replace("def loss", "def losses").replace("def decode", "def decoded")
+    (tmp_path / "part.py").write_text(text)
+    found = failing(list(check_method([row_of(f"{tmp_path / 'part.py'}:MeanVAE")], ["video"])))
+    assert found["losses-are-finite-scalars"] == "loss is not written"
+    assert found["decode-gives-clips"] == "decode is not written"
+
+
 def test_every_check_has_a_fault_that_fails_it() -> None:
     reported = {"change-of-the-static-code-under-shuffles-is-a-number"}
     known = {check.name for check in (*rows.CHECKS, *losses.CHECKS, *codes.CHECKS)}
