@@ -114,7 +114,7 @@ def _stop_processes(store: Store, wanted: set[str]) -> int:
 
     stopped = 0
     for cell in wanted:
-        seen = read_lease(store.folder(cell)) if (store.folder(cell) / "lease.json").exists() else None
+        seen = read_lease(store.folder(cell))
         if seen is None or seen[0].get("job"):
             continue
         pid = int(seen[0].get("pid") or 0)

@@ -74,11 +74,11 @@ def run(args: argparse.Namespace) -> int:
     for cell in again:
         clear(store.folder(cell), from_scratch=args.from_scratch)
     known = submissions.load_all(store.out)
-    launcher: str = request.launcher
-    if launcher == "auto":
-        launcher = "slurm" if any(one.is_cells for one in known) and is_available() else "local"
+    on_slurm = request.launcher == "slurm"
+    if request.launcher == "auto":
+        on_slurm = any(one.is_cells for one in known) and is_available()
     cells = [Stored(cell, read_json(store.folder(cell) / CONFIG)) for cell in again]
-    if launcher == "slurm":
+    if on_slurm:
         return _submit(cells, store, request, known, as_before=not (args.device or args.data_dir))
     return _run_here(cells, store, request)
 

@@ -14,7 +14,7 @@ from seqdis.bench.commands import grid, slurm_flags
 from seqdis.bench.commands.grid import Grid
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE, FAILED, INTERRUPTED
-from seqdis.bench.launch.request import Request
+from seqdis.bench.launch.request import Place, Request
 
 if TYPE_CHECKING:
     from seqdis.bench.launch.pool import Pool, Run
@@ -127,17 +127,19 @@ def _asked(args: argparse.Namespace) -> tuple[Grid, Request]:
     return asked, request
 
 
-def _launcher(asked: Grid, request: Request, *, dry_run: bool) -> str:
-    """Where the cells run: local or slurm.
+def _launcher(asked: Grid, request: Request, *, dry_run: bool) -> Place:
+    """Where the cells run.
 
     Raises:
         UserError: data or a GPU that they need are not there.
     """
     from seqdis.bench.launch.slurm.scheduler import is_available
 
-    launcher: str = request.launcher
-    if launcher == "auto":
+    launcher: Place
+    if request.launcher == "auto":
         launcher = "slurm" if is_available() else "local"
+    else:
+        launcher = request.launcher
     if asked.data_source == "real":
         asked.require_data(request.root)
     if launcher == "local" and asked.scale.needs_gpu and request.device == "auto" and not dry_run:
@@ -238,7 +240,7 @@ def _print_table(planned: Sequence[Planned], out: Path, name: str) -> None:
 
 
 def _dry_run(
-    planned: Sequence[Planned], store: Store, asked: Grid, request: Request, launcher: str, *, as_json: bool
+    planned: Sequence[Planned], store: Store, asked: Grid, request: Request, launcher: Place, *, as_json: bool
 ) -> int:
     from seqdis.bench.launch.slots import slots
     from seqdis.bench.perf.estimate import seconds_of_cells

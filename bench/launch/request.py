@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from seqdis.bench.core.places import data_root
 
-Launcher = Literal["auto", "local", "slurm"]
+Place = Literal["local", "slurm"]
 Setting = str | int
 """The value of a setting of a job, as it is typed or stands in a profile."""
 
@@ -64,7 +64,7 @@ class Request:
     out: Path
     data_dir: Path | None = None
     device: str = "auto"
-    launcher: Launcher = "auto"
+    launcher: Place | Literal["auto"] = "auto"
     workers: int | None = None
     per_device: int = 1
     budget: float | None = None
