@@ -1,4 +1,4 @@
-"""Speaker verification: EER against an independent slow one, trials, bootstrap, probes, and a method end to end."""
+"""Speaker verification: vectors of utterances, discriminants, and a method end to end."""
 
 from __future__ import annotations
 
