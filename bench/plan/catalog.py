@@ -230,14 +230,25 @@ def _from_file(plugin: str) -> Any:
 
 
 def load_dataset(name: str) -> type[DataSet]:
-    """Imports a data set's class."""
+    """Imports a data set's class.
+
+    Raises:
+        UserError: an unknown name, or a plug-in that cannot be imported or is not a `DataSet`.
+    """
     if name in dataset_modules():
         found: type[DataSet] = importlib.import_module(dataset_modules()[name]).DATASETS[name]
         return found
     plugins = _plugins("seqdis.datasets")
     if name not in plugins:
         raise unknown_name("data set", name, dataset_names(), "bench list datasets")
-    loaded: type[DataSet] = plugins[name].load()
+    try:
+        loaded = plugins[name].load()
+    except Exception as error:  # as of methods
+        raise UserError(f"data set {name!r} cannot be imported ({type(error).__name__}: {error}).") from error
+    from seqdis.datasets.base import DataSet
+
+    if not (isinstance(loaded, type) and issubclass(loaded, DataSet)):
+        raise UserError(f"data set {name!r} is {loaded!r}, not a subclass of seqdis.datasets.base.DataSet.")
     return loaded
 
 

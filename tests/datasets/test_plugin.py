@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,25 @@ def squares(installed: Path, monkeypatch: pytest.MonkeyPatch) -> type[DataSet]:
 def test_it_is_a_name_like_the_others(squares: type[DataSet]) -> None:
     assert squares.__module__ == "squares"
     assert catalog.parse_datasets("squares") == ["squares"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import nothing_of_this_name", "cannot be imported .ModuleNotFoundError"),
+        ("class Squares: ...", "not a subclass"),
+    ],
+)
+def test_one_that_is_none_is_refused_in_one_sentence(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    shutil.copytree(installed / "squares-1.0.dist-info", tmp_path / "squares-1.0.dist-info")
+    (tmp_path / "squares.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "squares", raising=False)
+    with pytest.raises(UserError, match=message):
+        catalog.load_dataset("squares")
+    sys.modules.pop("squares", None)
 
 
 def test_prepare_open_and_verify(squares: type[DataSet], tmp_path: Path) -> None:
@@ -103,6 +123,7 @@ def test_it_is_prepared_judged_and_trained_on_from_the_command_line(installed: P
     assert "every digest matches" in bench("data", "verify", "squares", "--source", "synthetic", "--size", "32")
     bench("data", "preview", "squares", "--source", "synthetic", "--size", "32", "--out", "squares.png")
     assert (tmp_path / "squares.png").read_bytes().startswith(b"\x89PNG")
+    assert " 0 fail" in bench("check", "squares")
     options = [word for setting in TINY for word in ("--set", setting)]
     bench("run", "--methods", "dsvae,cdsvae", "--datasets", "squares", "--preset", "quick", *options)
     found = [json.loads(path.read_text()) for path in tmp_path.glob("runs/cells/*/record.json")]
