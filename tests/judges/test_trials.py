@@ -7,8 +7,10 @@ import itertools
 import numpy as np
 import pytest
 
+from seqdis.bench.core.schema import problems, to_json
 from seqdis.judges import trials
 from seqdis.judges.metrics import equal_error_rate
+from seqdis.judges.scores import Verification
 
 
 def slow_eer(scores: np.ndarray, target: np.ndarray) -> float:
@@ -90,6 +92,14 @@ def test_bootstrap_equals_scoring_the_repeated_trials() -> None:
             assert np.isnan(eer)
         else:
             assert eer == pytest.approx(equal_error_rate(np.repeat(scores, repeats), target), abs=1e-12)
+
+
+def test_interval_that_too_few_resamples_hold_is_left_out_of_the_record() -> None:
+    assert trials.interval(np.array([0.1, np.nan, np.nan])) is None
+    rates = {"eer_static": 0.1, "eer_dynamic": 0.4, "gap": 0.3, "n_trials": 9, "n_target": 3, "n_speakers": 2}
+    found = Verification(**rates, gap_ci=trials.interval(np.full(3, np.nan)))  # type: ignore[arg-type]
+    assert to_json(found) == rates
+    assert not list(problems(Verification, to_json(found)))
 
 
 def test_bootstrap_interval_covers_the_estimate_and_is_wider_than_one_over_trials() -> None:
