@@ -7,10 +7,10 @@ import io
 import json
 from typing import Any
 
-from seqdis.bench.tables.layout import Cell, Document, Row, Section, Table, note
+from seqdis.bench.tables.layout import Cell, Document, Identity, Row, Section, Table, note
 
 
-def _about(table: Table, row: Row, section: Section) -> dict[str, Any]:
+def _about(table: Table, row: Row, section: Section) -> Identity:
     marks = {*row.marks, *(mark for cell in row.cells.values() for mark in cell.marks)}
     return {
         "table": table.name,
@@ -26,7 +26,7 @@ def _about(table: Table, row: Row, section: Section) -> dict[str, Any]:
 
 def csv_text(document: Document) -> str:
     """One line a row, all tables below each other. Numbers in the record's units, at full precision."""
-    lines: list[dict[str, Any]] = []
+    lines: list[Identity] = []
     for table in document.tables:
         for section in table.sections:
             for row in section.rows:
@@ -46,7 +46,7 @@ def csv_text(document: Document) -> str:
     return buffer.getvalue()
 
 
-def _harmless(value: Any) -> Any:
+def _harmless(value: str | int) -> str | int:
     """A text that a spreadsheet does not take for a formula."""
     if not isinstance(value, str):
         return value

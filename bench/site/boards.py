@@ -76,6 +76,46 @@ class Panel:
 
 
 @dataclasses.dataclass(frozen=True)
+class Axis:
+    """A column that bars are drawn of: `direction` is 1 where higher is better, -1 where lower is."""
+
+    key: str
+    label: str
+    direction: int
+    top: float
+    ticks: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A number in printed units, the ends of its interval, and both in words."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    text: str
+    between: str
+    spoken: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ChartRow:
+    """A row of the chart: what it has of each axis."""
+
+    id: str
+    title: str
+    values: dict[str, Point | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """What page.js draws bars from; `dataclasses.asdict` is its JSON."""
+
+    columns: tuple[Axis, ...]
+    rows: tuple[ChartRow, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Bar:
     """One bar of the chart as it is first drawn; lengths are percentages of the axis."""
 
@@ -185,7 +225,7 @@ def _board(table: Table, document: Document, links: Mapping[Key, Sequence[Link]]
         rows=tuple(sorted(rows, key=lambda row: row.order)),
         footnotes=tuple((mark, clean(text, 800)) for mark, text in table.footnotes.items()),
         notes=tuple(clean(text, 800) for text in table.notes),
-        chart=chart,
+        chart=dataclasses.asdict(chart),
         bars=_bars(chart, rows),
         latex=render(single, "latex").decode(),
         csv=render(single, "csv").decode(),
@@ -253,9 +293,9 @@ def _marks(marks: Sequence[str]) -> str:
 # Bars
 
 
-def _chart(columns: Sequence[Column], table: Table, rows: Sequence[BoardRow]) -> dict[str, Any]:
-    """What page.js draws bars from: columns with their axes, and values in printed units."""
-    drawn: list[dict[str, Any]] = []
+def _chart(columns: Sequence[Column], table: Table, rows: Sequence[BoardRow]) -> Chart:
+    """Columns with their axes, and values in printed units."""
+    drawn: list[tuple[Column, Axis]] = []
     for column in columns:
         values = [
             value
@@ -267,28 +307,19 @@ def _chart(columns: Sequence[Column], table: Table, rows: Sequence[BoardRow]) ->
         if not values or not column.better or column.optional > 1 or (min(values) < 0 and column.unit != "%"):
             continue  # bars begin at zero: a signed difference would need another drawing
         top = 100.0 if column.unit == "%" else _ceiling(max(values) * column.scale)
-        drawn.append(
-            {
-                "key": column.key,
-                "label": f"{column.heading}{f' ({column.unit})' if column.unit else ''}",
-                "direction": HIGHER[column.better],
-                "top": top,
-                "ticks": [_tick(top * part / 4) for part in range(5)],
-            }
-        )
-    values_of = {
-        row.id: {
-            column["key"]: _value(
-                source.cell(column["key"]), next(each for each in columns if each.key == column["key"])
-            )
-            for column in drawn
-        }
-        for row, source in zip(rows, table.rows, strict=True)
-    }
-    return {"columns": drawn, "rows": [{"id": row.id, "title": row.label, "values": values_of[row.id]} for row in rows]}
+        label = f"{column.heading}{f' ({column.unit})' if column.unit else ''}"
+        ticks = tuple(_tick(top * part / 4) for part in range(5))
+        drawn.append((column, Axis(column.key, label, HIGHER[column.better], top, ticks)))
+    return Chart(
+        tuple(axis for _, axis in drawn),
+        tuple(
+            ChartRow(row.id, row.label, {column.key: _point(source.cell(column.key), column) for column, _ in drawn})
+            for row, source in zip(rows, table.rows, strict=True)
+        ),
+    )
 
 
-def _value(cell: Cell, column: Column) -> dict[str, Any] | None:
+def _point(cell: Cell, column: Column) -> Point | None:
     if cell.mean is None:
         return None
     low, high = (value * column.scale for value in cell.interval) if cell.interval else (None, None)
@@ -298,14 +329,7 @@ def _value(cell: Cell, column: Column) -> dict[str, Any] | None:
     if low is not None and high is not None:
         spoken += f", 95 % interval {low:.{column.digits}f} to {high:.{column.digits}f}"
         between = f"{low:.{column.digits}f} to {high:.{column.digits}f}"
-    return {
-        "mean": cell.mean * column.scale,
-        "low": low,
-        "high": high,
-        "text": text,
-        "between": between,
-        "spoken": spoken,
-    }
+    return Point(cell.mean * column.scale, low, high, text, between, spoken)
 
 
 def _ceiling(value: float) -> float:
@@ -320,25 +344,25 @@ def _tick(value: float) -> str:
     return f"{value:.4g}" if value < 10_000 else f"{value:.0e}"
 
 
-def _bars(chart: Mapping[str, Any], rows: Sequence[BoardRow]) -> tuple[Bar, ...]:
+def _bars(chart: Chart, rows: Sequence[BoardRow]) -> tuple[Bar, ...]:
     """The first column's bars, best first."""
-    if not chart["columns"]:
+    if not chart.columns:
         return ()
-    column = chart["columns"][0]
+    axis = chart.columns[0]
 
     def share(value: float | None) -> float | None:
-        return None if value is None else min(100.0, max(0.0, 100 * value / column["top"]))
+        return None if value is None else min(100.0, max(0.0, 100 * value / axis.top))
 
-    bars = []
-    for row, data in zip(rows, chart["rows"], strict=True):
-        value = data["values"][column["key"]]
-        if value:
-            ends = share(value["mean"]) or 0.0, share(value["low"]), share(value["high"])
-            bars.append((value, Bar(row, *ends, value["text"], value["between"], value["spoken"])))
-        elif any(data["values"].values()):
+    bars: list[tuple[Point | None, Bar]] = []
+    for row, data in zip(rows, chart.rows, strict=True):
+        point = data.values[axis.key]
+        if point is not None:
+            ends = share(point.mean) or 0.0, share(point.low), share(point.high)
+            bars.append((point, Bar(row, *ends, point.text, point.between, point.spoken)))
+        elif any(data.values.values()):
             bars.append((None, Bar(row, 0.0, None, None, "n/a", "", "not available")))
-    sign = -1 if column["direction"] >= 0 else 1
-    bars.sort(key=lambda pair: (pair[0] is None, sign * pair[0]["mean"] if pair[0] else 0))
+    sign = -1 if axis.direction >= 0 else 1
+    bars.sort(key=lambda pair: (pair[0] is None, sign * pair[0].mean if pair[0] else 0))
     return tuple(bar for _, bar in bars)
 
 

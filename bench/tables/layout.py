@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import unicodedata
-from typing import Any, Literal
+from typing import Literal
 
 DASH = "–"
 MOST_EXCLUDED = 12
 LONGEST = 80
 """Characters of a label; notes may have ten times as many."""
+Identity = dict[str, str | int]
+"""What tells a table or a row from others in the machine formats, by the name of its field; truth is an int."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,7 @@ class Row:
     label: str
     cells: dict[str, Cell]
     marks: tuple[str, ...] = ()
-    about: dict[str, Any] = dataclasses.field(default_factory=dict)
+    about: Identity = dataclasses.field(default_factory=dict)
 
     def cell(self, key: str) -> Cell:
         return self.cells.get(key) or Cell()
@@ -102,7 +104,7 @@ class Table:
     panels: tuple[str, ...] = ("",)
     footnotes: dict[str, str] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
-    about: dict[str, Any] = dataclasses.field(default_factory=dict)
+    about: Identity = dataclasses.field(default_factory=dict)
     label: str = "Method"
 
     @property

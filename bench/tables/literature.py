@@ -49,7 +49,7 @@ def published_document(numbers: Sequence[Number]) -> Document:
             row.about["source_text"] = source
         sections: dict[str, Section] = {}
         for row in rows.values():
-            source = row.about["source_text"]
+            source = str(row.about["source_text"])
             sections.setdefault(source, Section(rows=[], title=source)).rows.append(row)
         tables.append(
             Table(
