@@ -29,15 +29,9 @@ MANY = 4000
 _CHUNK = 500
 _FIELDS = {field.key: field for field in keys(Record)}
 _ORDER = tuple(_FIELDS)
-
-
-def _stretch(first: str, last: str) -> tuple[str, ...]:
-    """The keys of a record from one to another."""
-    return _ORDER[_ORDER.index(first) : _ORDER.index(last) + 1]
-
-
-_STRETCHES = (_stretch("title", "protocol"), _stretch("environment", "code"))
-"""What the seeds of a row have in common."""
+_SPANS = (("title", "protocol"), ("environment", "code"))
+"""What the seeds of a row have in common: the keys from one to another."""
+_STRETCHES = [_ORDER[_ORDER.index(first) : _ORDER.index(last) + 1] for first, last in _SPANS]
 _SHARED = (*_STRETCHES[0], *_STRETCHES[1])
 _OWN = tuple(name for name in _ORDER if name not in (*_SHARED, "metrics"))
 _MOST_SHARED = 4000
