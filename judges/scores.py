@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from seqdis.bench.core.rules import Length, Range, Text
 from seqdis.bench.core.schema import OPTIONAL, OTHERS, Key, Open
+from seqdis.judges.settings import Count, Positive
 
 Fraction = Annotated[float, Range(0.0, 1.0)]
 Difference = Annotated[float, Range(-1.0, 1.0)]
@@ -17,8 +18,6 @@ Interval = Annotated[tuple[Difference, ...], Length(2, 2)]
 Entropy = Annotated[float, Range(-1e-9, 50.0)]
 InceptionScore = Annotated[float, Range(1 - 1e-6, 1e9)]
 Amount = Annotated[float, Range(0.0, 1e18)]
-Count = Annotated[int, Range(0, 1 << 53)]
-Positive = Annotated[int, Range(1, 1 << 53)]
 COUNTS = "(?:[0-9]{1,7} )*[0-9]{1,7}"
 Counts = Annotated[str, Text(400_000, COUNTS, empty=False)]
 """Whole numbers as one text with blanks between them, which keeps a record small."""

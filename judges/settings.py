@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
+
+from seqdis.bench.core.rules import Range
 
 PROTOCOL_VERSION = 1
+
+Count = Annotated[int, Range(0, 1 << 53)]
+Positive = Annotated[int, Range(1, 1 << 53)]
 
 Direction = Literal["fix_dynamic", "fix_static"]
 """Which code of a clip is kept; the other one is drawn from its prior."""
@@ -32,13 +37,13 @@ class EvaluationConfig:
             draws on every device.
     """
 
-    draws: int = 10
+    draws: Positive = 10
     sample: Literal["draw", "means"] = "draw"
-    max_clips: int = 0
-    selection_clips: int = 256
-    shuffle_clips: int = 256
-    batch_size: int = 128
-    seed: int = 0
+    max_clips: Count = 0
+    selection_clips: Count = 256
+    shuffle_clips: Count = 256
+    batch_size: Positive = 128
+    seed: Count = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

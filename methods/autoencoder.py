@@ -21,8 +21,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from seqdis.methods import estimators
-from seqdis.methods.base import Batch, Capabilities, Context, Latents, Method, Shape, default_device, randn
+from seqdis.methods import estimators, scales
+from seqdis.methods.base import Batch, Capabilities, Context, Latents, Method, Rule, Shape, default_device, randn
 from seqdis.methods.nets import (
     DecoderKind,
     DynamicPosterior,
@@ -66,6 +66,12 @@ class Autoencoder(Method):
         "all-in-z": {"holds": "dynamic"},
         "all-in-s": {"holds": "static"},
     }
+    rules: ClassVar[tuple[Rule, ...]] = (
+        # A control must be able to hold the whole clip in either code.
+        Rule(presets=scales.SMALL, method={"dynamic_dim": 32}),
+        Rule(presets=scales.SMALL, data=scales.MOVING_DIGITS, method={"lr": 5e-3, "recon_weight": 10.0}),
+        Rule(presets=("quick",), data=scales.MOVING_DIGITS, not_trained=scales.BLURRED_DIGITS),
+    )
     config: AutoencoderConfig
 
     def __init__(self, config: AutoencoderConfig, shape: Shape) -> None:

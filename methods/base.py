@@ -13,7 +13,7 @@ z_C (MoCoGAN); `dynamic` is z_1:T (DSVAE, S3VAE, C-DSVAE, R-WAE), z_1 (FHVAE, on
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -155,6 +155,38 @@ class Optimisation:
     weight_decay: float = 0.0
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What a method changes of its defaults and of a preset, at some scales and on some data.
+
+    The defaults of `Config` are the paper's. What a smaller scale needs stands in the method's own file, so that a file
+    outside of the suite has the same rights as ours. Rules apply in their order, the later one wins; a subclass that adds
+    rules writes `rules = (*Parent.rules, Rule(...))`. `bench describe METHOD --preset P --dataset D` shows what comes out.
+
+    Attributes:
+        presets: names of the presets that it holds for.
+        data: names of the data sets that it holds for; empty for all.
+        modality: "video" or "audio"; empty for both.
+        variants: of the method; empty for all, "" is the plain one.
+        method: changes to the method's config; settings that a subclass's config lacks are passed over.
+        training: changes to the preset's training, such as `steps` or `batch_size`.
+        not_trained: why rows are not trained at this scale, one sentence without an end; records and tables print it.
+    """
+
+    presets: tuple[str, ...]
+    data: tuple[str, ...] = ()
+    modality: Literal["", "video", "audio"] = ""
+    variants: tuple[str, ...] = ()
+    method: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    not_trained: str = ""
+
+    def holds(self, preset: str, variant: str, data: str, modality: str) -> bool:
+        """Whether it applies to a row."""
+        wanted = ((self.presets, preset), (self.data, data), (self.variants, variant))
+        return all(not names or name in names for names, name in wanted) and self.modality in ("", modality)
+
+
 class Method(nn.Module):
     """Base class of every method. A subclass sets the class attributes and implements the abstract methods.
 
@@ -164,6 +196,8 @@ class Method(nn.Module):
         Config: frozen dataclass; its defaults are the paper's; it holds `lr`, and `static_dim`, `dynamic_dim`,
             `width` (channels of the first convolution), `embedding_dim` (g), `hidden_dim` where it has them.
         variants: name -> changes to the config's defaults. The empty name is not listed: it is the plain method.
+        rules: what it changes at a scale, see `Rule`.
+        space: what `bench tune` draws from: setting ("method.lr", "training.batch_size") -> the values to try.
         players: parameter groups that take turns in each step, in order. VAEs have one. An instance may set its
             own, where the config decides.
     """
@@ -172,6 +206,8 @@ class Method(nn.Module):
     paper: ClassVar[str]
     Config: ClassVar[type[Any]]
     variants: ClassVar[dict[str, dict[str, Any]]] = {}
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    space: ClassVar[dict[str, tuple[Any, ...]]] = {}
     players: ClassVar[tuple[str, ...]] = ("model",)
 
     # Categories in the dynamic code. With any, `sample_dynamic` also takes `category`, (n,) of them.

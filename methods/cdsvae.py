@@ -76,6 +76,11 @@ class CDSVAE(SequentialVAE):
         "no-motion-aug": {"contrastive_dynamic_weight": 0.0},
         "gamma0": {"mi_cross_weight": 0.0},
     }
+    space: ClassVar[dict[str, tuple[Any, ...]]] = {
+        **SequentialVAE.space,
+        "method.contrastive_static_weight": (1.0, 5.0, 10.0),
+        "method.contrastive_dynamic_weight": (5.0, 10.0, 20.0),
+    }
     config: CDSVAEConfig
 
     @classmethod

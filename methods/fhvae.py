@@ -65,7 +65,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqdis.methods import estimators
+from seqdis.methods import estimators, scales
 from seqdis.methods.base import (
     Batch,
     Capabilities,
@@ -75,6 +75,7 @@ from seqdis.methods.base import (
     Needs,
     NotForTheseData,
     Optimisation,
+    Rule,
     Shape,
     default_device,
     randn,
@@ -134,6 +135,40 @@ class FHVAE(Method):
     )
     Config: ClassVar[type[Any]] = FHVAEConfig
     variants: ClassVar[dict[str, dict[str, Any]]] = {"alpha0": {"alpha": 0.0}}
+    # Search below, 8 trials, drawn Sprites, one seed: the best draw scored 0.39, these settings 0.37.
+    rules: ClassVar[tuple[Rule, ...]] = (
+        # The table of sequence means is rebuilt every 50 steps from 400 sequences: a row a sequence would be seen twice.
+        Rule(
+            presets=scales.SMALL,
+            method={
+                "static_dim": 32,
+                "dynamic_dim": 4,
+                "lr": 5e-3,
+                "recon_weight": 10.0,
+                "nmu2": 400,
+                "kl_static_weight": 1.0,
+                "kl_dynamic_weight": 0.5,
+            },
+        ),
+        # Small corpora need no hierarchical sampling, and a code of 20 frames of speech holds more than one of a few
+        # small images.
+        Rule(
+            presets=scales.SMALL,
+            modality="audio",
+            method={"nmu2": 0, "dynamic_dim": 8, "kl_static_weight": 5.0, "kl_dynamic_weight": 0.15},
+        ),
+        # A step (half clips) costs half of the others'.
+        Rule(presets=("quick",), training={"steps": 2000}),
+        Rule(presets=("demo",), training={"steps": 10_000}),
+        Rule(presets=("quick",), data=scales.MOVING_DIGITS, not_trained=scales.BLURRED_DIGITS),
+    )
+    space: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "method.lr": (3e-3, 5e-3),
+        "method.recon_weight": (5.0, 10.0, 20.0),
+        "method.alpha": (1.0, 10.0, 100.0),
+        "method.kl_static_weight": (0.5, 1.0, 3.0),
+        "method.kl_dynamic_weight": (0.15, 0.5, 1.0),
+    }
 
     config: FHVAEConfig
     row: Tensor

@@ -35,7 +35,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqdis.methods import estimators
+from seqdis.methods import estimators, scales
 from seqdis.methods.base import (
     Batch,
     Capabilities,
@@ -43,6 +43,7 @@ from seqdis.methods.base import (
     Latents,
     NotForTheseData,
     Optimisation,
+    Rule,
     Shape,
 )
 from seqdis.methods.vae import BackboneConfig, Inference, SequentialModel, with_total
@@ -108,6 +109,17 @@ class RWAE(SequentialModel):
     variants: ClassVar[dict[str, dict[str, Any]]] = {
         "gan": {"penalty": "gan", "static_penalty_weight": 10.0, "dynamic_penalty_weight": 10.0},
         "weak": {"weak": True},
+    }
+    # Search below, 8 trials, drawn Sprites, one seed: the best draw scored 0.62, these settings 0.68.
+    rules: ClassVar[tuple[Rule, ...]] = (
+        *SequentialModel.rules,
+        Rule(presets=scales.SMALL, method={"static_penalty_weight": 300.0, "dynamic_penalty_weight": 40.0}),
+    )
+    space: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "method.lr": (2e-3, 3e-3, 5e-3),
+        "method.recon_weight": (5.0, 10.0, 20.0),
+        "method.static_penalty_weight": (100.0, 300.0, 1000.0),
+        "method.dynamic_penalty_weight": (10.0, 40.0, 150.0),
     }
     config: RWAEConfig
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from seqdis.bench.plan import catalog
+from seqdis.bench.records.config import RunConfig
 from seqdis.datasets.base import DataSet, Split
 from seqdis.methods.base import Needs
 
 
-def open_dataset(cell: dict[str, Any], root: Path, options: dict[str, Any]) -> DataSet:
+def open_dataset(config: RunConfig, root: Path) -> DataSet:
     """Opens a cell's data set.
 
     Raises:
         MissingDataError: it is not prepared; the error holds the command that does it.
     """
-    return catalog.load_dataset(cell["dataset"]).open(root, cell["source"], cell["size"], **options)
+    cell = config.cell
+    return catalog.load_dataset(cell.dataset).open(root, cell.source, cell.size, **config.data)
 
 
 def training_split(dataset: DataSet, needs: Needs) -> Split:

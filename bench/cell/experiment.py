@@ -30,16 +30,15 @@ from seqdis.bench.core.provenance import code_version
 from seqdis.bench.core.seeds import derive
 from seqdis.bench.plan import catalog, presets
 from seqdis.bench.plan.catalog import MethodRef
-from seqdis.bench.plan.cells import untupled
-from seqdis.bench.plan.presets import TrainingConfig
+from seqdis.bench.plan.settings import built
 from seqdis.bench.records import record as records
 from seqdis.bench.records.clips import save_clips
+from seqdis.bench.records.config import RunConfig, TrainingConfig
 from seqdis.bench.records.store import CHECKPOINT
 from seqdis.datasets.base import DataSet, Spec, Split
 from seqdis.judges import protocol
 from seqdis.judges.controls import Oracle
 from seqdis.judges.judge import Judge, load_judge
-from seqdis.judges.settings import EvaluationConfig
 from seqdis.methods.base import Method
 
 
@@ -66,7 +65,7 @@ class Experiment:
 
     def __init__(
         self,
-        config: dict[str, Any],
+        config: RunConfig,
         *,
         folder: Path,
         device: torch.device,
@@ -76,8 +75,7 @@ class Experiment:
     ) -> None:
         self.config, self.folder, self.device, self.root = config, folder, device, root
         self.report, self.should_stop = report, should_stop
-        self.cell = config["cell"]
-        self.evaluation = EvaluationConfig(**untupled(EvaluationConfig, config["evaluation"]))
+        self.cell, self.evaluation = config.cell, config.evaluation
         self.notes: list[str] = []
 
     def record(self) -> records.Record:
@@ -86,7 +84,7 @@ class Experiment:
         set_precision("float32")  # also for the judge of a control, which trains nothing
         dataset = self.open_data()
         judge = self.open_judge(dataset)
-        if self.cell["method"] == catalog.ORACLE:
+        if self.cell.method == catalog.ORACLE:
             return self._oracle(dataset, judge)
         trained = self.train(dataset, judge)
         self.report(Update("judge"))
@@ -116,7 +114,7 @@ class Experiment:
         )
 
     def open_data(self) -> DataSet:
-        return open_dataset(self.cell, self.root, self.config["data"])
+        return open_dataset(self.config, self.root)
 
     def open_judge(self, dataset: DataSet) -> Judge | None:
         if dataset.spec.headline[0] == "verification":
@@ -133,13 +131,13 @@ class Experiment:
         """
         kind, config = self._method()
         check_applicable(kind, config, dataset.spec)
-        self._note_scale()
+        self._note_scale(kind, dataset.spec)
         split = training_split(dataset, kind.needs(config))
         if self.device.type == "cuda" and dataset.spec.modality == "video":
             # Resident like the training clips: those that are rendered when asked for would keep one CPU core busy.
             dataset.validation, dataset.test = dataset.validation.to(self.device), dataset.test.to(self.device)
         with EnergyMeter(self.device) as energy:
-            training = TrainingConfig(**self.config["training"])
+            training = self.config.training
             set_precision(training.precision)
             set_repeatable(os.environ.get("SEQDIS_DETERMINISTIC") == "1")
             trainer = self._trainer(self._build(kind, config, dataset.spec, split), training, dataset, split, judge)
@@ -151,13 +149,13 @@ class Experiment:
 
     def _method(self) -> tuple[type[Method], Any]:
         """The method's class and its config."""
-        ref = MethodRef(self.cell["method"], self.cell["variant"], self.config["plugin"])
-        if ref.plugin and ref.digest != self.config["plugin_digest"]:
+        ref = MethodRef(self.cell.method, self.cell.variant, self.config.plugin)
+        if ref.plugin and ref.digest != self.config.plugin_digest:
             raise UserError(
                 f"{ref.plugin} has changed since this cell was planned; type the line that planned it again."
             )
         found = catalog.load_method(ref)
-        return found, found.Config(**untupled(found.Config, self.config["method"]))
+        return found, built(found.Config, self.config.method)
 
     def _build(self, kind: type[Method], config: Any, spec: Spec, split: Split) -> Method:
         """The method with weights drawn from the seed, for clips as `split` has them."""
@@ -168,7 +166,7 @@ class Experiment:
             n_train=len(split),
             n_sequences=split.n_sequences,
         )
-        return build_method(kind, config, shape, seed=derive(self.cell["seed"], "initialise"), device=self.device)
+        return build_method(kind, config, shape, seed=derive(self.cell.seed, "initialise"), device=self.device)
 
     def _trainer(
         self, method: Method, training: TrainingConfig, dataset: DataSet, split: Split, judge: Judge | None
@@ -180,7 +178,7 @@ class Experiment:
             split,
             dataset.spec,
             training,
-            seed=self.cell["seed"],
+            seed=self.cell.seed,
             device=self.device,
             validate=lambda candidate: self._validate(candidate, dataset, judge, training.precision),
             motion_labels=split.labels[dynamic[0].name] if wanted else None,
@@ -198,11 +196,11 @@ class Experiment:
         finally:
             set_precision(precision)
 
-    def _note_scale(self) -> None:
+    def _note_scale(self, kind: type[Method], spec: Spec) -> None:
         """Says that the preset does not train this row, where it is known and the settings are the preset's."""
-        preset = presets.get(self.cell["preset"])
-        note = presets.not_trained_note(preset, self.cell["method"], self.cell["variant"], self.cell["dataset"])
-        if note and not self.cell["overrides"]:
+        preset = presets.get(self.cell.preset)
+        note = presets.not_trained_note(preset, kind, self.cell.variant, self.cell.dataset, spec.modality)
+        if note and not self.cell.overrides:
             self.notes.append(note)
 
     def _note_training(self, trainer: Trainer) -> None:

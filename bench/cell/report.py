@@ -8,7 +8,6 @@ import os
 import platform
 import resource
 import sys
-from typing import Any
 
 import torch
 
@@ -17,7 +16,7 @@ from seqdis.bench.cell.device import device_name
 from seqdis.bench.core.provenance import code_version
 from seqdis.bench.core.schema import from_json
 from seqdis.bench.plan.catalog import MethodRef
-from seqdis.bench.records.config import cell_id
+from seqdis.bench.records.config import RunConfig
 from seqdis.bench.records.record import (
     Augment,
     Cell,
@@ -45,7 +44,7 @@ from seqdis.methods.base import Method, Needs
 
 
 def method_record(
-    config: dict[str, Any],
+    config: RunConfig,
     method: Method,
     dataset: DataSet,
     judge: Judge | None,
@@ -59,7 +58,7 @@ def method_record(
     """The record of a method that was trained and judged.
 
     Args:
-        config: the resolved cell, as config.json holds it.
+        config: of the cell, resolved.
         found: what `judges.protocol.evaluate` gave.
         training: see `training_part`.
         cost: see `cost_part`.
@@ -69,7 +68,7 @@ def method_record(
     capabilities = kind.capabilities(method.config)
     return dataclasses.replace(
         _done(config, dataset, judge, found, device),
-        title=kind.variant_title(config["cell"]["variant"]),
+        title=kind.variant_title(config.cell.variant),
         paper=kind.paper,
         supervision=_supervision(needs, dataset),
         ranked=capabilities.ranked,
@@ -81,7 +80,7 @@ def method_record(
 
 
 def oracle_record(
-    config: dict[str, Any], dataset: DataSet, judge: Judge, found: Evaluation, *, device: torch.device
+    config: RunConfig, dataset: DataSet, judge: Judge, found: Evaluation, *, device: torch.device
 ) -> Record:
     """The record of the control that looks up real clips by their factors: nothing is trained, so nothing is ranked."""
     return dataclasses.replace(
@@ -91,7 +90,7 @@ def oracle_record(
     )
 
 
-def not_applicable(config: dict[str, Any], reason: str) -> Record:
+def not_applicable(config: RunConfig, reason: str) -> Record:
     """The record of a cell whose method cannot be scored on its data; `reason` is what the table prints."""
     return dataclasses.replace(_blank(config), status="n/a", error=Failure(reason=reason))
 
@@ -145,9 +144,7 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _done(
-    config: dict[str, Any], dataset: DataSet, judge: Judge | None, found: Evaluation, device: torch.device
-) -> Record:
+def _done(config: RunConfig, dataset: DataSet, judge: Judge | None, found: Evaluation, device: torch.device) -> Record:
     """What every record of a scored cell says, whatever the method."""
     blank = _blank(config)
     return dataclasses.replace(
@@ -159,13 +156,13 @@ def _done(
         protocol=Protocol(
             name=found.protocol,
             version=PROTOCOL_VERSION,
-            draws=config["evaluation"]["draws"],
-            sample=config["evaluation"]["sample"],
+            draws=config.evaluation.draws,
+            sample=config.evaluation.sample,
         ),
         metrics=found.metrics,
         identities=found.identities,
         environment=dataclasses.replace(
-            blank.environment, device=device_name(device), precision=config["training"]["precision"]
+            blank.environment, device=device_name(device), precision=config.training.precision
         ),
     )
 
@@ -192,21 +189,21 @@ def _data(dataset: DataSet) -> Data:
     )
 
 
-def _blank(config: dict[str, Any]) -> Record:
+def _blank(config: RunConfig) -> Record:
     """A record with all that is known before anything ran."""
-    cell = config["cell"]
+    cell, written = config.cell, config.to_json()
     return Record(
         status="done",
-        cell=from_json(Cell, {"id": cell_id(config), **cell}),
-        title=str(MethodRef(cell["method"], cell["variant"])),
+        cell=from_json(Cell, {"id": config.id, **written["cell"]}),
+        title=str(MethodRef(cell.method, cell.variant)),
         paper="",
         supervision="none",
         ranked=False,
         notes=(),
         config=Config(
-            **{key: config[key] for key in ("method", "training", "evaluation", "data", "versions", "plugin_digest")}
+            **{key: written[key] for key in ("method", "training", "evaluation", "data", "versions", "plugin_digest")}
         ),
-        data=NamedData(name=cell["dataset"], source=cell["source"]),
+        data=NamedData(name=cell.dataset, source=cell.source),
         judge=None,
         protocol=Protocol(name="none", version=PROTOCOL_VERSION, draws=0, sample=""),
         metrics=Metrics(),

@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 
@@ -20,11 +19,12 @@ from seqdis.bench.cell.report import not_applicable, now
 from seqdis.bench.cell.trainer import Diverged, Interrupted
 from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.bench.core.exits import DONE, FAILED, INTERRUPTED, WAITING
-from seqdis.bench.core.files import read_json, write_json
+from seqdis.bench.core.files import write_json
 from seqdis.bench.core.lease import Lease, LeaseHeld, LeaseLost
 from seqdis.bench.core.places import data_root
 from seqdis.bench.core.provenance import code_version
 from seqdis.bench.records import record as records
+from seqdis.bench.records.config import RunConfig, read_config
 from seqdis.bench.records.store import CHECKPOINT, CONFIG, ERROR
 
 
@@ -52,7 +52,7 @@ def run_cell(folder: Path, *, device: str = "auto", data_dir: Path | None = None
     """
     if (folder / records.NAME).exists():
         return DONE
-    config = read_json(folder / CONFIG)
+    config = read_config(folder / CONFIG)
     stop, report = StopFlag(), ProgressFile(folder)
     try:
         with Lease(folder) as lease:
@@ -77,9 +77,7 @@ def run_cell(folder: Path, *, device: str = "auto", data_dir: Path | None = None
         return DONE
 
 
-def _attempt(
-    run: Callable[[], records.Record], folder: Path, config: dict[str, Any], lease: Lease, report: Report
-) -> int:
+def _attempt(run: Callable[[], records.Record], folder: Path, config: RunConfig, lease: Lease, report: Report) -> int:
     code_version()  # asked now and kept: it is this code that runs, whatever is checked out when the record is written
     try:
         record = run()

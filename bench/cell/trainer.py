@@ -20,7 +20,7 @@ from seqdis.bench.cell.checkpoint import Checkpoint, Kept, Resumed, State
 from seqdis.bench.cell.progress import Report, TrainingUpdate
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.seeds import derive
-from seqdis.bench.plan.presets import TrainingConfig
+from seqdis.bench.records.config import TrainingConfig
 from seqdis.datasets import augment
 from seqdis.datasets.base import Spec, Split
 from seqdis.methods.base import Batch, Context, Method
@@ -47,7 +47,7 @@ class Trainer:
         method: on `device` already.
         split: training clips; moved to `device`.
         spec: what the clips are, for the augmentations that keep their motion.
-        config: see `presets.TrainingConfig`.
+        config: see `records.config.TrainingConfig`.
         seed: the run's seed.
         validate: scores the method in eval mode; the weights with the highest "score" are kept.
         motion_labels: (N,) motion classes, if the method asks for them.

@@ -126,9 +126,10 @@ def _wanted(args: argparse.Namespace) -> Wanted:
 def _options(name: str, kind: type[DataSet], typed: Sequence[str], split: str | None) -> dict[str, Value]:
     """What opening the data set takes beside source and size; what is the default anyway is left out."""
     from seqdis.bench.plan import cells as plan
+    from seqdis.bench.plan import settings
 
-    given = plan.parse_overrides(typed)
-    wrong = next((key for key in given if not key.startswith(plan.DATA)), None)
+    given = settings.parse_overrides(typed)
+    wrong = next((key for key in given if not key.startswith(settings.DATA)), None)
     if wrong is not None:
         raise UserError(
             f"--set {wrong} is no option of the data; write data.NAME=VALUE ('bench describe {name}' lists them)."

@@ -13,6 +13,7 @@ from seqdis.bench.core.errors import MissingDataError, UserError
 if TYPE_CHECKING:
     from seqdis.bench.plan.cells import Planned
     from seqdis.bench.plan.presets import Preset
+    from seqdis.bench.records.config import Source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +54,7 @@ class Grid:
     methods: str | None
     datasets: str
     preset: str
-    source: str | None
+    source: Source | None
     seeds: int | None
     first_seed: int
     table: str
@@ -85,7 +86,7 @@ class Grid:
         return presets.get(self.preset)
 
     @property
-    def data_source(self) -> str:
+    def data_source(self) -> Source:
         """real or synthetic."""
         return self.source or self.scale.source
 
@@ -95,7 +96,7 @@ class Grid:
         Raises:
             UserError: an unknown name, or a setting that nothing has.
         """
-        from seqdis.bench.plan import catalog, cells
+        from seqdis.bench.plan import catalog, cells, settings
 
         return cells.plan(
             cells.grid(
@@ -105,7 +106,7 @@ class Grid:
                 preset=self.scale.name,
                 seeds=range(self.first_seed, self.first_seed + (self.seeds or self.scale.seeds)),
                 table=self.table,
-                overrides=cells.parse_overrides(self.overrides),
+                overrides=settings.parse_overrides(self.overrides),
             )
         )
 
@@ -115,11 +116,11 @@ class Grid:
         Raises:
             UserError: one is not; says how to get it, and the line that runs now.
         """
-        from seqdis.bench.plan import catalog, cells
+        from seqdis.bench.plan import catalog, cells, settings
 
         missing: dict[str, str] = {}
         datasets = catalog.parse_datasets(self.datasets)
-        overrides = cells.parse_overrides(self.overrides)
+        overrides = settings.parse_overrides(self.overrides)
         for name in datasets:
             options = {**self.scale.data, **cells.data_options(name, overrides)}
             try:

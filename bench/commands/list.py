@@ -46,12 +46,12 @@ def _entries(kind: str) -> dict[str, str]:
         from seqdis.bench.plan.presets import PRESETS
 
         return {preset.name: preset.text for preset in PRESETS.values()}
-    from seqdis.bench.plan import cells as plan
+    from seqdis.bench.plan.studies import STUDIES
     from seqdis.bench.tables import build as tables
 
     # What 'bench run --table' can plan comes from cells of its own; the others are made from any records, or from none.
     return {
-        name: definition.text + (f"; bench run --table {name}" if name in plan.TABLES else "")
+        name: definition.text + (f"; bench run --table {name}" if name in STUDIES else "")
         for name, definition in tables.TABLES.items()
     }
 

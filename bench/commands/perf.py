@@ -73,7 +73,6 @@ def run(args: argparse.Namespace) -> int:
 
     from seqdis.bench.cell.device import pick_device, set_precision, set_repeatable
     from seqdis.bench.perf.testbed import Settings
-    from seqdis.bench.plan import presets
 
     if args.rounds < 1 or (args.batch is not None and args.batch < 2):
         raise UserError("--rounds must be 1 or more and --batch 2 or more.")
@@ -84,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     device = pick_device(args.device)
     set_precision(args.precision)  # convolutions and recurrent layers too, as training does
     set_repeatable(False)
-    batch = args.batch or presets.training_settings(presets.get(args.preset), "cdsvae", args.dataset)["batch_size"]
+    batch = args.batch or _batch_size(args.preset, args.dataset)
     plain = Settings(preset=args.preset, dataset=args.dataset, batch_size=batch, device=device)
     if args.parity is not None:
         return _parity(args, plain)
@@ -202,6 +201,17 @@ def _show(report: Report) -> None:
             f"plain I(s; z) / ours at batch {INFORMATION_BATCH}, with gradients: {report.information.ratio:.1f}x "
             f"({low:.1f} to {high:.1f})"
         )
+
+
+def _batch_size(preset: str, dataset: str) -> int:
+    """What a preset has for most methods on a data set."""
+    from seqdis.bench.plan import presets
+    from seqdis.bench.plan.settings import merged
+    from seqdis.bench.records.config import TrainingConfig
+
+    layers = presets.layers(presets.get(preset), None, "", dataset, "")
+    size: int = merged({"training": TrainingConfig}, layers, {})["training"].config.batch_size
+    return size
 
 
 def _parity(args: argparse.Namespace, settings: Settings) -> int:

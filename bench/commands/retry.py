@@ -7,7 +7,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from seqdis.bench.commands import slurm_flags
 from seqdis.bench.core.errors import UserError
@@ -17,6 +17,7 @@ from seqdis.bench.launch.request import JobWishes, Request
 if TYPE_CHECKING:
     from seqdis.bench.launch.slurm.profile import Options
     from seqdis.bench.launch.slurm.submissions import Manifest, Submission
+    from seqdis.bench.records.config import RunConfig
     from seqdis.bench.records.store import Store
 
 HELP = """Runs again the cells that failed or were lost. Their logs and errors are kept; saved states are used.
@@ -30,7 +31,7 @@ class Stored:
     """A planned cell, read back from its folder."""
 
     id: str
-    config: dict[str, Any]
+    config: RunConfig
 
     @property
     def title(self) -> str:
@@ -49,10 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from seqdis.bench.core.files import read_json
     from seqdis.bench.launch.slurm import submissions
     from seqdis.bench.launch.slurm.scheduler import is_available
     from seqdis.bench.launch.state import match, survey
+    from seqdis.bench.records.config import read_config
     from seqdis.bench.records.store import CONFIG, Store
 
     request = Request(
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     on_slurm = request.launcher == "slurm"
     if request.launcher == "auto":
         on_slurm = any(one.is_cells for one in known) and is_available()
-    cells = [Stored(cell, read_json(store.folder(cell) / CONFIG)) for cell in again]
+    cells = [Stored(cell, read_config(store.folder(cell) / CONFIG)) for cell in again]
     if on_slurm:
         return _submit(cells, store, request, known, as_before=not (args.device or args.data_dir))
     return _run_here(cells, store, request)

@@ -254,7 +254,7 @@ def _dry_run(
             "workers": places,
             "estimated_seconds": sum(seconds) / places,
             "cells": [
-                {"id": cell.id, "title": cell.title, "done": store.is_done(cell.id), **cell.config["cell"]}
+                {"id": cell.id, "title": cell.title, "done": store.is_done(cell.id), **cell.config.to_json()["cell"]}
                 for cell in planned
             ],
         }

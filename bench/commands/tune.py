@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from seqdis.bench.core.places import data_root
     from seqdis.bench.launch import tuning
     from seqdis.bench.launch.slots import slots
-    from seqdis.bench.plan import catalog
+    from seqdis.bench.plan import catalog, settings
     from seqdis.bench.plan import cells as plan
 
     root = args.data_dir or data_root()
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     example = plan.plan(plan.grid(refs[:1], [args.dataset], source=args.source, preset=args.preset, seeds=[0]))
     make([example[0].config], root, args.device)
     workers = args.workers or len(slots(args.device, None))
-    fixed = plan.parse_overrides(args.overrides)
+    fixed = settings.parse_overrides(args.overrides)
     found = {}
     for ref in refs:
         ranked = tuning.search(

@@ -264,6 +264,14 @@ def _objects(first: Object) -> Iterator[Object]:
             yield rule
 
 
+def rule_of(hint: Any) -> Rule | None:
+    """The rule of a value of an annotated type; None of a type that no value from JSON has."""
+    try:
+        return _rule(hint, ())
+    except (TypeError, AttributeError, IndexError, NameError):
+        return None
+
+
 _KNOWN: dict[type[Any], Object] = {}
 
 
@@ -312,7 +320,8 @@ def _rule(hint: Any, marks: tuple[Any, ...]) -> Rule:
     if origin is typing.Literal:
         return Choice(arguments)
     if origin is tuple:
-        return List(_rule(arguments[0], ()), _mark(marks, Length, Length()))
+        exact = Length() if arguments[-1] is Ellipsis else Length(len(arguments), len(arguments))
+        return List(_rule(arguments[0], ()), _mark(marks, Length, exact))
     if origin is dict:
         return Mapping(_rule(arguments[1], ()), _mark(marks, Length, Length(0, MOST_KEYS)).most)
     if hint is int:

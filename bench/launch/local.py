@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Sequence
-from typing import Any
 
 from seqdis.bench.launch.pool import Pool, Run
 from seqdis.bench.launch.request import Planned, Request
 from seqdis.bench.launch.slots import slots
 from seqdis.bench.launch.timebox import TimeBox
+from seqdis.bench.records.config import RunConfig
 from seqdis.bench.records.store import Store
 
 
@@ -37,7 +35,7 @@ def make_pool(store: Store, cells: Sequence[Planned], request: Request, started:
 
 
 def _give_box(
-    pool: Pool, configs: dict[str, dict[str, Any]], request: Request, seconds: float, started: float | None
+    pool: Pool, configs: dict[str, RunConfig], request: Request, seconds: float, started: float | None
 ) -> None:
     """Gives a pool its time box, with estimates that follow what is measured while it runs."""
     from seqdis.bench.cell.data import open_dataset
@@ -46,14 +44,12 @@ def _give_box(
     from seqdis.bench.records.record import NAME, read_record
     from seqdis.bench.records.store import CHECKPOINT
 
-    @functools.cache
-    def opened(key: str) -> int:
-        cell, data = json.loads(key)
-        return len(open_dataset(cell, request.root, data).train)
+    counted: dict[tuple[str, str, int, str], int] = {}
 
-    def n_clips(config: dict[str, Any]) -> int:
-        cell = {key: config["cell"][key] for key in ("dataset", "source", "size")}
-        return opened(json.dumps([cell, config["data"]]))
+    def n_clips(config: RunConfig) -> int:
+        if config.data_key not in counted:
+            counted[config.data_key] = len(open_dataset(config, request.root).train)
+        return counted[config.data_key]
 
     estimator = Estimator(pool.store, n_clips=n_clips, device=device_name(pick_device(request.device)))
     pool.box = TimeBox(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from seqdis.bench.core.places import data_root
+from seqdis.bench.records.config import RunConfig
 
 Place = Literal["local", "slurm"]
 Setting = str | int
@@ -24,7 +25,7 @@ class Planned(Protocol):
     def title(self) -> str: ...
 
     @property
-    def config(self) -> dict[str, Any]: ...
+    def config(self) -> RunConfig: ...
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The same small search for every method: seeded trials of a preset's settings, judged on validation clips only.
 
 Trial 0 is the preset as it stands; the others draw each setting of the method's space independently. The test clips are
-never read. What is found goes into `presets.py` by hand, with the command that found it.
+never read. What is found goes into the method's file by hand, with the command that found it.
 """
 
 from __future__ import annotations
@@ -16,43 +16,9 @@ from typing import Any
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import read_json, write_json
 from seqdis.bench.core.seeds import derive
-from seqdis.bench.plan import cells as plan
+from seqdis.bench.plan import catalog, cells
 from seqdis.bench.plan.catalog import MethodRef
-
-_VAE: dict[str, tuple[Any, ...]] = {
-    "method.lr": (3e-3, 5e-3),
-    "method.recon_weight": (5.0, 10.0, 20.0),
-    "method.kl_static_weight": (3.0, 5.0, 8.0),
-    "method.kl_dynamic_weight": (0.05, 0.15, 0.3),
-}
-SPACES: dict[str, dict[str, tuple[Any, ...]]] = {
-    "dsvae": _VAE,
-    "cdsvae": {
-        **_VAE,
-        "method.contrastive_static_weight": (1.0, 5.0, 10.0),
-        "method.contrastive_dynamic_weight": (5.0, 10.0, 20.0),
-    },
-    "s3vae": {**_VAE, "method.triplet_weight": (10.0, 100.0, 300.0), "method.prediction_weight": (1.0, 10.0, 30.0)},
-    "rwae": {
-        "method.lr": (2e-3, 3e-3, 5e-3),
-        "method.recon_weight": (5.0, 10.0, 20.0),
-        "method.static_penalty_weight": (100.0, 300.0, 1000.0),
-        "method.dynamic_penalty_weight": (10.0, 40.0, 150.0),
-    },
-    "fhvae": {
-        "method.lr": (3e-3, 5e-3),
-        "method.recon_weight": (5.0, 10.0, 20.0),
-        "method.alpha": (1.0, 10.0, 100.0),
-        "method.kl_static_weight": (0.5, 1.0, 3.0),
-        "method.kl_dynamic_weight": (0.15, 0.5, 1.0),
-    },
-    "mocogan": {
-        "method.lr": (1e-3, 2e-3, 4e-3),
-        "method.discriminator_lr": (2e-4, 5e-4, 1e-3),
-        "method.noise": (0.2, 0.5, 1.0),
-        "method.category_weight": (0.3, 1.0, 3.0),
-    },
-}
+from seqdis.bench.records.config import RunConfig, Source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,17 +31,20 @@ class Trial:
     scores: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
-def trials(method: str, count: int) -> list[Trial]:
-    """The settings of `count` trials of a method; the same on every machine.
+def trials(ref: MethodRef, count: int) -> list[Trial]:
+    """The settings of `count` trials of a method, drawn from the space that its class declares; the same on every machine.
 
     Raises:
-        UserError: no space is known for the method.
+        UserError: it declares none.
     """
-    if method not in SPACES:
-        raise UserError(f"no search space for {method!r}; there is one for: {', '.join(sorted(SPACES))}.")
-    space = SPACES[method]
+    space = catalog.load_method(ref).space
+    if not space:
+        raise UserError(
+            f"{ref.name} declares no settings to search; give its class a `space`, such as "
+            'space = {"method.lr": (1e-3, 3e-3)} (see docs/add-a-method.md).'
+        )
     drawn = [Trial(0, {})]
-    generator = random.Random(derive("tune", method))
+    generator = random.Random(derive("tune", ref.name))
     while len(drawn) < count:
         overrides = {key: generator.choice(values) for key, values in space.items()}
         if all(overrides != trial.overrides for trial in drawn):
@@ -87,7 +56,7 @@ def search(
     ref: MethodRef,
     dataset: str,
     *,
-    source: str,
+    source: Source,
     preset: str,
     count: int,
     out: Path,
@@ -102,9 +71,11 @@ def search(
         fixed: settings of every trial, unless it draws them itself.
     """
     jobs = []
-    for trial in trials(ref.name, count):
-        cell = plan.plan(
-            plan.grid([ref], [dataset], source=source, preset=preset, seeds=[0], overrides={**fixed, **trial.overrides})
+    for trial in trials(ref, count):
+        cell = cells.plan(
+            cells.grid(
+                [ref], [dataset], source=source, preset=preset, seeds=[0], overrides={**fixed, **trial.overrides}
+            )
         )[0]
         folder = out / "tune" / cell.id
         jobs.append((trial, cell.config, folder))
@@ -117,7 +88,7 @@ def search(
     return sorted(done, key=lambda trial: -(trial.score or 0.0))
 
 
-def _run(job: tuple[str, dict[str, Any], str, str]) -> None:
+def _run(job: tuple[str, RunConfig, str, str]) -> None:
     """One trial in a worker process: trains, writes its best validation score, reads no test clip."""
     import torch
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from seqdis.bench.cell.progress import Progress, read_progress
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.records.config import RunConfig, config_of
 from seqdis.bench.records.record import NAME, read_raw
 from seqdis.bench.records.store import CHECKPOINT, Store
 
@@ -28,10 +29,8 @@ TYPICAL_CLIPS = 9000
 EFFICIENCY = {"cpu": 0.35, "cuda": 0.2}
 """Share of the matrix-product rate that training steps reach: seen on CPUs, on GPUs a guess until a cell was measured."""
 
-Config = dict[str, Any]
 
-
-def seconds_of_cells(configs: list[Config], store: Store) -> list[float]:
+def seconds_of_cells(configs: list[RunConfig], store: Store) -> list[float]:
     """Seconds of each cell on one worker of this machine."""
     estimator = Estimator(store)
     return [estimator.seconds(config) for config in configs]
@@ -55,13 +54,13 @@ class Estimator:
         device: the name of this device, as records have it; what other devices recorded does not count. Empty: all do.
     """
 
-    def __init__(self, store: Store, *, n_clips: Callable[[Config], int] | None = None, device: str = "") -> None:
+    def __init__(self, store: Store, *, n_clips: Callable[[RunConfig], int] | None = None, device: str = "") -> None:
         self.store, self.n_clips, self.device = store, n_clips, device
         self.start_seconds = START_SECONDS
         self._starts: list[float] = []
         self._read: set[str] = set()
         self._rows: dict[str, Speed] = {}
-        self._configs: dict[str, Config] = {}
+        self._configs: dict[str, RunConfig] = {}
         self._counted: dict[str, tuple[float, int]] = {}
         self._matmul: dict[str, float] = {}
         self.refresh()
@@ -73,19 +72,13 @@ class Estimator:
             if cell_id in self._read or not path.exists():
                 continue
             self._read.add(cell_id)
-            with contextlib.suppress(UserError, KeyError, TypeError):
+            with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
                 self._take(read_raw(path))
 
     def _take(self, record: dict[str, Any]) -> None:
         if record["status"] != "done" or (self.device and record["environment"]["device"] != self.device):
             return
-        config = {
-            "cell": record["cell"],
-            "training": record["config"]["training"],
-            "method": record["config"]["method"],
-            "data": record["config"].get("data", {}),
-            "plugin": record["config"].get("plugin", ""),
-        }
+        config = config_of(record)
         row, cost = _row(config), record["cost"]
         self._rows[row] = Speed(record["training"]["steps"], cost["train_seconds"], cost["evaluation_seconds"])
         self._configs[row] = config
@@ -95,7 +88,7 @@ class Estimator:
         self._starts.append(seconds)
         self.start_seconds = statistics.median(self._starts)
 
-    def seconds(self, config: Config, cell_id: str = "") -> float:
+    def seconds(self, config: RunConfig, cell_id: str = "") -> float:
         """Seconds until the cell's record is there, its start included; what its checkpoint holds is not counted.
 
         Args:
@@ -108,10 +101,10 @@ class Estimator:
         if at is not None:
             return rest + max(0, at.steps - at.step) * at.seconds / at.step
         if finished is not None:
-            planned = self._steps(config) if config["training"]["steps"] else finished.steps
+            planned = self._steps(config) if config.training.steps else finished.steps
             return rest + finished.seconds * (planned / max(finished.steps, 1) if finished.steps else 1.0)
         operations, steps = self._operations(config)
-        return rest + operations * steps / self._rate(config["training"]["precision"]) if operations else rest
+        return rest + operations * steps / self._rate(config.training.precision) if operations else rest
 
     def _progress(self, cell_id: str) -> Progress | None:
         """How far a cell's checkpoint has come, if it has one."""
@@ -123,7 +116,7 @@ class Estimator:
             return at if min(at.step, at.steps, at.seconds) > 0 else None
         return None
 
-    def _evaluation(self, config: Config) -> float:
+    def _evaluation(self, config: RunConfig) -> float:
         """Evaluation seconds of cells of the same data and preset, else a small cell's."""
         same = [speed.evaluation for row, speed in self._rows.items() if _scale(self._configs[row]) == _scale(config)]
         return statistics.median(same) if same else EVALUATION_SECONDS
@@ -132,7 +125,7 @@ class Estimator:
         """Operations a second: what measured cells of this precision reached, else a share of the matrix-product rate."""
         reached = []
         for row, speed in self._rows.items():
-            if speed.steps and speed.seconds > 0 and self._configs[row]["training"]["precision"] == precision:
+            if speed.steps and speed.seconds > 0 and self._configs[row].training.precision == precision:
                 with contextlib.suppress(UserError):
                     operations, _ = self._operations(self._configs[row])
                     reached += [operations * speed.steps / speed.seconds] if operations else []
@@ -142,35 +135,34 @@ class Estimator:
             self._matmul[precision] = _matmul_rate(precision)
         return self._matmul[precision]
 
-    def _operations(self, config: Config) -> tuple[float, int]:
+    def _operations(self, config: RunConfig) -> tuple[float, int]:
         row = _row(config)
         if row not in self._counted:
             self._counted[row] = operations(config, self._clips(config))
         return self._counted[row]
 
-    def _clips(self, config: Config) -> int:
+    def _clips(self, config: RunConfig) -> int:
         return TYPICAL_CLIPS if self.n_clips is None else self.n_clips(config)
 
-    def _steps(self, config: Config) -> int:
-        return int(config["training"]["steps"]) or self._operations(config)[1]
+    def _steps(self, config: RunConfig) -> int:
+        return int(config.training.steps) or self._operations(config)[1]
 
 
-def _row(config: Config) -> str:
-    cell = config["cell"]
+def _row(config: RunConfig) -> str:
     # Batch and steps come from the training settings, which overrides may change.
-    training = config["training"]
+    cell, training = config.cell, config.training
     return "|".join(
         [
-            *(str(cell[key]) for key in ("dataset", "source", "method", "variant", "preset", "size")),
-            str(training["batch_size"]),
-            str(training.get("precision")),
-            str(config["method"]),
+            *(str(one) for one in (cell.dataset, cell.source, cell.method, cell.variant, cell.preset, cell.size)),
+            str(training.batch_size),
+            training.precision,
+            str(config.method),
         ]
     )
 
 
-def _scale(config: Config) -> tuple[Any, ...]:
-    return tuple(config["cell"][key] for key in ("dataset", "source", "preset", "size"))
+def _scale(config: RunConfig) -> tuple[Any, ...]:
+    return config.cell.dataset, config.cell.source, config.cell.preset, config.cell.size
 
 
 def _matmul_rate(precision: str) -> float:
@@ -195,7 +187,7 @@ def _matmul_rate(precision: str) -> float:
     return 2.0 * n**3 / best * EFFICIENCY[device]
 
 
-def operations(config: Config, n_clips: int) -> tuple[float, int]:
+def operations(config: RunConfig, n_clips: int) -> tuple[float, int]:
     """Operations of a training step, counted on a small batch and scaled, and the number of steps.
 
     Args:
@@ -212,25 +204,25 @@ def operations(config: Config, n_clips: int) -> tuple[float, int]:
     from seqdis.bench.plan import catalog
     from seqdis.bench.plan.catalog import MethodRef
 
-    cell, training = config["cell"], config["training"]
-    if cell["method"] == catalog.ORACLE:
+    cell, training = config.cell, config.training
+    if cell.method == catalog.ORACLE:
         return 0.0, 0
     settings = Settings(
-        preset=cell["preset"],
-        dataset=cell["dataset"],
-        source=cell["source"],
-        size=cell["size"],
-        data=config["data"],
+        preset=cell.preset,
+        dataset=cell.dataset,
+        source=cell.source,
+        size=cell.size,
+        data=config.data,
         batch_size=COUNTED,
         device=torch.device("cpu"),
-        overrides=config["method"],
+        overrides=config.method,
     )
     try:
-        bed = Bed(MethodRef(cell["method"], cell["variant"], config.get("plugin", "")), settings)
+        bed = Bed(MethodRef(cell.method, cell.variant, config.plugin), settings)
         check_applicable(type(bed.trainer.method), bed.trainer.method.config, bed.spec)
     except NotApplicable:
         return 0.0, 0
     # A method that trains on windows sees each clip once a window.
     clips = n_clips * max(1, bed.spec.n_frames // bed.n_frames)
-    steps = training["steps"] or training["epochs"] * max(1, clips // training["batch_size"])
-    return bed.flops_per_frame() * bed.n_frames * training["batch_size"], steps
+    steps = training.steps or training.epochs * max(1, clips // training.batch_size)
+    return bed.flops_per_frame() * bed.n_frames * training.batch_size, steps

@@ -22,8 +22,8 @@ from seqdis.bench.cell.trainer import Trainer
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.plan import catalog, presets
 from seqdis.bench.plan.catalog import MethodRef
-from seqdis.bench.plan.cells import untupled
-from seqdis.bench.plan.presets import TrainingConfig
+from seqdis.bench.plan.settings import Layer, merged
+from seqdis.bench.records.config import TrainingConfig
 from seqdis.datasets.base import Source, Spec, Split
 
 WARM_UP = 2
@@ -90,10 +90,10 @@ class Bed:
                 "CUDA graphs need a GPU, and this step runs on the CPU: leave the option out, or give --device cuda."
             )
         kind = catalog.load_method(ref)
-        chosen = presets.method_settings(presets.get(settings.preset), ref.name, settings.dataset, kind.Config)
-        chosen = {**chosen, **kind.variants.get(ref.variant, {}), **settings.overrides}
-        config = kind.Config(**untupled(kind.Config, chosen))
         self.spec = _without_copies(settings.spec())
+        layers = presets.layers(presets.get(settings.preset), kind, ref.variant, settings.dataset, self.spec.modality)
+        layers.append(Layer(origin="bench perf", method=dict(settings.overrides)))
+        config = merged({"method": kind.Config}, layers, {})["method"].config
         self.n_frames = (kind.needs(config).segments and self.spec.segment_frames) or self.spec.n_frames
         split = random_split(self.spec, self.n_frames, max(2 * batch_size, settings.n_clips))
         shape = shape_of(self.spec, n_frames=self.n_frames, n_train=len(split), n_sequences=split.n_sequences)

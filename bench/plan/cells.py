@@ -8,29 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from seqdis.bench.core.errors import UserError, unknown_name
+from seqdis.bench.core.errors import UserError
 from seqdis.bench.plan import catalog, presets
 from seqdis.bench.plan.catalog import MethodRef
-from seqdis.bench.records.config import CONFIG_SCHEMA, cell_id
-
-DATA = "data."
-"""What keys of --set begin with that choose options of the data set."""
-
-TABLES: dict[str, str] = {
-    "comparison": "all methods (the paper's Tables 1 to 4)",
-    "augmentation": "C-DSVAE with and without each augmentation (Tables 5 and 6)",
-    "estimators": "minibatch-weighted sampling against contrastive estimation (Tables 7 and 8)",
-    "batch-size": "C-DSVAE at half, once and twice the preset's batch (Table 9)",
-}
-_TABLE_METHODS = {
-    "augmentation": "dsvae,cdsvae,cdsvae:no-content-aug,cdsvae:no-motion-aug",
-    "estimators": "dsvae,dsvae:mws,cdsvae",
-    "batch-size": "cdsvae",
-}
+from seqdis.bench.plan.settings import DATA, DEFAULT, SET, Layer, Part, merged
+from seqdis.bench.plan.studies import study
+from seqdis.bench.records.config import CellKey, RunConfig, Settings, Source, TrainingConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +24,7 @@ class Cell:
     """One run. `batch` is 0 for the preset's batch size, else the size that the batch-size table asks for."""
 
     dataset: str
-    source: str
+    source: Source
     method: MethodRef
     preset: str
     seed: int
@@ -51,6 +37,11 @@ class Cell:
         batch = f", batch {self.batch}" if self.batch else ""
         return f"{self.method} on {self.dataset} ({self.source}), {self.preset}, seed {self.seed}{batch}"
 
+    @property
+    def row(self) -> tuple[Any, ...]:
+        """What cells that differ in their seed only have in common. Values of --set may be lists, which have no hash."""
+        return self.dataset, self.source, self.method, self.preset, self.batch, repr(self.overrides)
+
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
@@ -58,7 +49,7 @@ class Planned:
 
     cell: Cell
     id: str
-    config: dict[str, Any]
+    config: RunConfig
 
     @property
     def title(self) -> str:
@@ -66,11 +57,19 @@ class Planned:
         return self.cell.title
 
 
+@dataclasses.dataclass(frozen=True)
+class Resolved:
+    """A cell's config and the origin of each value, by part ("method", "training", "evaluation", "data") and name."""
+
+    config: RunConfig
+    origins: dict[str, dict[str, str]]
+
+
 def grid(
     methods: Iterable[MethodRef],
     datasets: Iterable[str],
     *,
-    source: str,
+    source: Source,
     preset: str,
     seeds: Iterable[int],
     table: str = "comparison",
@@ -78,16 +77,14 @@ def grid(
 ) -> list[Cell]:
     """Every cell of a grid, seed 0 of every row before seed 1 of any, so that an early end leaves whole rows."""
     chosen = tuple(sorted((overrides or {}).items()))
-    cells = []
-    methods, datasets = list(methods), list(datasets)
-    for seed in seeds:
-        for dataset in datasets:
-            for method in methods:
-                cells += [
-                    Cell(dataset, source, method, preset, seed, batch, chosen)
-                    for batch in _batches(table, preset, method, dataset)
-                ]
-    return cells
+    rows = [
+        (dataset, method, batch)
+        for dataset, method in ((dataset, method) for dataset in datasets for method in list(methods))
+        for batch in _batches(table, preset, method, dataset, source)
+    ]
+    return [
+        Cell(dataset, source, method, preset, seed, batch, chosen) for seed in seeds for dataset, method, batch in rows
+    ]
 
 
 def table_methods(table: str, methods: str | None) -> list[MethodRef]:
@@ -96,18 +93,14 @@ def table_methods(table: str, methods: str | None) -> list[MethodRef]:
     Raises:
         UserError: an unknown table or method.
     """
-    if table not in TABLES:
-        raise unknown_name("table", table, TABLES, "bench list tables")
-    return catalog.parse_methods(methods or _TABLE_METHODS.get(table, "all"))
+    return catalog.parse_methods(methods or study(table).methods)
 
 
-def _batches(table: str, preset: str, method: MethodRef, dataset: str) -> tuple[int, ...]:
-    if table != "batch-size":
-        return (0,)
-    size = presets.training_settings(presets.get(preset), method.name, dataset)["batch_size"]
-    # The paper's sizes are 64, 128 and 256 on every data set, whichever of them the preset uses.
-    sizes = (64, 128, 256) if size in (64, 128, 256) else (size // 2, size, size * 2)
-    return tuple(0 if wanted == size else wanted for wanted in sizes)
+def _batches(table: str, preset: str, method: MethodRef, dataset: str, source: Source) -> tuple[int, ...]:
+    chosen = study(table)
+    if not chosen.varies_batch:
+        return chosen.batches(0)
+    return chosen.batches(resolve(Cell(dataset, source, method, preset, 0)).config.training.batch_size)
 
 
 def plan(cells: Iterable[Cell]) -> list[Planned]:
@@ -117,100 +110,77 @@ def plan(cells: Iterable[Cell]) -> list[Planned]:
         UserError: an override that no part of the config has, or a value of the wrong kind.
     """
     planned = []
-    resolved: dict[Cell, dict[str, Any]] = {}
+    resolved: dict[tuple[Any, ...], RunConfig] = {}
     for cell in cells:
-        row = dataclasses.replace(cell, seed=0)
-        if row not in resolved:
-            resolved[row] = _resolve(row)
-        config = {**resolved[row], "cell": {**resolved[row]["cell"], "seed": cell.seed}}
-        planned.append(Planned(cell, cell_id(config), config))
+        if cell.row not in resolved:
+            resolved[cell.row] = resolve(cell).config
+        shared = resolved[cell.row]
+        config = dataclasses.replace(shared, cell=dataclasses.replace(shared.cell, seed=cell.seed))
+        planned.append(Planned(cell, config.id, config))
     return planned
 
 
-def _resolve(cell: Cell) -> dict[str, Any]:
+def resolve(cell: Cell) -> Resolved:
+    """A cell's config: the defaults, the preset, the method's own rules, the study, the variant, --set; in this order.
+
+    Raises:
+        UserError: a source that the data set does not have, an override that no part of the config has, or a value of
+            the wrong kind.
+    """
     from seqdis.judges.settings import PROTOCOL_VERSION, EvaluationConfig
 
     preset = presets.get(cell.preset)
     dataset = catalog.load_dataset(cell.dataset)
     if cell.source not in dataset.sources:
         raise UserError(f"{cell.dataset} has no {cell.source} source; it has: {', '.join(dataset.sources)}.")
-    training = presets.training_settings(preset, cell.method.name, cell.dataset)
-    if cell.batch:
-        training["batch_size"] = cell.batch
-    parts: dict[str, tuple[type[Any], dict[str, Any]]] = {
-        "training": (presets.TrainingConfig, training),
-        "evaluation": (EvaluationConfig, dict(preset.evaluation)),
-    }
-    if cell.method.name != catalog.ORACLE:
-        method = catalog.load_method(cell.method)
-        settings = presets.method_settings(preset, cell.method.name, cell.dataset, method.Config)
-        parts["method"] = (method.Config, {**settings, **method.variants.get(cell.method.variant, {})})
-    data = {**preset.data, **data_options(cell.dataset, dict(cell.overrides))}
-    for key, value in cell.overrides:
-        if not key.startswith(DATA):
-            _override(parts, key, value)
+    overrides = dict(cell.overrides)
+    chosen = data_options(cell.dataset, overrides)
+    data = {**preset.data, **chosen}
     spec = dataset.describe(cell.source, preset.size, **data)
-    versions = {"protocol": PROTOCOL_VERSION, "data": spec.revision}
-    if cell.method.name != catalog.ORACLE and method.needs(parts["method"][0](**parts["method"][1])).signal:
+    method = None if cell.method.name == catalog.ORACLE else catalog.load_method(cell.method)
+    kinds: dict[str, type[Any]] = {"training": TrainingConfig, "evaluation": EvaluationConfig}
+    if method is not None:
+        kinds = {"method": method.Config, **kinds}
+    layers = presets.layers(preset, method, cell.method.variant, cell.dataset, spec.modality)
+    if cell.batch:
+        layers.append(Layer(origin="study batch-size", training={"batch_size": cell.batch}))
+    parts = merged(kinds, layers, overrides)
+    versions: Settings = {"protocol": PROTOCOL_VERSION, "data": spec.revision}
+    if method is not None and method.needs(parts["method"].config).signal:
         versions["signal"] = spec.signal.how if spec.signal is not None else ""
-    built = {name: _asdict(kind(**settings)) for name, (kind, settings) in parts.items()}
-    return {
-        "schema": CONFIG_SCHEMA,
-        "cell": {
-            "dataset": cell.dataset,
-            "source": cell.source,
-            "method": cell.method.name,
-            "variant": cell.method.variant,
-            "preset": cell.preset,
-            "seed": cell.seed,
-            "size": preset.size if spec.modality == "video" else 0,
-            "batch": cell.batch,
-            "overrides": dict(cell.overrides),
-        },
-        "method": built.get("method", {}),
-        "training": built["training"],
-        "evaluation": built["evaluation"],
-        "data": data,
-        "versions": versions,
-        "plugin": cell.method.plugin,
-        "plugin_digest": cell.method.digest,
-    }
+    config = RunConfig(
+        cell=CellKey(
+            dataset=cell.dataset,
+            source=cell.source,
+            method=cell.method.name,
+            variant=cell.method.variant,
+            preset=cell.preset,
+            seed=cell.seed,
+            size=preset.size if spec.modality == "video" else 0,
+            batch=cell.batch,
+            overrides=overrides,
+        ),
+        method=_plain(parts["method"]) if method is not None else {},
+        training=parts["training"].config,
+        evaluation=parts["evaluation"].config,
+        data=data,
+        versions=versions,
+        plugin=cell.method.plugin,
+        plugin_digest=cell.method.digest,
+    )
+    origins = {name: part.origins for name, part in parts.items()}
+    options = dict.fromkeys(dataset.options, DEFAULT)
+    origins["data"] = {**options, **dict.fromkeys(preset.data, f"preset {preset.name}"), **dict.fromkeys(chosen, SET)}
+    return Resolved(config, origins)
 
 
-def untupled(kind: type[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON settings as the dataclass `kind` has them: lists become tuples where it says so."""
-    hints = typing.get_type_hints(kind)
-    return {
-        key: tuple(value) if isinstance(value, list) and typing.get_origin(hints.get(key)) is tuple else value
-        for key, value in settings.items()
-    }
-
-
-def _asdict(config: Any) -> dict[str, Any]:
-    """A config as JSON would give it back (tuples become lists), so that a re-read config compares equal."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+def _plain(part: Part) -> Settings:
+    """A method's settings as JSON would give them back (tuples become lists), so that a re-read config compares equal."""
+    plain: Settings = json.loads(json.dumps(dataclasses.asdict(part.config)))
     return plain
 
 
-def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
-    """`key=value` texts as a mapping; values are JSON where they parse as JSON, else text.
-
-    Raises:
-        UserError: a text without '='.
-    """
-    overrides = {}
-    for item in items:
-        key, separator, text = item.partition("=")
-        if not separator or not key:
-            raise UserError(f"--set {item!r} is not of the form key=value, such as --set training.steps=200.")
-        try:
-            overrides[key] = json.loads(text)
-        except ValueError:
-            overrides[key] = text
-    return overrides
-
-
-def data_options(dataset: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def data_options(dataset: str, overrides: Mapping[str, Any]) -> Settings:
     """What `--set data.NAME=VALUE` chooses of a data set's options, by name.
 
     Raises:
@@ -220,33 +190,3 @@ def data_options(dataset: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
 
     given = {key.removeprefix(DATA): value for key, value in overrides.items() if key.startswith(DATA)}
     return chosen_options(catalog.load_dataset(dataset), given) if given else {}
-
-
-def _override(parts: dict[str, tuple[type[Any], dict[str, Any]]], key: str, value: Any) -> None:
-    room, _, name = key.rpartition(".")
-    rooms = [room] if room else ["method", "training", "evaluation"]
-    for candidate in rooms:
-        if candidate in parts and name in {field.name for field in dataclasses.fields(parts[candidate][0])}:
-            kind, settings = parts[candidate]
-            settings[name] = _checked(key, value, typing.get_type_hints(kind)[name])
-            return
-    known = [f"{part}.{field.name}" for part, (kind, _) in parts.items() for field in dataclasses.fields(kind)]
-    raise unknown_name("setting", key, known, "bench describe METHOD")
-
-
-def _checked(key: str, value: Any, kind: Any) -> Any:
-    origin, options = typing.get_origin(kind), typing.get_args(kind)
-    if origin is typing.Literal:
-        if value not in options:
-            raise UserError(f"--set {key}={value} must be one of {', '.join(map(str, options))}.")
-        return value
-    if origin is tuple and isinstance(value, list):
-        return tuple(value)
-    wanted = tuple(option for option in (options if origin is not None else (kind,)) if isinstance(option, type))
-    if origin is tuple or not wanted:
-        raise UserError(f"--set {key} cannot be set from the command line.")
-    if float in wanted and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
-        raise UserError(f"--set {key}={value!r} must be {' or '.join(option.__name__ for option in wanted)}.")
-    return value

@@ -12,9 +12,9 @@ import tempfile
 from pathlib import Path
 
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.core.files import publish, read_json, write_bytes, write_json
+from seqdis.bench.core.files import publish, write_bytes, write_json
 from seqdis.bench.records import packing
-from seqdis.bench.records.config import cell_id
+from seqdis.bench.records.config import read_config
 from seqdis.bench.records.record import CELL_ID, NAME
 from seqdis.bench.records.store import CHECKPOINT, CONFIG, LOG, Store
 from seqdis.bench.records.validate import Checked, check_files, rebuilt_config, record_files
@@ -125,10 +125,10 @@ def _take_state(source: Path, store: Store) -> bool:
     target = store.folder(source.name)
     if not re.fullmatch(CELL_ID, source.name) or store.is_done(source.name) or (target / CHECKPOINT).exists():
         return False
-    config = read_json(source / CONFIG) if (source / CONFIG).is_file() else None
+    config = read_config(source / CONFIG) if (source / CONFIG).is_file() else None
     checkpoint = packing.joined(source)
     with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
-        if checkpoint is not None and config is not None and cell_id(config) == source.name:
+        if checkpoint is not None and config is not None and config.id == source.name:
             store.add(source.name, config)
             write_bytes(target / CHECKPOINT, checkpoint)
             return True

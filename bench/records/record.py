@@ -19,7 +19,8 @@ from seqdis.bench.core.files import publish, read_json
 from seqdis.bench.core.rules import LONGEST_TEXT, Length, Range, Text
 from seqdis.bench.core.schema import OPTIONAL, OTHERS, Open
 from seqdis.judges import scores
-from seqdis.judges.scores import Amount, Count, Fraction, Identities, Metrics, Positive
+from seqdis.judges.scores import Amount, Fraction, Identities, Metrics
+from seqdis.judges.settings import Count, Positive
 
 SCHEMA = 1
 MAX_BYTES = 4 << 20

@@ -17,10 +17,10 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import read_json, write_json
+from seqdis.bench.records.config import RunConfig
 from seqdis.bench.records.record import NAME as RECORD
 
 CONFIG, PROGRESS, LOG, ERROR = "config.json", "progress.json", "log.txt", "error.json"
@@ -41,7 +41,7 @@ class Store:
     def is_done(self, cell_id: str) -> bool:
         return (self.folder(cell_id) / RECORD).exists()
 
-    def add(self, cell_id: str, config: dict[str, Any]) -> Path:
+    def add(self, cell_id: str, config: RunConfig) -> Path:
         """Writes a planned cell's config, unless it is there, and returns its folder.
 
         Raises:
@@ -50,13 +50,13 @@ class Store:
         folder = self.folder(cell_id)
         path = folder / CONFIG
         if path.exists():
-            if read_json(path) != config:
+            if read_json(path) != config.to_json():
                 raise UserError(f"{path} was edited or comes from other code; remove {folder} and run again.")
         else:
-            write_json(path, config)
+            write_json(path, config.to_json())
         return folder
 
-    def add_all(self, planned: Iterable[tuple[str, dict[str, Any]]]) -> None:
+    def add_all(self, planned: Iterable[tuple[str, RunConfig]]) -> None:
         """`add` for many cells: the waits for the disk overlap."""
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(lambda one: self.add(*one), planned))

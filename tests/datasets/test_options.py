@@ -30,13 +30,13 @@ def planned(dataset: str, **overrides: Any) -> plan.Planned:
 
 def test_options_are_in_the_config_and_change_the_id() -> None:
     plain, bins, warped = planned("timit"), planned("timit", features="spec200"), planned("timit", augment="vtlp")
-    assert plain.config["data"] == {}
-    assert bins.config["data"] == {"features": "spec200"}
-    assert bins.config["cell"]["overrides"] == {"data.features": "spec200"}
-    assert warped.config["data"] == {"augment": "vtlp"}
+    assert plain.config.data == {}
+    assert bins.config.data == {"features": "spec200"}
+    assert bins.config.cell.overrides == {"data.features": "spec200"}
+    assert warped.config.data == {"augment": "vtlp"}
     assert len({plain.id, bins.id, warped.id}) == 3
-    assert planned("mug", split="subject").config["versions"]["data"].endswith("-subject")
-    assert planned("smmnist", n_test=100).config["data"] == {"n_test": 100}
+    assert planned("mug", split="subject").config.versions["data"].endswith("-subject")
+    assert planned("smmnist", n_test=100).config.data == {"n_test": 100}
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,14 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.launch.slurm import requests
 from seqdis.bench.launch.slurm.profile import Options
 from seqdis.bench.launch.slurm.requests import Prerequisite
+from seqdis.bench.records.config import CellKey, RunConfig, TrainingConfig
+from seqdis.judges.settings import EvaluationConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
     id: str
-    config: dict[str, Any]
+    config: RunConfig
 
     @property
     def title(self) -> str:
@@ -27,10 +29,15 @@ class Planned:
 
 
 def cells(count: int, **part: Any) -> list[Planned]:
+    config = RunConfig(
+        cell=key(**part), method={}, training=TrainingConfig(), evaluation=EvaluationConfig(), data={}, versions={}
+    )
+    return [Planned(f"{config.cell.method}-{number}", config) for number in range(count)]
+
+
+def key(**part: Any) -> CellKey:
     defaults = {"dataset": "sprites", "method": "dsvae", "variant": "", "preset": "quick", "source": "synthetic"}
-    return [
-        Planned(f"{part.get('method', 'dsvae')}-{number}", {"cell": {**defaults, **part}}) for number in range(count)
-    ]
+    return CellKey(**{**defaults, "seed": 0, "size": 32, **part})
 
 
 def options(*words: str, tmp_path: Path | None = None, profile_text: str = "") -> Options:
@@ -71,25 +78,25 @@ pack = 4
 
 def test_flags_win_over_rules_and_rules_over_the_table(tmp_path: Path) -> None:
     plain = options(tmp_path=tmp_path, profile_text=LAB)
-    assert plain.needs({"method": "dsvae"}, gpu=True).time == "12:00:00"
-    assert plain.needs({"method": "mocogan"}, gpu=True).time == "1-00:00:00"
-    assert plain.needs({"method": "dsvae"}, gpu=True).gpus == "a100:1"
+    assert plain.needs(key(method="dsvae"), gpu=True).time == "12:00:00"
+    assert plain.needs(key(method="mocogan"), gpu=True).time == "1-00:00:00"
+    assert plain.needs(key(method="dsvae"), gpu=True).gpus == "a100:1"
     flagged = options("--time", "60", "--setup", "source env.sh", tmp_path=tmp_path, profile_text=LAB)
-    assert flagged.needs({"method": "mocogan"}, gpu=True).time == "60"
+    assert flagged.needs(key(method="mocogan"), gpu=True).time == "60"
     assert flagged.setup == ("module load cuda/12.8", "source env.sh")
     assert plain.max_jobs == 6
 
 
 def test_another_table_is_chosen_by_name(tmp_path: Path) -> None:
     (tmp_path / "slurm.toml").write_text(LAB)
-    assert options("--profile", "cpu").needs({}, gpu=False).pack == 4
-    assert options().needs({}, gpu=False).partition == "gpu"
-    assert options("--profile", f"{tmp_path}/slurm.toml:cpu").needs({}, gpu=False).partition == "cpu"
+    assert options("--profile", "cpu").needs(key(), gpu=False).pack == 4
+    assert options().needs(key(), gpu=False).partition == "gpu"
+    assert options("--profile", f"{tmp_path}/slurm.toml:cpu").needs(key(), gpu=False).partition == "cpu"
 
 
 def test_without_profile_cells_ask_for_what_their_preset_needs() -> None:
-    assert options().needs({}, gpu=True).gpus == "1"
-    assert options().needs({}, gpu=False).gpus == "0"
+    assert options().needs(key(), gpu=True).gpus == "1"
+    assert options().needs(key(), gpu=False).gpus == "0"
 
 
 def test_helpers_ask_for_no_gpu_unless_they_train(tmp_path: Path) -> None:
@@ -104,7 +111,7 @@ def test_options_survive_json(tmp_path: Path) -> None:
     lab = options("--mem", "8G", tmp_path=tmp_path, profile_text=LAB)
     again = Options.from_json(json.loads(json.dumps(lab.to_json())))
     for method in ("dsvae", "mocogan"):
-        assert again.needs({"method": method}, gpu=True) == lab.needs({"method": method}, gpu=True)
+        assert again.needs(key(method=method), gpu=True) == lab.needs(key(method=method), gpu=True)
     assert (again.setup, again.max_jobs, again.extra) == (lab.setup, lab.max_jobs, lab.extra)
 
 

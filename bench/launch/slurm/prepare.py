@@ -12,8 +12,8 @@ from pathlib import Path
 from seqdis.bench.core.arguments import folder_and_options
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE, refuse
-from seqdis.bench.core.files import read_json
 from seqdis.bench.core.places import data_root
+from seqdis.bench.records.config import read_config
 from seqdis.bench.records.store import CONFIG
 
 
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from seqdis.bench.cell.prerequisites import make
 
         take_threads()
-        make([read_json(folder / CONFIG)], Path(given["data-dir"]) if "data-dir" in given else data_root())
+        make([read_config(folder / CONFIG)], Path(given["data-dir"]) if "data-dir" in given else data_root())
     except UserError as error:
         return refuse(error)
     return DONE

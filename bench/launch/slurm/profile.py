@@ -31,6 +31,7 @@ from typing import Any
 
 from seqdis.bench.core.errors import UserError, unknown_name
 from seqdis.bench.launch.request import JobWishes, Setting
+from seqdis.bench.records.config import CellKey
 
 FILE = "slurm.toml"
 RULE_KEYS = ("dataset", "method", "variant", "preset", "source")
@@ -142,16 +143,16 @@ class Options:
     def to_json(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "rules": [list(rule) for rule in self.rules]}
 
-    def needs(self, cell: Mapping[str, object], *, gpu: bool) -> Needs:
+    def needs(self, cell: CellKey, *, gpu: bool) -> Needs:
         """What a cell's job asks for.
 
         Args:
-            cell: the "cell" part of its config.
+            cell: which run it is.
             gpu: whether its preset wants a GPU.
         """
         asked = dict(self.asked)
         for when, change in self.rules:
-            if all(str(cell.get(key, "")) == str(value) for key, value in when.items()):
+            if all(str(getattr(cell, key, "")) == str(value) for key, value in when.items()):
                 asked |= {key: value for key, value in change.items() if key not in self.flags}
         return _made(GPU_NEEDS if gpu else CPU_NEEDS, asked)
 

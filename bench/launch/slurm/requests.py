@@ -86,8 +86,8 @@ def _arrays(
 ) -> list[JobRequest]:
     groups: dict[tuple[Needs, tuple[str, ...]], list[str]] = {}
     for cell in cells:
-        part = cell.config["cell"]
-        needs = options.needs(part, gpu=presets.get(part["preset"]).needs_gpu)
+        part = cell.config.cell
+        needs = options.needs(part, gpu=presets.get(part.preset).needs_gpu)
         waits = tuple(needed.title for needed in prerequisites if cell.id in needed.cells)
         groups.setdefault((needs, waits), []).append(cell.id)
     requests: list[JobRequest] = []

@@ -202,11 +202,11 @@ def missing_prerequisites(store: Store, cells: Sequence[Planned], root: Path) ->
     for config in prerequisites.wanted([cell.config for cell in cells]):
         if prerequisites.are_there(config, root):
             continue
-        wanted, part = prerequisites.data_of(config), config["cell"]
-        users = [cell.id for cell in cells if prerequisites.data_of(cell.config) == wanted]
+        part = config.cell
+        users = [cell.id for cell in cells if cell.config.data_key == config.data_key]
         found.append(
             Prerequisite(
-                title=f"prepare {part['dataset']} ({part['source']}, {part['size']} pixels)",
+                title=f"prepare {part.dataset} ({part.source}, {part.size} pixels)",
                 argv=(
                     "-m",
                     "seqdis.bench.launch.slurm.prepare",
@@ -214,7 +214,7 @@ def missing_prerequisites(store: Store, cells: Sequence[Planned], root: Path) ->
                     "--data-dir",
                     str(root.absolute()),
                 ),
-                gpu=presets.get(part["preset"]).needs_gpu,
+                gpu=presets.get(part.preset).needs_gpu,
                 cells=frozenset(users),
             )
         )

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from seqdis.bench.cell.trainer import Diverged, Interrupted, Trainer
-from seqdis.bench.plan.presets import TrainingConfig
+from seqdis.bench.records.config import TrainingConfig
 from seqdis.datasets.base import Factor, Spec, Split
 from seqdis.methods.base import Batch, Context, Method, Needs, Optimisation, Shape
 

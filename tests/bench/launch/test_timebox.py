@@ -130,16 +130,18 @@ def planned(method: str, seed: int = 0, **overrides: Any) -> Planned:
 
 def finished(store: Store, cell: Planned, seconds: float, evaluation: float, device: str = "gpu A") -> None:
     """A record with the keys that a record must have and those that estimates read."""
-    config = {key: cell.config[key] for key in ("method", "training", "evaluation", "data")}
+    written = cell.config.to_json()
+    parts = ("method", "training", "evaluation", "data", "versions", "plugin_digest")
+    config = {key: written[key] for key in parts}
     record = dict.fromkeys(
         ("title", "supervision", "ranked", "notes", "judge", "protocol", "metrics", "code", "attempts", "finished")
     ) | {
         "schema": 1,
         "status": "done",
-        "cell": {"id": cell.id, **cell.config["cell"]},
+        "cell": {"id": cell.id, **written["cell"]},
         "config": config,
         "data": {},
-        "training": {"steps": cell.config["training"]["steps"]},
+        "training": {"steps": cell.config.training.steps},
         "environment": {"device": device},
         "cost": {"train_seconds": seconds, "evaluation_seconds": evaluation},
     }

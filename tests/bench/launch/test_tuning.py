@@ -16,7 +16,9 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.launch import tuning
 from seqdis.bench.plan import catalog, presets
 from seqdis.bench.plan import cells as plan
+from seqdis.bench.plan.catalog import MethodRef
 from seqdis.bench.records.store import Store
+from seqdis.methods.base import Rule
 
 TINY = (
     "training.steps=6",
@@ -29,9 +31,12 @@ TINY = (
 )
 
 
-@pytest.mark.parametrize("method", tuning.SPACES)
+SEARCHED = ("dsvae", "cdsvae", "s3vae", "rwae", "fhvae", "mocogan")
+
+
+@pytest.mark.parametrize("method", SEARCHED)
 def test_every_setting_of_every_space_is_valid(method: str) -> None:
-    for key, values in tuning.SPACES[method].items():
+    for key, values in catalog.load_method(MethodRef(method)).space.items():
         for value in values:
             plan.plan(
                 plan.grid(
@@ -51,54 +56,33 @@ def test_spaces_hold_the_present_settings_of_the_quick_preset(method: str) -> No
     cell = plan.plan(
         plan.grid(catalog.parse_methods(method), ["sprites"], source="synthetic", preset="quick", seeds=[0])
     )
-    for key, values in tuning.SPACES[method].items():
+    for key, values in catalog.load_method(MethodRef(method)).space.items():
         section, _, name = key.partition(".")
-        assert cell[0].config[section][name] in values, key
+        assert cell[0].config.to_json()[section][name] in values, key
 
 
 def test_trials_are_the_same_everywhere_and_differ_from_one_another() -> None:
-    first = tuning.trials("dsvae", 8)
-    assert first == tuning.trials("dsvae", 8)
-    assert first[:4] == tuning.trials("dsvae", 4)
+    first = tuning.trials(MethodRef("dsvae"), 8)
+    assert first == tuning.trials(MethodRef("dsvae"), 8)
+    assert first[:4] == tuning.trials(MethodRef("dsvae"), 4)
     assert first[0].overrides == {}
     assert len({json.dumps(trial.overrides, sort_keys=True) for trial in first}) == 8
-    assert tuning.trials("s3vae", 8)[1:] != first[1:]
+    assert tuning.trials(MethodRef("s3vae"), 8)[1:] != first[1:]
+
+
+def test_an_outside_method_is_searched_in_the_space_that_it_declares(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from seqdis.methods.dsvae import DSVAE\n\n\nclass Mine(DSVAE):\n    title = 'Mine'\n"
+        "    space = {'method.lr': (1e-3, 2e-3, 3e-3), 'training.batch_size': (4, 8)}\n"
+    )
+    found = tuning.trials(catalog.parse_methods(f"{path}:Mine")[0], 5)
+    assert {key for trial in found for key in trial.overrides} == {"method.lr", "training.batch_size"}
 
 
 def test_a_method_without_a_space_is_one_sentence() -> None:
-    with pytest.raises(UserError, match="no search space for 'autoencoder'"):
-        tuning.trials("autoencoder", 8)
-
-
-def test_rows_named_as_not_trained_exist_and_have_a_reason() -> None:
-    for preset in presets.PRESETS.values():
-        assert set(preset.not_trained_on) <= set(catalog.dataset_names())
-        for rows in (preset.not_trained, *preset.not_trained_on.values()):
-            for row in rows:
-                catalog.parse_methods(row)
-            assert all(why and not why.endswith(".") for why in rows.values())
-
-
-def test_a_variant_shares_the_fate_of_its_method_unless_it_is_named_itself() -> None:
-    preset = dataclasses.replace(presets.QUICK, not_trained={"mocogan": "few steps", "rwae:gan": "weak critics"})
-    note = presets.not_trained_note
-    assert note(preset, "mocogan", "", "mug") == "not trained at the quick scale: few steps"
-    assert note(preset, "mocogan", "labels", "mug") == "not trained at the quick scale: few steps"
-    assert note(preset, "rwae", "gan", "mug") == "not trained at the quick scale: weak critics"
-    assert note(preset, "rwae", "", "mug") == note(preset, "dsvae", "", "mug") == ""
-
-
-def test_what_is_said_for_one_data_set_goes_before_what_is_said_for_all_and_is_said_there_only() -> None:
-    preset = dataclasses.replace(
-        presets.QUICK,
-        not_trained={"mocogan": "few steps"},
-        not_trained_on={"smmnist": {"mocogan": "faint digits", "dsvae": "blurred digits"}},
-    )
-    note = presets.not_trained_note
-    assert note(preset, "mocogan", "", "smmnist") == "not trained at the quick scale: faint digits"
-    assert note(preset, "dsvae", "mws", "smmnist") == "not trained at the quick scale: blurred digits"
-    assert note(preset, "mocogan", "", "sprites") == "not trained at the quick scale: few steps"
-    assert note(preset, "dsvae", "", "sprites") == note(preset, "cdsvae", "", "smmnist") == ""
+    with pytest.raises(UserError, match="autoencoder declares no settings to search; give its class a `space`"):
+        tuning.trials(MethodRef("autoencoder"), 8)
 
 
 @pytest.fixture(scope="module")
@@ -115,12 +99,13 @@ def test_finished_records_say_it_for_the_preset_s_own_settings_only(
     training = {**presets.QUICK.training, "steps": 2, "batch_size": 4, "validations": 1}
     changed = dataclasses.replace(
         presets.QUICK,
-        not_trained={"dsvae": "few steps"},
         training=training,
-        method={"width": 4, "hidden_dim": 8, "embedding_dim": 16},
+        nets={"width": 4, "hidden_dim": 8, "embedding_dim": 16},
         evaluation={"draws": 1},
     )
     monkeypatch.setitem(presets.PRESETS, "quick", changed)
+    method = catalog.load_method(MethodRef("dsvae"))
+    monkeypatch.setattr(method, "rules", (*method.rules, Rule(presets=("quick",), not_trained="few steps")))
     cell = plan.plan(
         plan.grid(
             catalog.parse_methods("dsvae"),
@@ -178,4 +163,4 @@ def test_every_setting_of_every_method_can_be_set_from_the_command_line(method: 
     cell = plan.plan(plan.grid(refs, ["sprites"], source="synthetic", preset="quick", seeds=[0], overrides=overrides))[
         0
     ]
-    assert cell.config["method"] == dataclasses.asdict(config)
+    assert cell.config.method == json.loads(json.dumps(dataclasses.asdict(config)))

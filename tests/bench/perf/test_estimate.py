@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seqdis.bench.perf.estimate import operations
 from seqdis.bench.perf.testbed import Bed, Settings
-from seqdis.bench.plan import catalog, presets
+from seqdis.bench.plan import catalog
 from seqdis.bench.plan.catalog import MethodRef
 from seqdis.bench.plan.cells import grid, plan
 from seqdis.methods.base import Batch, Context, Shape
@@ -69,7 +69,7 @@ def config_of(method: str, dataset: str, overrides: dict[str, Any]) -> Any:
 def counted(dataset: str, frame: tuple[int, ...], n_frames: int) -> float:
     """Operations of a step of DSVAE on CLIPS clips of this shape, built by hand."""
     kind = catalog.load_method(MethodRef("dsvae"))
-    config = kind.Config(**presets.method_settings(presets.get("quick"), "dsvae", dataset, kind.Config))
+    config = kind.Config(**config_of("dsvae", dataset, {}).method)
     method = kind(config, Shape(frame=frame, n_frames=n_frames, n_train=100, n_sequences=50))
     number = torch.arange(CLIPS)
     batch = Batch(x=torch.rand(CLIPS, n_frames, *frame), index=number, sequence=number, n_segments=torch.ones(CLIPS))
@@ -85,7 +85,7 @@ def test_operations_are_counted_on_the_clips_that_the_data_set_has(
 ) -> None:
     config = config_of("dsvae", dataset, overrides)
     per_step, _ = operations(config, 1000)
-    assert per_step == pytest.approx(counted(dataset, frame, n_frames) * config["training"]["batch_size"] / CLIPS)
+    assert per_step == pytest.approx(counted(dataset, frame, n_frames) * config.training.batch_size / CLIPS)
 
 
 @pytest.mark.parametrize(("dataset", "overrides", "frame", "n_frames", "segment"), ROWS)
@@ -98,7 +98,7 @@ def test_a_method_that_needs_segments_is_counted_on_segments(
     assert bed.trainer.batch(bed.index).x.shape == (CLIPS, segment, *frame)
     config = config_of("fhvae", dataset, {**overrides, "training.steps": 0, "training.epochs": 2})
     _, steps = operations(config, 320)
-    assert steps == 2 * (320 * (n_frames // segment) // config["training"]["batch_size"])
+    assert steps == 2 * (320 * (n_frames // segment) // config.training.batch_size)
 
 
 def test_what_cannot_be_scored_on_the_data_trains_nothing() -> None:

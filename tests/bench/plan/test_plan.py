@@ -13,8 +13,10 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.plan import catalog, presets
 from seqdis.bench.plan import cells as plan
 from seqdis.bench.plan.catalog import MethodRef
-from seqdis.bench.records.config import cell_id
+from seqdis.bench.plan.settings import Part, merged, parse_overrides
+from seqdis.bench.records.config import RunConfig, TrainingConfig, cell_id, read_config
 from seqdis.bench.records.store import Store
+from seqdis.methods.base import Method, Rule
 
 
 def planned(methods: str = "dsvae,cdsvae", datasets: str = "sprites", **options: object) -> list[plan.Planned]:
@@ -45,7 +47,7 @@ def test_ids_differ_by_all_that_changes_numbers() -> None:
 def test_ids_are_stable_and_survive_json() -> None:
     first, again = planned()[0], planned()[0]
     assert first.id == again.id
-    assert cell_id(json.loads(json.dumps(first.config))) == first.id
+    assert cell_id(json.loads(json.dumps(first.config.to_json()))) == first.id
     assert first.id.startswith("sprites-synth-dsvae-quick-s0-")
 
 
@@ -89,42 +91,47 @@ def test_all_means_the_six_of_the_field() -> None:
     [
         ("training.stepz=3", "did you mean 'training.steps'"),
         ("steps", "not of the form"),
-        ("training.steps=many", "must be int"),
+        ("training.steps=many", "must be a whole number"),
         ("training.precision=float8", "must be one of"),
-        ("training.compile=1", "must be bool"),
-        ("method.lr=true", "must be float"),
+        ("training.compile=1", "must be true or false"),
+        ("method.lr=true", "must be a number"),
     ],
 )
 def test_bad_setting_is_one_sentence(item: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        planned(overrides=plan.parse_overrides([item]))
+        planned(overrides=parse_overrides([item]))
 
 
 def test_setting_takes_the_value_and_is_recorded() -> None:
-    cell = planned("dsvae", overrides=plan.parse_overrides(["lr=1", "training.steps=7"]))[0]
-    assert cell.config["method"]["lr"] == 1.0
-    assert cell.config["training"]["steps"] == 7
-    assert cell.config["cell"]["overrides"] == {"lr": 1, "training.steps": 7}
+    cell = planned("dsvae", overrides=parse_overrides(["lr=1", "training.steps=7"]))[0]
+    assert cell.config.method["lr"] == 1.0
+    assert cell.config.training.steps == 7
+    assert cell.config.cell.overrides == {"lr": 1, "training.steps": 7}
 
 
 def test_tables_plan_exactly_their_cells() -> None:
     refs = [str(ref) for ref in plan.table_methods("augmentation", None)]
     assert refs == ["dsvae", "cdsvae", "cdsvae:no-content-aug", "cdsvae:no-motion-aug"]
-    batches = [cell.config["training"]["batch_size"] for cell in planned("cdsvae", table="batch-size", seeds=range(1))]
+    batches = [cell.config.training.batch_size for cell in planned("cdsvae", table="batch-size", seeds=range(1))]
     assert batches == [8, 16, 32]
     paper = planned("cdsvae", table="batch-size", seeds=range(1), preset="paper", source="real")
-    assert [cell.config["training"]["batch_size"] for cell in paper] == [64, 128, 256]
+    assert [cell.config.training.batch_size for cell in paper] == [64, 128, 256]
 
 
-def test_preset_settings_reach_only_methods_that_have_them() -> None:
-    @dataclasses.dataclass(frozen=True)
-    class Own:
-        width: int = 64
-        lr: float = 1e-4
+def test_preset_s_nets_reach_every_method_that_has_the_setting_and_rules_only_their_method() -> None:
+    class Stranger(Method):
+        title, paper = "Stranger", "none"
 
-    assert presets.method_settings(presets.get("quick"), "x", "sprites", Own) == {"width": 16}
+        @dataclasses.dataclass(frozen=True)
+        class Config:
+            width: int = 64
+            lr: float = 1e-4
+
+    found = merged({"method": Stranger.Config}, presets.layers(presets.QUICK, Stranger, "", "sprites", "video"), {})
+    assert found["method"].config == Stranger.Config(width=16)
+    assert found["method"].origins == {"width": "preset quick", "lr": "default"}
     paper = {
-        cell.cell.method.name: cell.config["method"]["lr"]
+        cell.cell.method.name: cell.config.method["lr"]
         for cell in planned("all", preset="paper", source="real", seeds=range(1))
     }
     assert paper["dsvae"] == paper["cdsvae"] == 1.5e-3
@@ -133,40 +140,66 @@ def test_preset_settings_reach_only_methods_that_have_them() -> None:
         presets.get("quik")
 
 
-def test_settings_by_data_set_reach_that_family_there_and_give_way_to_the_method_s_own() -> None:
+class Family(Method):
+    title, paper = "Family", "none"
+    variants: ClassVar[dict[str, dict[str, object]]] = {"late": {"beta": 7.0}, "odd": {}}
+    rules = (
+        Rule(presets=("quick", "demo"), method={"lr": 5e-3, "dynamic_dim": 4, "not_mine": 1}),
+        Rule(presets=("quick",), data=("smmnist",), method={"dynamic_dim": 16, "beta": 3.0}, not_trained="blurred"),
+        Rule(presets=("quick",), modality="audio", training={"steps": 9}),
+        Rule(presets=("quick",), variants=("odd",), method={"beta": 5.0}, not_trained="odd"),
+    )
+
     @dataclasses.dataclass(frozen=True)
-    class Family:
-        BACKBONE: ClassVar[bool] = True
+    class Config:
         lr: float = 1e-3
         dynamic_dim: int = 32
-
-    @dataclasses.dataclass(frozen=True)
-    class Stranger:
-        dynamic_dim: int = 32
-
-    preset = dataclasses.replace(
-        presets.QUICK,
-        objective={"lr": 5e-3, "dynamic_dim": 4},
-        by_dataset={"smmnist": {"dynamic_dim": 16, "kl": 1.0}},
-        by_method={"own": {"dynamic_dim": 3}},
-        by_method_and_dataset={},
-    )
-    settings = presets.method_settings
-    assert settings(preset, "x", "smmnist", Family) == {"lr": 5e-3, "dynamic_dim": 16}
-    assert settings(preset, "x", "sprites", Family) == {"lr": 5e-3, "dynamic_dim": 4}
-    assert settings(preset, "own", "smmnist", Family) == {"lr": 5e-3, "dynamic_dim": 3}
-    assert settings(preset, "x", "smmnist", Stranger) == {}
+        beta: float = 1.0
 
 
-def test_a_preset_s_settings_by_data_set_name_data_sets_and_settings_that_exist() -> None:
-    for preset in presets.PRESETS.values():
-        assert {*preset.by_dataset, *preset.training_by_dataset} <= set(catalog.dataset_names())
-        for dataset, settings in preset.by_dataset.items():
-            source = catalog.load_dataset(dataset).sources[0]
-            for cell in plan.plan(
-                plan.grid(catalog.parse_methods("dsvae"), [dataset], source=source, preset=preset.name, seeds=range(1))
-            ):
-                assert settings.items() <= cell.config["method"].items()
+def resolved(preset: str, variant: str, data: str, modality: str) -> dict[str, Part]:
+    layers = presets.layers(presets.get(preset), Family, variant, data, modality)
+    return merged({"method": Family.Config, "training": TrainingConfig}, layers, {})
+
+
+def test_a_method_s_rules_hold_for_their_scale_data_modality_and_variant_and_later_ones_win() -> None:
+    assert resolved("quick", "", "sprites", "video")["method"].config == Family.Config(lr=5e-3, dynamic_dim=4)
+    assert resolved("quick", "", "smmnist", "video")["method"].config == Family.Config(5e-3, 16, 3.0)
+    assert resolved("quick", "odd", "smmnist", "video")["method"].config == Family.Config(5e-3, 16, 5.0)
+    assert resolved("quick", "late", "smmnist", "video")["method"].config == Family.Config(5e-3, 16, 7.0)
+    assert resolved("paper", "", "smmnist", "video")["method"].config == Family.Config()
+    assert resolved("quick", "", "timit", "audio")["training"].config.steps == 9
+    origins = resolved("quick", "late", "smmnist", "video")["method"].origins
+    assert origins == {
+        "lr": "Family at quick",
+        "dynamic_dim": "Family at quick, smmnist",
+        "beta": "variant late",
+    }
+
+
+def test_a_row_that_is_not_trained_says_why_and_its_variants_share_its_fate() -> None:
+    def note(variant: str, data: str, preset: str = "quick") -> str:
+        return presets.not_trained_note(presets.get(preset), Family, variant, data, "video")
+
+    assert note("", "smmnist") == note("late", "smmnist") == "not trained at the quick scale: blurred"
+    assert note("odd", "smmnist") == note("odd", "sprites") == "not trained at the quick scale: odd"
+    assert note("", "sprites") == note("", "smmnist", "demo") == ""
+
+
+@pytest.mark.parametrize("name", catalog.method_modules())
+def test_rules_name_presets_data_variants_and_settings_that_exist(name: str) -> None:
+    method = catalog.load_method(MethodRef(name))
+    family = [
+        one for one in map(catalog.load_method, map(MethodRef, catalog.method_modules())) if issubclass(one, method)
+    ]
+    settings = {field.name for one in (method, *family) for field in dataclasses.fields(one.Config)}
+    for rule in method.rules:
+        assert set(rule.presets) <= set(presets.PRESETS)
+        assert set(rule.data) <= set(catalog.dataset_names())
+        assert set(rule.variants) <= {"", *method.variants}
+        assert set(rule.training) <= {field.name for field in dataclasses.fields(TrainingConfig)}
+        assert set(rule.method) <= settings | {"kl_static_weight", "kl_dynamic_weight"}
+        assert not rule.not_trained.endswith(".")
 
 
 def test_store_refuses_an_edited_config(tmp_path: Path) -> None:
@@ -181,9 +214,9 @@ def test_store_refuses_an_edited_config(tmp_path: Path) -> None:
 
 def test_batch_table_has_the_papers_sizes_whatever_the_preset_uses() -> None:
     timit = planned("cdsvae", "timit", table="batch-size", seeds=range(1), preset="paper", source="real")
-    assert [cell.config["training"]["batch_size"] for cell in timit] == [64, 128, 256]
+    assert [cell.config.training.batch_size for cell in timit] == [64, 128, 256]
     assert [cell.cell.batch for cell in timit] == [64, 128, 0]
-    assert {cell.config["cell"]["size"] for cell in timit} == {0}
+    assert {cell.config.cell.size for cell in timit} == {0}
 
 
 def test_a_new_data_revision_is_a_new_cell(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,8 +231,64 @@ def test_a_new_data_revision_is_a_new_cell(monkeypatch: pytest.MonkeyPatch) -> N
     assert planned("dsvae")[0].id != before.id
 
 
+def test_a_config_comes_back_from_its_file_equal_and_a_damaged_one_is_one_sentence(tmp_path: Path) -> None:
+    cell = planned("cdsvae", overrides={"lr": 1e-3})[0]
+    path = Store(tmp_path).add(cell.id, cell.config) / "config.json"
+    assert read_config(path) == cell.config
+    assert isinstance(read_config(path), RunConfig)
+    path.write_text(path.read_text().replace('"steps": 1500', '"steps": "many"'))
+    with pytest.raises(UserError, match=r"training\.steps: must be a whole number"):
+        read_config(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (".5", 0.5),
+        ("1e-3", 1e-3),
+        ("-2", -2),
+        ("+3", 3),
+        ("3.", 3.0),
+        ("true", True),
+        ("False", False),
+        ("null", None),
+        ("[1, 2]", [1, 2]),
+        ('{"a": 1}', {"a": 1}),
+        ("cosine", "cosine"),
+        ('"1"', "1"),
+        ("", ""),
+        ("1_000", "1_000"),
+        ("0x10", "0x10"),
+    ],
+)
+def test_values_of_set_are_read_in_one_way(text: str, value: object) -> None:
+    found = parse_overrides([f"key={text}"])["key"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 400, "9" * 5000, "1e999", "[" * 3000, "[" * 900 + "]" * 900, "NaN", "Infinity", "\ud800"]
+)
+def test_what_no_setting_can_be_is_one_sentence(text: str) -> None:
+    with pytest.raises(UserError):
+        planned("dsvae", overrides=parse_overrides([f"training.steps={text}"]))
+
+
+def test_ids_and_configs_are_those_of_version_0_1_0() -> None:
+    known = json.loads((Path(__file__).parent / "ids.json").read_text())
+    for line, ids in known.items():
+        preset, dataset, methods, source, table = line.split("|")
+        cells = plan.plan(
+            plan.grid(
+                catalog.parse_methods(methods), [dataset], source=source, preset=preset, seeds=[0, 3], table=table
+            )  # type: ignore[arg-type]
+        )
+        assert [cell.id for cell in cells] == ids, line
+
+
 def test_logging_does_not_change_the_id() -> None:
     one = planned("dsvae")[0]
-    config = json.loads(json.dumps(one.config))
+    config = json.loads(json.dumps(one.config.to_json()))
     config["training"]["log_every"] += 1
     assert cell_id(config) == one.id

@@ -96,7 +96,7 @@ def test_state_is_carried_in_parts_and_taken_over_only_when_asked_for(
     assert taken.states == [cells[3].id]
     source, target = (place.folder(cells[3].id) for place in (store, Store(tmp_path / "there")))
     assert (target / CHECKPOINT).read_bytes() == (source / CHECKPOINT).read_bytes()
-    assert json.loads((target / "config.json").read_text()) == cells[3].config
+    assert json.loads((target / "config.json").read_text()) == cells[3].config.to_json()
     # What was trained on there since is not thrown back.
     (target / CHECKPOINT).write_bytes(b"newer")
     assert import_packed(packs(tmp_path / "packed"), tmp_path / "there", state=True).states == []
