@@ -125,6 +125,14 @@ def test_the_plan_names_each_room_after_those_that_it_stands_on() -> None:
         assert all(order.index(other) < order.index(room) for other in below), room
 
 
+def test_the_architecture_page_shows_this_plan() -> None:
+    rows = re.findall(
+        r"^\| `([\w/]+)` \| .*? \| (.*) \|$", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE
+    )
+    assert {room: tuple(re.findall(r"`([\w/]+)`", imports)) for room, imports in rows} == ROOMS
+    assert [room for room, _ in rows] == list(ROOMS)
+
+
 def test_every_folder_of_code_is_a_room_or_lies_in_one() -> None:
     assert {room_of(name_of(path)) for path in modules()} == set(ROOMS)
     inside = {"/".join(path.relative_to(ROOT).parts[:2]) for path in (ROOT / "bench").rglob("*.py")}
