@@ -18,12 +18,7 @@ from seqdis.bench.cell.data import open_dataset, training_split
 from seqdis.bench.cell.device import set_precision, set_repeatable
 from seqdis.bench.cell.energy import EnergyMeter
 from seqdis.bench.cell.progress import Report, Update
-from seqdis.bench.cell.report import (
-    cost_part,
-    method_record,
-    oracle_record,
-    training_part,
-)
+from seqdis.bench.cell.report import cost_part, method_record, oracle_record, training_part
 from seqdis.bench.cell.trainer import Trainer
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.provenance import code_version
@@ -31,9 +26,9 @@ from seqdis.bench.core.seeds import derive
 from seqdis.bench.plan import catalog, presets
 from seqdis.bench.plan.catalog import MethodRef
 from seqdis.bench.plan.settings import built
-from seqdis.bench.records import record as records
 from seqdis.bench.records.clips import save_clips
 from seqdis.bench.records.config import RunConfig, TrainingConfig
+from seqdis.bench.records.record import Record
 from seqdis.bench.records.store import CHECKPOINT
 from seqdis.datasets.base import DataSet, Spec, Split
 from seqdis.judges import protocol
@@ -78,7 +73,7 @@ class Experiment:
         self.cell, self.evaluation = config.cell, config.evaluation
         self.notes: list[str] = []
 
-    def record(self) -> records.Record:
+    def record(self) -> Record:
         """Trains and judges; returns the record."""
         self.report(Update("data"))
         set_precision("float32")  # also for the judge of a control, which trains nothing
@@ -213,7 +208,7 @@ class Experiment:
         if resumed is not None and resumed.gpu:
             self.notes.append(f"begun on another GPU ({resumed.gpu})")
 
-    def _oracle(self, dataset: DataSet, judge: Judge | None) -> records.Record:
+    def _oracle(self, dataset: DataSet, judge: Judge | None) -> Record:
         """The control that renders the true factors: real clips of the test set, looked up by their labels."""
         if judge is None:
             raise NotApplicable("the oracle looks clips up by their factors, and speaker verification compares codes")

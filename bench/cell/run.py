@@ -23,8 +23,8 @@ from seqdis.bench.core.files import write_json
 from seqdis.bench.core.lease import Lease, LeaseHeld, LeaseLost
 from seqdis.bench.core.places import data_root
 from seqdis.bench.core.provenance import code_version
-from seqdis.bench.records import record as records
 from seqdis.bench.records.config import RunConfig, read_config
+from seqdis.bench.records.record import NAME, Record, write_record
 from seqdis.bench.records.store import CHECKPOINT, CONFIG, ERROR
 
 
@@ -50,17 +50,17 @@ def run_cell(folder: Path, *, device: str = "auto", data_dir: Path | None = None
         DONE (also when another process is at work on it or has done it), FAILED (error.json says why), WAITING (its
         data or judge is missing), INTERRUPTED (checkpoint saved).
     """
-    if (folder / records.NAME).exists():
+    if (folder / NAME).exists():
         return DONE
     config = read_config(folder / CONFIG)
     stop, report = StopFlag(), ProgressFile(folder)
     try:
         with Lease(folder) as lease:
-            if (folder / records.NAME).exists():
+            if (folder / NAME).exists():
                 return DONE
             place, root = pick_device(device), data_dir or data_root()
 
-            def run() -> records.Record:
+            def run() -> Record:
                 experiment = Experiment(
                     config,
                     folder=folder,
@@ -77,7 +77,7 @@ def run_cell(folder: Path, *, device: str = "auto", data_dir: Path | None = None
         return DONE
 
 
-def _attempt(run: Callable[[], records.Record], folder: Path, config: RunConfig, lease: Lease, report: Report) -> int:
+def _attempt(run: Callable[[], Record], folder: Path, config: RunConfig, lease: Lease, report: Report) -> int:
     code_version()  # asked now and kept: it is this code that runs, whatever is checked out when the record is written
     try:
         record = run()
@@ -98,7 +98,7 @@ def _attempt(run: Callable[[], records.Record], folder: Path, config: RunConfig,
     except LeaseLost as lost:
         print(lost, flush=True)
         return DONE
-    if not records.write_record(folder, record):
+    if not write_record(folder, record):
         print("another process has published this cell's record; it stays", flush=True)
     for name in (ERROR, CHECKPOINT):
         (folder / name).unlink(missing_ok=True)

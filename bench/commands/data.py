@@ -125,8 +125,8 @@ def _wanted(args: argparse.Namespace) -> Wanted:
 
 def _options(name: str, kind: type[DataSet], typed: Sequence[str], split: str | None) -> dict[str, Value]:
     """What opening the data set takes beside source and size; what is the default anyway is left out."""
-    from seqdis.bench.plan import cells as plan
     from seqdis.bench.plan import settings
+    from seqdis.bench.plan.cells import data_options
 
     given = settings.parse_overrides(typed)
     wrong = next((key for key in given if not key.startswith(settings.DATA)), None)
@@ -134,7 +134,7 @@ def _options(name: str, kind: type[DataSet], typed: Sequence[str], split: str | 
         raise UserError(
             f"--set {wrong} is no option of the data; write data.NAME=VALUE ('bench describe {name}' lists them)."
         )
-    found: dict[str, Value] = plan.data_options(name, given)
+    found: dict[str, Value] = data_options(name, given)
     if split:
         found["split"] = split
     return {option: value for option, value in found.items() if value != kind.options[option].default}

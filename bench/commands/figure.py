@@ -281,17 +281,17 @@ def draw_curves(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequen
 def draw_ranks(args: argparse.Namespace, formats: Sequence[str]) -> list[Path]:
     """The critical-difference diagram of each source and preset that has enough data sets."""
     from seqdis.bench.figures import diagrams, drawing
-    from seqdis.bench.records import collection as aggregate
-    from seqdis.bench.tables import build as tables
+    from seqdis.bench.records.collection import load
+    from seqdis.bench.tables.build import average_ranks
 
     kinds = [kind for kind in formats if kind != "gif"]
     if not kinds:
         raise UserError("ranks do not move; choose --format png or pdf.")
     if args.cells or args.method or args.seed is not None:
         raise UserError("ranks are of whole tables: choose with --dataset, --source and --preset only.")
-    collection = aggregate.load(args.out or [Path("runs")])
+    collection = load(args.out or [Path("runs")])
     chosen = {name: (value,) if value else () for name, value in (("datasets", args.dataset), ("sources", args.source))}
-    found = tables.average_ranks(collection, presets=(args.preset,) if args.preset else (), **chosen)
+    found = average_ranks(collection, presets=(args.preset,) if args.preset else (), **chosen)
     paths: list[Path] = []
     reasons = []
     for (source, preset), across in found.items():

@@ -15,7 +15,7 @@ from seqdis.bench.core.exits import DONE, refuse
 from seqdis.bench.core.files import write_bytes
 from seqdis.bench.records.store import Store
 
-SUFFIXES = (".txt", ".md", ".csv", ".json")
+WRITTEN = (".txt", ".md", ".csv", ".json")
 
 
 def command(out: Path, table: str) -> tuple[str, ...]:
@@ -48,14 +48,13 @@ def write(name: str, out: Path) -> None:
     Raises:
         UserError: no such table, no record to make it of, or no room for it.
     """
-    from seqdis.bench.formats.render import SUFFIXES as KINDS
-    from seqdis.bench.formats.render import render
-    from seqdis.bench.tables import build as tables
+    from seqdis.bench.formats.render import SUFFIXES, render
+    from seqdis.bench.tables.build import build
 
-    document = tables.build(name, load(name, [out]))
-    for suffix in SUFFIXES:
+    document = build(name, load(name, [out]))
+    for suffix in WRITTEN:
         target = out / "tables" / f"{name}{suffix}"
-        write_bytes(target, render(document, KINDS[suffix], everything=suffix == ".txt"))
+        write_bytes(target, render(document, SUFFIXES[suffix], everything=suffix == ".txt"))
         print(f"wrote {target}", file=sys.stderr)
 
 

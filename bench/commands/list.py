@@ -47,12 +47,12 @@ def _entries(kind: str) -> dict[str, str]:
 
         return {preset.name: preset.text for preset in PRESETS.values()}
     from seqdis.bench.plan.studies import STUDIES
-    from seqdis.bench.tables import build as tables
+    from seqdis.bench.tables.build import TABLES
 
     # What 'bench run --table' can plan comes from cells of its own; the others are made from any records, or from none.
     return {
         name: definition.text + (f"; bench run --table {name}" if name in STUDIES else "")
-        for name, definition in tables.TABLES.items()
+        for name, definition in TABLES.items()
     }
 
 

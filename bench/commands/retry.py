@@ -107,21 +107,21 @@ def _submit(
         as_before: neither a device nor a data folder is named: those of the last launch.
     """
     from seqdis.bench.commands import last_tables
-    from seqdis.bench.launch.slurm import submit as slurm
+    from seqdis.bench.launch.slurm import submit
     from seqdis.bench.launch.slurm.requests import TABLES
 
     arrays = [one.manifest for one in known if one.is_cells]
     made = [one.manifest.argv[-1] for one in known if one.manifest.title == TABLES]
     arguments = list(arrays[-1].cell_arguments) if arrays else []
     if not (as_before and arguments):
-        arguments = slurm.cell_arguments(request.device, request.root)
+        arguments = submit.cell_arguments(request.device, request.root)
     root = Path(arguments[arguments.index("--data-dir") + 1])
-    summary = slurm.submit(
+    summary = submit.submit(
         store,
         cells,
         _options(request.jobs, arrays),
         cell_arguments=arguments,
-        prerequisites=slurm.missing_prerequisites(store, cells, root),
+        prerequisites=submit.missing_prerequisites(store, cells, root),
         tables=last_tables.command(store.out, made[-1] if made else "comparison"),
     )
     for line in summary.lines():

@@ -154,17 +154,17 @@ def _submit(missing: Sequence[Planned], store: Store, asked: Grid, request: Requ
         UserError: SLURM does not answer or refuses; what it had accepted is kept, and the same line goes on.
     """
     from seqdis.bench.commands import last_tables
-    from seqdis.bench.launch.slurm import submit as slurm
+    from seqdis.bench.launch.slurm import submit
     from seqdis.bench.launch.slurm.profile import Options
 
     options = Options.of(request.jobs)
     started = time.monotonic()
-    summary = slurm.submit(
+    summary = submit.submit(
         store,
         missing,
         options,
-        cell_arguments=slurm.cell_arguments(request.device, request.root),
-        prerequisites=slurm.missing_prerequisites(store, missing, request.root),
+        cell_arguments=submit.cell_arguments(request.device, request.root),
+        prerequisites=submit.missing_prerequisites(store, missing, request.root),
         tables=last_tables.command(store.out, asked.table),
     )
     for line in summary.lines():
@@ -271,8 +271,8 @@ def _dry_run(
     )
     if launcher == "slurm":
         from seqdis.bench.commands import last_tables
-        from seqdis.bench.launch.slurm import submit as slurm
+        from seqdis.bench.launch.slurm import submit
 
-        for text in slurm.render(store, missing, request, last_tables.command(store.out, asked.table)):
+        for text in submit.render(store, missing, request, last_tables.command(store.out, asked.table)):
             print(text)
     return DONE

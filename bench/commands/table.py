@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seqdis.bench.core.environment import cores
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE
 
@@ -53,11 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from seqdis.bench.formats.render import render
-    from seqdis.bench.tables import build as tables
+    from seqdis.bench.tables.build import build
 
     kind = _format(args)
     collection = load(args.name, [*(args.out or ([] if args.records else [Path("runs")])), *(args.records or [])])
-    document = tables.build(
+    document = build(
         args.name,
         collection,
         datasets=_names(args.dataset),
@@ -82,12 +83,12 @@ def load(name: str, folders: Sequence[Path]) -> Collection:
     Raises:
         UserError: there is not one.
     """
-    from seqdis.bench.records import collection as aggregate
-    from seqdis.bench.tables import build as tables
+    from seqdis.bench.records import collection
+    from seqdis.bench.tables.build import LITERATURE, TABLES
 
-    if name not in tables.TABLES or name in tables.LITERATURE:
-        return aggregate.Collection()
-    found = aggregate.load(folders, workers=min(4, os.cpu_count() or 1))
+    if name not in TABLES or name in LITERATURE:
+        return collection.Collection()
+    found = collection.load(folders, workers=min(4, cores()))
     if not found.entries and not found.problems:
         raise UserError(
             f"no finished cell in {', '.join(map(str, folders))}; "
@@ -100,14 +101,16 @@ def load(name: str, folders: Sequence[Path]) -> Collection:
 def print_after_run(out: Path, ids: Sequence[str], table: str) -> None:
     """Prints a table of the named cells only; nothing if none of them has ended."""
     from seqdis.bench.formats.render import render
-    from seqdis.bench.records import collection as aggregate
-    from seqdis.bench.tables import build as tables
+    from seqdis.bench.records.collection import Loader
+    from seqdis.bench.records.record import NAME
+    from seqdis.bench.records.store import Store
+    from seqdis.bench.tables.build import build
 
-    loader = aggregate.Loader()
+    loader, store = Loader(), Store(out)
     for cell in ids:
-        loader.add(str(out / "cells" / cell / "record.json"))
+        loader.add(str(store.folder(cell) / NAME))
     if loader.collection.entries:
-        document = tables.build(table, loader.collection)
+        document = build(table, loader.collection)
         color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         sys.stdout.write(render(document, "terminal", width=_width(), color=color).decode())
 

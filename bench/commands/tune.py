@@ -39,11 +39,11 @@ def run(args: argparse.Namespace) -> int:
     from seqdis.bench.launch import tuning
     from seqdis.bench.launch.slots import slots
     from seqdis.bench.plan import catalog, settings
-    from seqdis.bench.plan import cells as plan
+    from seqdis.bench.plan.cells import grid, plan
 
     root = args.data_dir or data_root()
     refs = catalog.parse_methods(args.methods)
-    example = plan.plan(plan.grid(refs[:1], [args.dataset], source=args.source, preset=args.preset, seeds=[0]))
+    example = plan(grid(refs[:1], [args.dataset], source=args.source, preset=args.preset, seeds=[0]))
     make([example[0].config], root, args.device)
     workers = args.workers or len(slots(args.device, None))
     fixed = settings.parse_overrides(args.overrides)

@@ -12,12 +12,12 @@ from PIL import Image
 from seqdis.bench.cli import main
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.plan import catalog
-from seqdis.bench.plan import cells as plan
+from seqdis.bench.plan.cells import Planned, grid, plan
 from seqdis.datasets.base import chosen_options
 
 
-def planned(dataset: str, **overrides: Any) -> plan.Planned:
-    cells = plan.grid(
+def planned(dataset: str, **overrides: Any) -> Planned:
+    cells = grid(
         catalog.parse_methods("dsvae"),
         [dataset],
         source="synthetic",
@@ -25,7 +25,7 @@ def planned(dataset: str, **overrides: Any) -> plan.Planned:
         seeds=[0],
         overrides={f"data.{key}": value for key, value in overrides.items()},
     )
-    return plan.plan(cells)[0]
+    return plan(cells)[0]
 
 
 def test_options_are_in_the_config_and_change_the_id() -> None:

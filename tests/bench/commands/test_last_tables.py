@@ -32,7 +32,7 @@ def test_job_writes_what_the_table_command_writes(module: str, out: Path, tmp_pa
     done = job(str(out), "comparison", module=module)
     assert done.returncode == 0, done.stderr
     assert "missing: never-run" in done.stdout
-    for suffix in last_tables.SUFFIXES:
+    for suffix in last_tables.WRITTEN:
         again = tmp_path / f"again{suffix}"
         more = ["--format", "terminal", "--wide"] if suffix == ".txt" else []
         assert main(["table", "comparison", "--out", str(out), "--output", str(again), *more]) == 0

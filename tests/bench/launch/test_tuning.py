@@ -15,8 +15,8 @@ from seqdis.bench.cell.run import run_cell
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.launch import tuning
 from seqdis.bench.plan import catalog, presets
-from seqdis.bench.plan import cells as plan
 from seqdis.bench.plan.catalog import MethodRef
+from seqdis.bench.plan.cells import grid, plan
 from seqdis.bench.records.store import Store
 from seqdis.methods.base import Rule
 
@@ -38,8 +38,8 @@ SEARCHED = ("dsvae", "cdsvae", "s3vae", "rwae", "fhvae", "mocogan")
 def test_every_setting_of_every_space_is_valid(method: str) -> None:
     for key, values in catalog.load_method(MethodRef(method)).space.items():
         for value in values:
-            plan.plan(
-                plan.grid(
+            plan(
+                grid(
                     catalog.parse_methods(method),
                     ["sprites"],
                     source="synthetic",
@@ -53,9 +53,7 @@ def test_every_setting_of_every_space_is_valid(method: str) -> None:
 @pytest.mark.parametrize("method", catalog.ALL_METHODS)
 def test_spaces_hold_the_present_settings_of_the_quick_preset(method: str) -> None:
     """What a search draws lies around what the preset has, which is trial 0."""
-    cell = plan.plan(
-        plan.grid(catalog.parse_methods(method), ["sprites"], source="synthetic", preset="quick", seeds=[0])
-    )
+    cell = plan(grid(catalog.parse_methods(method), ["sprites"], source="synthetic", preset="quick", seeds=[0]))
     for key, values in catalog.load_method(MethodRef(method)).space.items():
         section, _, name = key.partition(".")
         assert cell[0].config.to_json()[section][name] in values, key
@@ -106,8 +104,8 @@ def test_finished_records_say_it_for_the_preset_s_own_settings_only(
     monkeypatch.setitem(presets.PRESETS, "quick", changed)
     method = catalog.load_method(MethodRef("dsvae"))
     monkeypatch.setattr(method, "rules", (*method.rules, Rule(presets=("quick",), not_trained="few steps")))
-    cell = plan.plan(
-        plan.grid(
+    cell = plan(
+        grid(
             catalog.parse_methods("dsvae"),
             ["sprites"],
             source="synthetic",
@@ -160,7 +158,5 @@ def test_every_setting_of_every_method_can_be_set_from_the_command_line(method: 
     refs = catalog.parse_methods(method)
     config = catalog.load_method(refs[0]).Config()
     overrides = {f"method.{name}": value for name, value in dataclasses.asdict(config).items()}
-    cell = plan.plan(plan.grid(refs, ["sprites"], source="synthetic", preset="quick", seeds=[0], overrides=overrides))[
-        0
-    ]
+    cell = plan(grid(refs, ["sprites"], source="synthetic", preset="quick", seeds=[0], overrides=overrides))[0]
     assert cell.config.method == json.loads(json.dumps(dataclasses.asdict(config)))

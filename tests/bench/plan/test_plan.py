@@ -11,17 +11,17 @@ import pytest
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.plan import catalog, presets
-from seqdis.bench.plan import cells as plan
 from seqdis.bench.plan.catalog import MethodRef
+from seqdis.bench.plan.cells import Planned, grid, plan, table_methods
 from seqdis.bench.plan.settings import Part, merged, parse_overrides
 from seqdis.bench.records.config import RunConfig, TrainingConfig, cell_id, read_config
 from seqdis.bench.records.store import Store
 from seqdis.methods.base import Method, Rule
 
 
-def planned(methods: str = "dsvae,cdsvae", datasets: str = "sprites", **options: object) -> list[plan.Planned]:
+def planned(methods: str = "dsvae,cdsvae", datasets: str = "sprites", **options: object) -> list[Planned]:
     settings: dict[str, object] = {"source": "synthetic", "preset": "quick", "seeds": range(2), **options}
-    return plan.plan(plan.grid(catalog.parse_methods(methods), catalog.parse_datasets(datasets), **settings))  # type: ignore[arg-type]
+    return plan(grid(catalog.parse_methods(methods), catalog.parse_datasets(datasets), **settings))  # type: ignore[arg-type]
 
 
 def test_grid_runs_seed_0_of_every_row_first() -> None:
@@ -110,7 +110,7 @@ def test_setting_takes_the_value_and_is_recorded() -> None:
 
 
 def test_tables_plan_exactly_their_cells() -> None:
-    refs = [str(ref) for ref in plan.table_methods("augmentation", None)]
+    refs = [str(ref) for ref in table_methods("augmentation", None)]
     assert refs == ["dsvae", "cdsvae", "cdsvae:no-content-aug", "cdsvae:no-motion-aug"]
     batches = [cell.config.training.batch_size for cell in planned("cdsvae", table="batch-size", seeds=range(1))]
     assert batches == [8, 16, 32]
@@ -279,10 +279,8 @@ def test_ids_and_configs_are_those_of_version_0_1_0() -> None:
     known = json.loads((Path(__file__).parent / "ids.json").read_text())
     for line, ids in known.items():
         preset, dataset, methods, source, table = line.split("|")
-        cells = plan.plan(
-            plan.grid(
-                catalog.parse_methods(methods), [dataset], source=source, preset=preset, seeds=[0, 3], table=table
-            )  # type: ignore[arg-type]
+        cells = plan(
+            grid(catalog.parse_methods(methods), [dataset], source=source, preset=preset, seeds=[0, 3], table=table)  # type: ignore[arg-type]
         )
         assert [cell.id for cell in cells] == ids, line
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.records import clips as clips_file
+from seqdis.bench.records import clips
 from seqdis.bench.records.clips import load_clips, save_clips
 
 
 def test_audio_clips_are_stored_as_half_floats(tmp_path):
     spectrogram = np.linspace(-3, 3, 2 * 20 * 80, dtype=np.float16).reshape(2, 20, 80)
     save_clips(tmp_path, {"samples": spectrogram})
-    assert clips_file.is_audio(load_clips(tmp_path))
+    assert clips.is_audio(load_clips(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_load_clips_refuses_pickled_bombs_and_strangers(tmp_path, monkeypatch):
     (tmp_path / "clips.npz").write_bytes(b"not a zip")
     with pytest.raises(UserError, match="cannot be read"):
         load_clips(tmp_path)
-    monkeypatch.setattr(clips_file, "MAX_BYTES", 1000)
+    monkeypatch.setattr(clips, "MAX_BYTES", 1000)
     save_clips(tmp_path, {"samples": np.zeros((2, 8, 16, 16, 3), np.uint8)})
     with pytest.raises(UserError, match="larger than"):
         load_clips(tmp_path)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.records import collection as aggregate
+from seqdis.bench.records import collection
 
 
 def _comparable(entry):
@@ -28,7 +28,7 @@ def test_the_fast_way_reads_what_plain_json_reads(tmp_path, make_record, store_r
     compact = tmp_path / "compact" / "cells" / record["cell"]["id"]
     compact.mkdir(parents=True)
     (compact / "record.json").write_text(json.dumps(record, sort_keys=True))
-    fast, slow = (aggregate.load([tmp_path / name]) for name in ("indented", "compact"))
+    fast, slow = (collection.load([tmp_path / name]) for name in ("indented", "compact"))
     assert not fast.problems
     assert not slow.problems
     assert _comparable(fast.entries[0]) == _comparable(slow.entries[0])
@@ -39,7 +39,7 @@ def test_the_fast_way_reads_what_plain_json_reads(tmp_path, make_record, store_r
 def test_scores_are_means_over_draws(tmp_path, make_record, store_record):
     record = make_record(draws=4)
     store_record(tmp_path, record)
-    (entry,) = aggregate.load([tmp_path]).entries
+    (entry,) = collection.load([tmp_path]).entries
     draws = record["metrics"]["directions"]["fix_dynamic"]["draws"]
     assert entry.get("fix_dynamic/action/acc") == pytest.approx(sum(draw["action"]["acc"] for draw in draws) / 4)
     assert entry.get("rec/mse") == record["metrics"]["reconstruction"]["mse"]
@@ -51,7 +51,7 @@ def test_scores_are_means_over_draws(tmp_path, make_record, store_record):
 def test_a_text_that_looks_like_a_key_is_no_key(tmp_path, make_record, store_record):
     evil = '\n "metrics": {}\n "status": "failed"'
     store_record(tmp_path, make_record(changes={"title": evil, "notes": [evil]}))
-    (entry,) = aggregate.load([tmp_path]).entries
+    (entry,) = collection.load([tmp_path]).entries
     assert entry.title == evil
     assert entry.status == "done"
     assert entry.get("fix_dynamic/action/acc") is not None
@@ -60,14 +60,14 @@ def test_a_text_that_looks_like_a_key_is_no_key(tmp_path, make_record, store_rec
 def test_a_key_that_stands_twice_is_read_as_json_does(tmp_path, make_record, store_record):
     path = store_record(tmp_path, make_record())
     path.write_text(path.read_text()[:-3] + ',\n "title": "last one"\n}\n')
-    assert aggregate.load([tmp_path]).entries[0].title == "last one"
+    assert collection.load([tmp_path]).entries[0].title == "last one"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": 2}', b'{"schema": 1}', b"\xff\xfe", b"[" * 100_000])
 def test_a_damaged_record_is_named_and_the_rest_is_read(tmp_path, make_record, store_record, content):
     store_record(tmp_path, make_record(seed=0))
     store_record(tmp_path, make_record(seed=1)).write_bytes(content)
-    found = aggregate.load([tmp_path])
+    found = collection.load([tmp_path])
     assert [entry.seed for entry in found.entries] == [0]
     assert len(found.problems) == 1
     assert "record.json" in found.problems[0]
@@ -78,7 +78,7 @@ def test_a_record_of_the_wrong_kind_is_a_problem_not_a_crash(tmp_path, make_reco
     store_record(tmp_path, make_record()).write_text(
         json.dumps({**make_record(), key: ["not", "an", "object"]}, indent=1)
     )
-    found = aggregate.load([tmp_path])
+    found = collection.load([tmp_path])
     assert not found.entries
     assert "bench validate" in found.problems[0]
 
@@ -94,8 +94,8 @@ def test_links_pipes_and_giants_are_not_read(tmp_path, make_record, store_record
             os.mkfifo(path)
         else:
             with open(path, "wb") as file:
-                file.truncate(aggregate.MAX_BYTES + 1)
-    found = aggregate.load([tmp_path / "runs"])
+                file.truncate(collection.MAX_BYTES + 1)
+    found = collection.load([tmp_path / "runs"])
     assert not found.entries
     assert len(found.problems) == 3
 
@@ -104,18 +104,18 @@ def test_linked_folders_are_not_entered(tmp_path, make_record, store_record):
     path = store_record(tmp_path / "elsewhere", make_record())
     (tmp_path / "runs" / "cells").mkdir(parents=True)
     (tmp_path / "runs" / "cells" / "x").symlink_to(path.parent)
-    assert not aggregate.load([tmp_path / "runs"]).entries
+    assert not collection.load([tmp_path / "runs"]).entries
 
 
 def test_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
-        aggregate.load([tmp_path / "nowhere"])
+        collection.load([tmp_path / "nowhere"])
 
 
 def test_a_cell_in_two_folders_counts_once(tmp_path, make_record, store_record):
     for name in ("a", "b"):
         store_record(tmp_path / name, make_record())
-    assert len(aggregate.load([tmp_path / "a", tmp_path / "b"]).entries) == 1
+    assert len(collection.load([tmp_path / "a", tmp_path / "b"]).entries) == 1
 
 
 def test_folders_of_records_are_searched(tmp_path, make_record):
@@ -124,7 +124,7 @@ def test_folders_of_records_are_searched(tmp_path, make_record):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ("record.json" if number == 0 else "one.json")).write_text(json.dumps(make_record(seed=number)))
     (tmp_path / "records" / "sprites" / "x" / "config.json").write_text("{}")
-    found = aggregate.load([tmp_path / "records"])
+    found = collection.load([tmp_path / "records"])
     assert len(found.entries) == 2
     assert not found.problems
 
@@ -135,24 +135,24 @@ def test_a_failed_cell_is_read_from_its_error(tmp_path, make_record):
     folder.mkdir(parents=True)
     cell = {key: value for key, value in record["cell"].items() if key != "id"}
     (folder / "config.json").write_text(json.dumps({"cell": cell}))
-    assert not aggregate.load([tmp_path]).entries  # planned, not failed
+    assert not collection.load([tmp_path]).entries  # planned, not failed
     (folder / "error.json").write_text(json.dumps({"reason": "the loss is not finite"}))
-    (entry,) = aggregate.load([tmp_path]).entries
+    (entry,) = collection.load([tmp_path]).entries
     assert (entry.status, entry.reason, entry.method) == ("failed", "the loss is not finite", "cdsvae")
 
 
 def test_configs_that_differ_in_seeds_only_are_one():
-    first = aggregate.describe_config({"training": {"batch_size": 8}, "evaluation": {"seed": 1, "draws": 5}})
-    assert first == aggregate.describe_config({"training": {"batch_size": 8}, "evaluation": {"seed": 2, "draws": 5}})
-    assert first[0] != aggregate.describe_config({"training": {"batch_size": 9}, "evaluation": {"draws": 5}})[0]
+    first = collection.describe_config({"training": {"batch_size": 8}, "evaluation": {"seed": 1, "draws": 5}})
+    assert first == collection.describe_config({"training": {"batch_size": 8}, "evaluation": {"seed": 2, "draws": 5}})
+    assert first[0] != collection.describe_config({"training": {"batch_size": 9}, "evaluation": {"draws": 5}})[0]
     assert first[1] == 8
 
 
 def test_a_record_costs_little_memory(tmp_path, make_record, store_record):
     paths = [str(store_record(tmp_path, make_record("dsvae", seed=seed, draws=5))) for seed in range(200)]
-    aggregate._load(paths[:20])
+    collection._load(paths[:20])
     tracemalloc.start()
-    found = aggregate._load(paths)
+    found = collection._load(paths)
     size, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(found.entries) == 200
@@ -165,10 +165,10 @@ def test_several_processes_read_what_one_reads(tmp_path, make_record, store_reco
     for seed in range(9):
         store_record(tmp_path, make_record("mocogan" if seed % 2 else "dsvae", seed=seed))
     store_record(tmp_path, make_record(seed=9)).write_text("{")
-    alone = aggregate.load([tmp_path])
-    monkeypatch.setattr(aggregate, "MANY", 5)
-    monkeypatch.setattr(aggregate, "_CHUNK", 2)
-    together = aggregate.load([tmp_path], workers=2)
+    alone = collection.load([tmp_path])
+    monkeypatch.setattr(collection, "MANY", 5)
+    monkeypatch.setattr(collection, "_CHUNK", 2)
+    together = collection.load([tmp_path], workers=2)
     assert [_comparable(entry) for entry in together.entries] == [_comparable(entry) for entry in alone.entries]
     assert (together.about, together.configs, together.problems) == (alone.about, alone.configs, alone.problems)
     assert len({id(entry.setting) for entry in together.entries}) == 1

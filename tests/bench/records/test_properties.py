@@ -21,7 +21,7 @@ from scipy import stats
 
 from seqdis.bench.formats import latex
 from seqdis.bench.formats.render import render
-from seqdis.bench.records import collection as aggregate
+from seqdis.bench.records import collection
 from seqdis.bench.site import boards
 from seqdis.bench.site.render import safe_json
 from seqdis.bench.tables import statistics
@@ -55,16 +55,16 @@ NASTY = st.text(
 
 
 def _read(path: Any, *, plainly: bool) -> Any:
-    loader = aggregate.Loader()
+    loader = collection.Loader()
     if plainly:
-        loader._read = lambda raw: aggregate._object(raw)  # type: ignore[method-assign]
+        loader._read = lambda raw: collection._object(raw)  # type: ignore[method-assign]
     loader.add(str(path))
     found = loader.collection
     if not found.entries:
         return "refused"
     (entry,) = found.entries
     numbers = {name: round(entry.get(name) or 0.0, 9) for name in entry.names}
-    fields = {key: getattr(entry, key) for key in aggregate.Entry.__slots__ if key not in ("names", "values")}
+    fields = {key: getattr(entry, key) for key in collection.Entry.__slots__ if key not in ("names", "values")}
     return fields, numbers
 
 

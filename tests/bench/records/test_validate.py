@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from seqdis.bench import cli
-from seqdis.bench.records import record as records
 from seqdis.bench.records import validate
 from seqdis.bench.records.importing import import_records
+from seqdis.bench.records.record import MAX_BYTES
 
 DRAW = "metrics.directions.fix_dynamic"
 
@@ -315,7 +315,7 @@ def test_import_follows_no_links_and_reads_no_giants(tmp_path, make_record, stor
     (theirs / "b").symlink_to(secret.parent)
     (theirs / "c").mkdir()
     with open(theirs / "c" / "record.json", "wb") as file:
-        file.truncate(records.MAX_BYTES + 1)
+        file.truncate(MAX_BYTES + 1)
     result = import_records(tmp_path / "theirs", tmp_path / "ours")
     assert not result.taken
     assert len(result.refused) == 2
