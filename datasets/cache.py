@@ -27,7 +27,7 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from seqdis.bench.core.errors import MissingDataError, UserError
-from seqdis.bench.core.files import canonical_json, digest, read_json, write_json, writing_folder
+from seqdis.bench.core.files import canonical_json, digest, make_folder, read_json, write_json, writing_folder
 from seqdis.bench.core.places import data_root
 
 FORMAT = 1
@@ -185,7 +185,7 @@ def writing_cache(folder: Path, meta: dict[str, Any], *, needs_bytes: int = 0) -
         UserError: no space or no permission.
     """
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.parent)
         free = shutil.disk_usage(folder.parent).free
         if free < needs_bytes:
             raise UserError(
@@ -227,7 +227,7 @@ def preparing(folder: Path, *, revision: str, progress: Progress | None = None) 
         return
     lock: BinaryIO | None = None
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.parent)
         lock = open(folder.parent / f".{folder.name}.lock", "ab")  # noqa: SIM115 - held over the yield
     except OSError as error:
         raise _storage_error(folder, error) from error

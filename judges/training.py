@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqdis.bench.core.errors import MissingDataError, UserError
+from seqdis.bench.core.files import make_folder
 from seqdis.bench.core.seeds import derive
 from seqdis.datasets.base import DataSet, Spec, Split
 from seqdis.judges import metrics
@@ -102,7 +103,7 @@ def train_judge(
 def _alone(path: Path) -> Iterator[None]:
     """Holds a lock file while the block runs."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         lock = open(path, "ab")  # noqa: SIM115 - held over the yield
     except OSError as error:
         raise UserError(

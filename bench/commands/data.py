@@ -229,7 +229,7 @@ def _verify(wanted: Wanted) -> int:
 
 
 def _preview(wanted: Wanted, part: str, out: Path) -> int:
-    from seqdis.bench.core.files import write_bytes
+    from seqdis.bench.core.files import write_output
     from seqdis.datasets.preview import contact_sheet
 
     dataset = wanted.open_any()
@@ -240,7 +240,7 @@ def _preview(wanted: Wanted, part: str, out: Path) -> int:
             f"{dataset.spec.title} may not be published: keep {out} to yourself ({dataset.spec.licence}).",
             file=sys.stderr,
         )
-    write_bytes(out, contact_sheet(dataset.splits[part], dataset.spec))
+    write_output(out, contact_sheet(dataset.splits[part], dataset.spec))
     print(out)
     return DONE
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from seqdis.bench.commands.table import load
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE, refuse
-from seqdis.bench.core.files import write_bytes
+from seqdis.bench.core.files import write_output
 from seqdis.bench.records.store import Store
 
 WRITTEN = (".txt", ".md", ".csv", ".json")
@@ -54,7 +54,7 @@ def write(name: str, out: Path) -> None:
     document = build(name, load(name, [out]))
     for suffix in WRITTEN:
         target = out / "tables" / f"{name}{suffix}"
-        write_bytes(target, render(document, SUFFIXES[suffix], everything=suffix == ".txt"))
+        write_output(target, render(document, SUFFIXES[suffix], everything=suffix == ".txt"))
         print(f"wrote {target}", file=sys.stderr)
 
 

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", help="only these presets")
     parser.add_argument("--source", choices=("real", "synthetic"), help="only this source")
     parser.add_argument("--format", choices=FORMATS, help="default: terminal, or what --output's suffix says")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write to a file")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write to a file (-: to stdout)")
     parser.add_argument("--wide", action="store_true", help="every column, however wide")
     parser.add_argument(
         "--unverified", action="store_true", help="with published and audit: also numbers whose source was not read"
@@ -68,9 +68,9 @@ def run(args: argparse.Namespace) -> int:
     )
     rendered = render(document, kind, width=_width(), everything=args.wide, color=_is_coloured(args))
     if args.output is not None:
-        from seqdis.bench.core.files import write_bytes
+        from seqdis.bench.core.files import write_output
 
-        write_bytes(args.output, rendered)
+        write_output(args.output, rendered)
         print(f"wrote {args.output}", file=sys.stderr)
     else:
         sys.stdout.write(rendered.decode())
@@ -124,7 +124,7 @@ def _format(args: argparse.Namespace) -> str:
 
     if args.format:
         kind = str(args.format)
-    elif args.output is not None:
+    elif args.output is not None and str(args.output) != "-":
         if args.output.suffix not in SUFFIXES:
             raise UserError(f"--output {args.output} has no suffix of {', '.join(SUFFIXES)}; name the --format.")
         kind = SUFFIXES[args.output.suffix]

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.files import make_folder
 
 MAX_FILES = 200_000
 MAX_BYTES = 64 << 30
@@ -44,7 +45,7 @@ def opened(path: Path, root: Path) -> Iterator[Path]:
         return
     if not is_archive(path):
         raise UserError(f"{path} is neither a folder nor an archive ({', '.join(SUFFIXES)}).")
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=root) as folder:
         unpack(path, Path(folder))
         yield Path(folder)

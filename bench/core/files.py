@@ -13,6 +13,8 @@ import json
 import os
 import secrets
 import shutil
+import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,9 +32,35 @@ def _space_error(path: Path, error: OSError) -> UserError | None:
     return None
 
 
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it, unless it is there.
+
+    Raises:
+        UserError: a file or a link that leads nowhere is in the way.
+        OSError: no space, or no permission.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _in_the_way(path) or error from error
+
+
+def _in_the_way(path: Path) -> UserError | None:
+    """What stands where a folder should be made; a link's target is not made, since its disk may only be away."""
+    for folder in (path, *path.parents):
+        if folder.is_symlink() and not folder.exists():
+            target = os.path.realpath(folder)
+            return UserError(
+                f"{folder} is a link to {target}, which does not exist: make that folder, or remove the link."
+            )
+        if folder.exists():
+            return None if folder.is_dir() else UserError(f"{folder} is a file, where a folder is needed.")
+    return None
+
+
 def _beside(path: Path) -> tuple[int, Path]:
     """Makes a new file beside `path`, readable as the umask says (mkstemp's are private), and opens it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}.tmp"
     return os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), temporary
 
@@ -63,6 +91,38 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Writes `data` to `path`, whole or not at all."""
     with writing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """Writes `data` to what the user named: `-` is stdout, a link's target is replaced and not the link, and a pipe or
+    device is written to.
+
+    Raises:
+        UserError: no space, no permission, or a folder is there.
+    """
+    if str(path) == "-":
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        return
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFREG
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}.") from None
+    if stat.S_ISDIR(mode):
+        raise UserError(f"{path} is a folder: name a file in it.")
+    # /dev/stdout leads to the very file that the shell has open: another one in its place would be lost.
+    if stat.S_ISREG(mode) and path.absolute().parts[1:2] not in (("dev",), ("proc",)):
+        write_bytes(path.resolve() if path.is_symlink() else path, data)
+        return
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND), "wb") as file:
+            file.write(data)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _space_error(path, error) or UserError(f"cannot write {path}: {error.strerror}.") from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -103,7 +163,7 @@ def writing_folder(path: Path) -> Iterator[Path]:
     If another process has made `path` in the meantime, its folder stays and ours is dropped: both are complete.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}.tmp"
         temporary.mkdir()
     except OSError as error:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from seqdis.bench.core.files import write_bytes
+from seqdis.bench.core.files import write_output
 from seqdis.bench.figures.cells import MAX_TEXT
 from seqdis.bench.figures.sheets import Array, Grid
 
@@ -260,8 +260,8 @@ def gif_bytes(frames: Sequence[Array], milliseconds: int = 150) -> bytes:
 
 
 def write_files(folder: Path, stem: str, files: Mapping[str, bytes]) -> list[Path]:
-    """Writes `<stem>.<format>` for each, whole or not at all, and returns the paths."""
+    """Writes `<stem>.<format>` for each, whole or not at all (a link's target), and returns the paths."""
     paths = [folder / f"{stem}.{kind}" for kind in files]
     for path, content in zip(paths, files.values(), strict=True):
-        write_bytes(path, content)
+        write_output(path, content)
     return paths

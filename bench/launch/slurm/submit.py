@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.files import make_folder
 from seqdis.bench.core.lease import MISSED_BEATS, Lease, LeaseHeld, read_lease
 from seqdis.bench.launch.request import Planned, Request
 from seqdis.bench.launch.slurm import requests, scheduler, submissions
@@ -305,7 +306,7 @@ def _one_launch_at_a_time(out: Path) -> Iterator[None]:
     """Two launches on one folder: the second waits, looks again, and finds nothing left to submit."""
     folder = submissions.root(out)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}. Choose another folder with --out.") from None
     deadline = time.monotonic() + WAIT_FOR_OTHER_LAUNCH

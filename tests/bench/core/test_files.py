@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.core.files import canonical_json, publish, read_json, write_json, writing, writing_folder
+from seqdis.bench.core.files import (
+    canonical_json,
+    make_folder,
+    publish,
+    read_json,
+    write_json,
+    write_output,
+    writing,
+    writing_folder,
+)
 from seqdis.bench.core.seeds import derive
 
 
@@ -111,3 +120,60 @@ def test_derive_is_the_same_everywhere_and_differs_by_part() -> None:
     assert len(seeds) == 500
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert derive("a", "bc") != derive("ab", "c")
+
+
+def test_output_through_a_link_replaces_what_it_leads_to(tmp_path: Path) -> None:
+    paper = tmp_path / "shared" / "table.tex"
+    paper.parent.mkdir()
+    link = tmp_path / "table.tex"
+    link.symlink_to("shared/table.tex")
+    for text in (b"first", b"second"):  # the target is not there yet, then it is
+        write_output(link, text)
+        assert link.is_symlink()
+        assert paper.read_bytes() == text
+    assert list(paper.parent.iterdir()) == [paper]
+
+
+def test_output_into_a_pipe_reaches_its_reader(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE) as reader:
+        write_output(pipe, b"x" * 100_000)
+        assert reader.communicate(timeout=30)[0] == b"x" * 100_000
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+def test_output_to_stdout_goes_after_what_is_there(tmp_path: Path, name: str) -> None:
+    script = (
+        "from pathlib import Path; from seqdis.bench.core.files import write_output; "
+        f"write_output(Path({name!r}), b'new')"
+    )
+    path = tmp_path / "o"
+    path.write_text("old ")
+    with open(path, "ab") as out:
+        subprocess.run([sys.executable, "-c", script], check=True, stdout=out, cwd=tmp_path)
+    assert path.read_text() == "old new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_output_where_a_folder_is_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    for path in (tmp_path, tmp_path / "link"):
+        with pytest.raises(UserError, match="is a folder"):
+            write_output(path, b"x")
+
+
+def test_link_that_leads_nowhere_says_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "runs").symlink_to(tmp_path / "scratch" / "runs")
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "runs", tmp_path / "runs" / "cells" / "x"):
+        with pytest.raises(UserError, match=r"runs is a link to .*scratch/runs, which does not exist"):
+            make_folder(path)
+        with pytest.raises(UserError, match="is a link to"):
+            write_json(path / "a.json", 1)
+        with pytest.raises(UserError, match="is a link to"), writing_folder(path / "a"):
+            pass
+    with pytest.raises(UserError, match="is a file, where a folder is needed"):
+        make_folder(tmp_path / "file" / "x")
+    assert not (tmp_path / "scratch").exists()
