@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from seqdis.bench.core import archive
 from seqdis.bench.core.errors import UserError
+
+HIDDEN = "hidden files and folders"
+REPEATED = "links to folders that are read anyway"
 
 
 @contextlib.contextmanager
@@ -25,39 +29,62 @@ def opened(from_dir: Path | None, root: Path) -> Iterator[Path | None]:
         yield folder
 
 
-def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What lies in a folder, by name; hidden files are left out.
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is a program's own and no part of what was handed over: a name that begins
+    with a dot (a Mac's resource forks `._a.wav` too) and `__MACOSX`, where Mac archives keep those."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def entries(folder: Path, hidden: Counter[str] | None = None) -> list[os.DirEntry[str]]:
+    """What lies in a folder, by name; what is hidden is left out, and counted in `hidden` if given.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or a link in it leads nowhere: what it stands for would be missed by nobody.
     """
     try:
-        return sorted(
-            (entry for entry in os.scandir(folder) if not entry.name.startswith(".")), key=lambda entry: entry.name
-        )
+        found = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(f"the folder {folder} cannot be read ({error.strerror}).") from None
+    shown = [entry for entry in found if not is_hidden(entry.name)]
+    if hidden is not None and len(shown) < len(found):
+        hidden[HIDDEN] += len(found) - len(shown)
+    for entry in shown:
+        if entry.is_symlink() and not Path(entry).exists():
+            raise UserError(f"{entry.path} is a link that leads nowhere ({os.readlink(entry)}); mend it or remove it.")
+    return shown
 
 
-def subfolders(folder: Path) -> list[Path]:
-    """The folders directly below `folder`, by name.
+def subfolders(folder: Path, hidden: Counter[str] | None = None) -> list[Path]:
+    """The folders directly below `folder`, by name, as `entries` gives them.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: as `entries`.
     """
-    return [Path(entry) for entry in entries(folder) if entry.is_dir()]
+    return [Path(entry) for entry in entries(folder, hidden) if entry.is_dir()]
 
 
-def walk(root: Path) -> list[Path]:
-    """Every file below `root`, sorted; folder links are not followed.
+def walk(root: Path) -> tuple[list[Path], Counter[str]]:
+    """Every file below `root`, sorted, and what was stepped over, with counts: hidden files and folders, and links to
+    folders that are read anyway. Other links to folders are followed; each folder is read once, so links in a circle
+    end.
 
     Raises:
-        UserError: it is no folder, or a folder in it cannot be read.
+        UserError: it is no folder, a folder in it cannot be read, or a link leads nowhere.
     """
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; name the corpus' folder with --from.")
-
-    def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename} cannot be read ({error.strerror}); make it readable and run again.")
-
-    return sorted(Path(folder) / name for folder, _, names in os.walk(root, onerror=refuse) for name in names)
+    skipped = Counter[str]()
+    files: list[Path] = []
+    read = set(root.resolve().parents)  # a link to what holds the root leads out of the corpus
+    folders, links = [root], list[Path]()
+    while folders or links:  # folders before links, so that a folder goes by its own name where it has one here
+        folder = folders.pop() if folders else links.pop(0)
+        place = folder.resolve()
+        if place in read:
+            skipped[REPEATED] += 1
+            continue
+        read.add(place)
+        for entry in entries(folder, skipped):
+            kind = files if not entry.is_dir() else links if entry.is_symlink() else folders
+            kind.append(Path(entry))
+    return sorted(files), skipped

@@ -53,8 +53,8 @@ def scan_speakers(root: Path) -> Found:
     """
     parts: dict[str, set[str]] = {}
     found: list[tuple[str, str, Path]] = []
-    skipped = Counter[str]()
-    for path in walk(root):
+    files, skipped = walk(root)
+    for path in files:
         relative = path.relative_to(root)
         if path.suffix.lower() not in SUFFIXES:
             skipped["files that are no audio"] += 1
@@ -135,8 +135,9 @@ def scan_digits(root: Path) -> Found:
     Raises:
         UserError: no such files.
     """
-    utterances, skipped = [], Counter[str]()
-    for path in walk(root):
+    utterances = []
+    files, skipped = walk(root)
+    for path in files:
         match = _DIGIT_FILE.fullmatch(path.stem)
         if match is None or path.suffix.lower() not in SUFFIXES:
             skipped["files with another name"] += 1

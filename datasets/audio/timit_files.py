@@ -52,7 +52,8 @@ def scan(root: Path, *, with_sa: bool = False) -> Found:
     """
     audio: dict[tuple[str, str, str], list[Path]] = {}
     transcripts: dict[tuple[str, str, str], Path] = {}
-    for path in walk(root):
+    files, skipped = walk(root)
+    for path in files:
         parts = [part.upper() for part in path.relative_to(root).parts]
         if len(parts) < 4 or parts[-4] not in ("TRAIN", "TEST") or not re.fullmatch(r"DR[1-8]", parts[-3]):
             continue
@@ -62,7 +63,6 @@ def scan(root: Path, *, with_sa: bool = False) -> Found:
         elif parts[-1].endswith((".WAV", ".SPH", ".FLAC")):
             audio.setdefault(key, []).append(path)
     _check_speakers(root, audio)
-    skipped = Counter[str]()
     utterances = []
     for (part, speaker, sentence), paths in sorted(audio.items()):
         split = _split_of(part, speaker)

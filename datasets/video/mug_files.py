@@ -89,9 +89,9 @@ def find_videos(root: Path, report: Report) -> list[Video]:
     Raises:
         UserError: `root` is not a folder of subjects, or a folder cannot be read.
     """
-    folders = subfolders(root)
+    folders = subfolders(root, report.counts)
     if len(folders) == 1 and not _is_subject(folders[0]):
-        folders = subfolders(folders[0])
+        folders = subfolders(folders[0], report.counts)
     subjects = [path for path in folders if _is_subject(path)]
     for path in folders:
         if path not in subjects:
@@ -110,7 +110,7 @@ def _is_subject(path: Path) -> bool:
 
 
 def _videos_of(subject: Path, report: Report) -> Iterator[Video]:
-    folders = subfolders(subject)
+    folders = subfolders(subject, report.counts)
     sessions = [path for path in folders if re.fullmatch(r"session\d*", path.name, re.IGNORECASE)]
     for parent in [subject, *sessions]:
         for expression in subfolders(parent):
@@ -129,7 +129,7 @@ def _videos_of(subject: Path, report: Report) -> Iterator[Video]:
 def frame_files(video: Video, report: Report) -> list[Path]:
     """The image files of a video in the order of the numbers in their names; empty files and others are counted."""
     files = []
-    for entry in entries(video.folder):
+    for entry in entries(video.folder, report.counts):
         if not entry.name.lower().endswith(IMAGES):
             report.skip("files that are no image", f"{entry.path} was stepped over: not an image by its name.")
         elif entry.stat().st_size == 0:

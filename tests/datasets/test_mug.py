@@ -62,6 +62,26 @@ def test_layout_with_and_without_sessions_is_read(database: Path) -> None:
     assert meta["skipped"] == {"videos without a found face (centre square used)": 16}
 
 
+def test_what_a_mac_leaves_is_stepped_over_and_counted(database: Path) -> None:
+    (database.parent / "archive").mkdir()
+    (database.parent / "archive" / "__MACOSX").mkdir()
+    database.rename(database.parent / "archive" / "mug")
+    (database.parent / "archive" / "mug" / "001" / "anger" / "take000" / "._img_0003.jpg").write_bytes(b"Mac OS X")
+    dataset = prepare(database.parent / "archive")
+    assert dataset.cache.meta["videos"] == 16
+    assert dataset.cache.skipped["hidden files and folders"] == 2
+
+
+def test_a_linked_subject_is_read_and_a_broken_link_named(database: Path) -> None:
+    (database / "002").rename(database.parent / "away")
+    (database / "002").symlink_to("../away")
+    assert prepare(database).cache.meta["subjects"] == ["001", "002", "046"]
+    (database / "002").unlink()
+    (database / "002").symlink_to("../gone")
+    with pytest.raises(UserError, match=r"002 is a link that leads nowhere"):
+        mug_files.find_videos(database, mug_files.Report())
+
+
 def test_windows_are_every_second_frame_over_the_middle(tmp_path: Path) -> None:
     make_video(tmp_path / "take", 3, n_frames=64)
     clips = mug_files.read_video(mug_files.Video(tmp_path / "take", "001", 0))

@@ -137,6 +137,40 @@ def test_unreadable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         locked.chmod(0o755)
 
 
+def test_what_other_programs_leave_is_stepped_over_and_counted(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", {f"s{i}": 2 for i in range(8)})
+    clean = layouts.scan_speakers(corpus)
+    (corpus / "s1" / "._0.wav").write_bytes(b"\0\5\x16\7Mac OS X")
+    make_corpus(corpus / "__MACOSX", {"s2": 1})
+    make_corpus(corpus / ".Trash-0", {"s3": 1})
+    found = layouts.scan_speakers(corpus)
+    assert found.utterances == clean.utterances
+    assert found.skipped == {"hidden files and folders": 3}
+
+
+def test_linked_folders_are_read_once_and_by_their_own_names(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", {f"s{i}": 2 for i in range(8)})
+    clean = layouts.scan_speakers(corpus)
+    (corpus / "s5").rename(tmp_path / "elsewhere")
+    (corpus / "s5").symlink_to("../elsewhere")
+    assert layouts.scan_speakers(corpus) == clean
+    (corpus / "s1" / "up").symlink_to("..")
+    (corpus / "a").symlink_to("s6")  # sorts before it
+    (corpus / "s9").symlink_to(tmp_path / "elsewhere")
+    (corpus / "out").symlink_to(tmp_path)
+    found = layouts.scan_speakers(corpus)
+    assert found.utterances == clean.utterances
+    assert found.skipped == {"links to folders that are read anyway": 4}
+
+
+@pytest.mark.parametrize("target", ["../unplugged", "s3"])
+def test_a_speaker_behind_a_link_that_leads_nowhere_is_named(tmp_path: Path, target: str) -> None:
+    corpus = make_corpus(tmp_path / "corpus", {f"s{i}": 2 for i in range(3)})
+    (corpus / "s3").symlink_to(target)
+    with pytest.raises(UserError, match=r"s3 is a link that leads nowhere"):
+        layouts.scan_speakers(corpus)
+
+
 @pytest.fixture(scope="module")
 def shared() -> Path:
     configured = os.environ.get("SEQDIS_TEST_DATA")
