@@ -18,7 +18,7 @@ from seqdis.bench.cell.progress import FailureUpdate, ProgressFile, Report, Upda
 from seqdis.bench.cell.report import not_applicable, now
 from seqdis.bench.cell.trainer import Diverged, Interrupted
 from seqdis.bench.core.errors import MissingDataError, UserError
-from seqdis.bench.core.exits import DONE, FAILED, INTERRUPTED, WAITING
+from seqdis.bench.core.exits import DONE, FAILED, INTERRUPTED, WAITING, silence_closed_terminal
 from seqdis.bench.core.files import write_json
 from seqdis.bench.core.lease import Lease, LeaseHeld, LeaseLost
 from seqdis.bench.core.places import data_root
@@ -29,15 +29,21 @@ from seqdis.bench.records.store import CHECKPOINT, CONFIG, ERROR
 
 
 class StopFlag:
-    """True after SIGUSR2 (what SLURM sends before the end) or SIGTERM. The loop asks it each step."""
+    """True after SIGUSR2 (what SLURM sends before the end), SIGTERM, or SIGHUP of a terminal that closes.
+
+    The loop asks it each step.
+    """
 
     def __init__(self) -> None:
         self.set = False
-        for number in (signal.SIGUSR2, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
+        for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.set = True
+        if number == signal.SIGHUP:
+            silence_closed_terminal()
 
     def __call__(self) -> bool:
         return self.set

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 from typing import TYPE_CHECKING
 
+from seqdis.bench.core.exits import interrupt_on_signals
 from seqdis.bench.core.times import clock
 
 if TYPE_CHECKING:
@@ -18,7 +20,13 @@ PLAIN_EVERY = 15.0
 
 
 def show(pool: Pool) -> None:
-    """Runs the pool to its end and shows it."""
+    """Runs the pool to its end and shows it. When it is told to end, or nobody reads what it shows, its cells save first.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, SIGTERM, or SIGHUP of a terminal that closes.
+        BrokenPipeError: the reader of the output went away.
+    """
+    interrupt_on_signals()
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         _live(pool)
     else:
@@ -31,8 +39,11 @@ def _live(pool: Pool) -> None:
 
     started = time.monotonic()
     console = Console()
-    with Live(console=console, refresh_per_second=2, transient=False) as live:
-        for _ in pool.run():
+    with (
+        Live(console=console, refresh_per_second=2, transient=False) as live,
+        contextlib.closing(pool.run()) as ticks,
+    ):
+        for _ in ticks:
             live.update(_grid(pool, time.monotonic() - started, console.height))
         live.update(_grid(pool, time.monotonic() - started, console.height))
 
@@ -77,8 +88,9 @@ def _plain(pool: Pool) -> None:
     states: dict[str, str] = {}
     last: dict[str, float] = {}
     total = len(pool.runs)
-    for _ in pool.run():
-        _report(pool, states, last, total)
+    with contextlib.closing(pool.run()) as ticks:
+        for _ in ticks:
+            _report(pool, states, last, total)
     _report(pool, states, last, total)
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from seqdis.bench.commands import grid, slurm_flags
 from seqdis.bench.commands.grid import Grid
@@ -190,7 +190,6 @@ def _run_here(
     press = Press()
     if pack_to is not None:
         _pack_as_they_come(pool, pack_to, press)
-    _end_softly()
     show(pool)
     _pack(store, pack_to, press)
     failed = [run for run in pool.runs if run.state == "failed"]
@@ -221,16 +220,6 @@ def _pack(store: Store, pack_to: Path | None, press: Press | None = None, *, qui
         packed = pack(store, pack_to, files=PACK_FILES, press=press)
         if not quiet:
             print(packed.summary())
-
-
-def _end_softly() -> None:
-    """SIGTERM ends a run as Ctrl-C does: the workers are asked to save first."""
-    import signal
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
 
 
 def _print_table(planned: Sequence[Planned], out: Path, name: str) -> None:

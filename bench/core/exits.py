@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import stat
 import sys
+from types import FrameType
 
 DONE, FAILED, USER = 0, 1, 2
 """All that could be done is done; something failed; something is the user's to put right."""
@@ -15,8 +20,42 @@ STOPPED = 130
 ENDED = 143
 """A SLURM task that was told to end, not to go on later: 128 and SIGTERM."""
 
+UNREAD = 141
+"""Cut short because the reader of its output (head, less) went away: 128 and SIGPIPE."""
+
 
 def refuse(error: Exception, code: int = USER) -> int:
     """Says on stderr, in one sentence, why a process does not do what was asked. Returns its exit code."""
     print(f"bench: {error}", file=sys.stderr, flush=True)
     return code
+
+
+def interrupt_on_signals() -> None:
+    """SIGTERM, and SIGHUP when the terminal closes, interrupt this process as Ctrl-C does; what nohup ignores stays so."""
+    heard = (signal.SIGTERM, signal.SIGHUP)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for other in heard:  # a closing terminal and its shell both say it: what is being saved is not interrupted
+            signal.signal(other, signal.SIG_IGN)
+        if number == signal.SIGHUP:
+            silence_closed_terminal()
+        raise KeyboardInterrupt
+
+    for one in heard:
+        if signal.getsignal(one) is not signal.SIG_IGN:
+            signal.signal(one, interrupt)
+
+
+def silence_closed_terminal() -> None:
+    """What is still said on a terminal that has closed goes nowhere, instead of ending in an error."""
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):
+                discard(descriptor)
+
+
+def discard(descriptor: int) -> None:
+    """From now on, what is written there goes nowhere."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)

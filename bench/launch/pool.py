@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Literal
 
@@ -59,8 +59,8 @@ class Pool:
         self.on_done: list[Callable[[Run], None]] = []
         self._told = -REPEAT_SECONDS
 
-    def run(self, tick: float = 0.25) -> Iterator[None]:
-        """Runs everything; ends the workers softly (they save checkpoints) when it is interrupted."""
+    def run(self, tick: float = 0.25) -> Generator[None]:
+        """Runs everything; ends the workers softly (they save checkpoints) when it is interrupted or closed."""
         try:
             while any(run.state in ("queued", "running") for run in self.runs):
                 self._start()

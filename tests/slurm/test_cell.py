@@ -35,7 +35,7 @@ def planned(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("cells/*/config.json"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP])
 def test_signals_that_keep_coming_do_not_change_how_a_cell_ends(
     number: signal.Signals, planned: Path, data: Path, tmp_path: Path
 ) -> None:

@@ -105,7 +105,7 @@ def test_dry_run_changes_nothing(data: Path, tmp_path: Path, finished: Path) -> 
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_killed_run_goes_on_and_gives_the_same_record(
     number: signal.Signals, data: Path, tmp_path: Path, finished: Path
 ) -> None:
