@@ -92,7 +92,7 @@ def _method(name: str) -> tuple[str, Iterator[Finding]]:
     refs = catalog.parse_methods(name)
     if len(refs) > 1 or refs[0].name == catalog.ORACLE:
         raise UserError(f"{name!r} is not one method; name one: bench check dsvae.")
-    rows = methods.rows_of(refs[0].name, catalog.load_method(refs[0]), refs[0].variant)
+    rows = methods.rows_of(refs[0].name, catalog.load_class(refs[0]), refs[0].variant)
     return f"{', '.join(row.where for row in rows)} against the contract of a method", methods.check_method(rows)
 
 

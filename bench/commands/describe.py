@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from seqdis.bench.core.errors import UserError, unknown_name
 from seqdis.bench.core.exits import DONE
 from seqdis.bench.plan import catalog
+from seqdis.bench.plan.contract import declared
 
 if TYPE_CHECKING:
     from seqdis.bench.plan.cells import Resolved
@@ -86,7 +87,7 @@ def _oracle() -> About:
 def _method(ref: catalog.MethodRef) -> About:
     found = catalog.load_method(ref)
     config = found.Config(**found.variants.get(ref.variant, {}))
-    needs, capabilities = found.needs(config), found.capabilities(config)
+    needs, capabilities = declared(found, config)
     lines = [
         f"Paper: {found.paper}",
         f"Reads in training: {_yes(dataclasses.asdict(needs)) or 'clips only'}",

@@ -1,9 +1,10 @@
-"""What Python files say of their classes, read as text: nothing is imported, and so no torch."""
+"""What Python files say of their classes and import, read as text: nothing is imported, and so no torch."""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,31 @@ def class_values(path: Path, name: str) -> dict[str, Any]:
             except ValueError:  # left out rather than run
                 values.pop(target.id, None)
     return values
+
+
+def imported(path: Path, package: str) -> Iterator[str]:
+    """Names that a file imports, wherever it does, fully dotted; `from a import b` gives a.b.
+
+    A file that is no Python imports nothing, nor does a line that reaches above the top of its package.
+
+    Args:
+        package: what its relative imports start from.
+    """
+    try:
+        nodes = list(ast.walk(ast.parse(path.read_bytes())))
+    except (SyntaxError, ValueError):
+        return
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level and package:
+                try:
+                    base = importlib.util.resolve_name("." * node.level + base, package)
+                except ImportError:
+                    continue
+            yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 def _origin(tree: ast.Module, name: str) -> Path | None:

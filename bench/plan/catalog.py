@@ -1,7 +1,7 @@
 """What there is: methods, data sets and tables by name. Listing imports nothing heavy; loading does.
 
 A method is found because its module in `methods/` says `METHOD = Class`, a data set because its module in
-`datasets/` says `DATASETS = {"name": Class}`. Plug-ins are files (`path/to/file.py:Class`) and entry points of
+`datasets/` says `DATASETS = {"name": Class}`. Plug-ins are files (`path/to/file.py:Class`, see `plugins`) and entry points of
 the groups `seqdis.methods` and `seqdis.datasets`.
 """
 
@@ -12,14 +12,14 @@ import dataclasses
 import functools
 import importlib
 import importlib.util
-import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqdis.bench.core.errors import UserError, unknown_name
-from seqdis.bench.core.files import file_digest
 from seqdis.bench.core.source import assigned, class_values
+from seqdis.bench.plan import plugins
+from seqdis.bench.plan.contract import sound
 
 if TYPE_CHECKING:
     from seqdis.datasets.base import DataSet
@@ -127,8 +127,12 @@ class MethodRef:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of a plug-in's file, else empty: a changed file is another method."""
-        return file_digest(Path(self.plugin.rpartition(":")[0])) if self.plugin else ""
+        """Of a plug-in's file and of those beside it that it imports, else empty: a changed file is another method.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        return plugins.digest_of(Path(self.plugin.rpartition(":")[0])) if self.plugin else ""
 
 
 def parse_methods(text: str) -> list[MethodRef]:
@@ -192,41 +196,41 @@ def parse_datasets(text: str) -> list[str]:
 
 
 def load_method(ref: MethodRef) -> type[Method]:
-    """Imports a method's class.
+    """Imports a method's class, which has all that planning reads.
+
+    Raises:
+        UserError: a plug-in that cannot be imported, is not a `Method`, or has no whole config.
+    """
+    return sound(load_class(ref))
+
+
+def load_class(ref: MethodRef) -> type[Method]:
+    """Imports a method's class, whatever it says of itself.
 
     Raises:
         UserError: a plug-in that cannot be imported or is not a `Method`.
     """
     from seqdis.methods.base import Method
 
-    try:
-        if ref.plugin:
-            found = _from_file(ref.plugin)
-        elif ref.name in method_modules():
-            found = importlib.import_module(f"seqdis.methods.{ref.name}").METHOD
-        else:
-            found = _plugins("seqdis.methods")[ref.name].load()
-    except UserError:
-        raise
-    except Exception as error:  # a plug-in may raise anything at import; ours would show in every test
-        raise UserError(f"method {ref.name!r} cannot be imported ({type(error).__name__}: {error}).") from error
+    if ref.plugin:
+        file, _, class_name = ref.plugin.rpartition(":")
+        found = plugins.load(Path(file), class_name)
+    elif ref.name in method_modules():
+        found = importlib.import_module(f"seqdis.methods.{ref.name}").METHOD
+    else:
+        found = _loaded("method", ref.name)
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise UserError(f"{ref.plugin or ref.name} is {found!r}, not a subclass of seqdis.methods.base.Method.")
     return found
 
 
-def _from_file(plugin: str) -> Any:
-    file, _, class_name = plugin.rpartition(":")
-    module_name = f"seqdis_plugin_{Path(file).stem}"
-    spec = importlib.util.spec_from_file_location(module_name, file)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{file} cannot be imported as a Python module.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses look their module up by name
-    spec.loader.exec_module(module)
-    if not hasattr(module, class_name):
-        raise UserError(f"{file} has no class {class_name!r}; name it as path/to/file.py:Class.")
-    return getattr(module, class_name)
+def _loaded(kind: str, name: str) -> Any:
+    """What an entry point names. `kind` is "method" or "data set"."""
+    group = dict(zip(("method", "data set"), PLUGIN_GROUPS, strict=True))[kind]
+    try:
+        return _plugins(group)[name].load()
+    except (Exception, SystemExit) as error:  # a plug-in may raise anything at import
+        raise UserError(f"{kind} {name!r} cannot be imported ({type(error).__name__}: {error}).") from error
 
 
 def load_dataset(name: str) -> type[DataSet]:
@@ -238,13 +242,9 @@ def load_dataset(name: str) -> type[DataSet]:
     if name in dataset_modules():
         found: type[DataSet] = importlib.import_module(dataset_modules()[name]).DATASETS[name]
         return found
-    plugins = _plugins("seqdis.datasets")
-    if name not in plugins:
+    if name not in _plugins("seqdis.datasets"):
         raise unknown_name("data set", name, dataset_names(), "bench list datasets")
-    try:
-        loaded = plugins[name].load()
-    except Exception as error:  # as of methods
-        raise UserError(f"data set {name!r} cannot be imported ({type(error).__name__}: {error}).") from error
+    loaded = _loaded("data set", name)
     from seqdis.datasets.base import DataSet
 
     if not (isinstance(loaded, type) and issubclass(loaded, DataSet)):
@@ -262,12 +262,7 @@ def load_file(text: str) -> type:
     path = Path(f"{file}.py" if name else file)
     if not path.is_file():
         raise UserError(f"{path} does not exist; name it as path/to/file.py:Class.")
-    try:
-        found = _from_file(f"{path.resolve()}:{name.partition(':')[0] or 'METHOD'}")
-    except UserError:
-        raise
-    except Exception as error:  # the user's file may raise anything
-        raise UserError(f"{path} cannot be imported ({type(error).__name__}: {error}).") from error
+    found = plugins.load(path.resolve(), name.partition(":")[0] or "METHOD")
     if not isinstance(found, type):
         raise UserError(f"{text} is {found!r}, not a class.")
     return found

@@ -14,6 +14,7 @@ from typing import Any
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.plan import catalog, presets
 from seqdis.bench.plan.catalog import MethodRef
+from seqdis.bench.plan.contract import declared
 from seqdis.bench.plan.settings import DATA, DEFAULT, SET, Layer, Part, merged
 from seqdis.bench.plan.studies import study
 from seqdis.bench.records.config import CellKey, RunConfig, Settings, Source, TrainingConfig
@@ -146,7 +147,7 @@ def resolve(cell: Cell) -> Resolved:
         layers.append(Layer(origin="study batch-size", training={"batch_size": cell.batch}))
     parts = merged(kinds, layers, overrides)
     versions: Settings = {"protocol": PROTOCOL_VERSION, "data": spec.revision}
-    if method is not None and method.needs(parts["method"].config).signal:
+    if method is not None and declared(method, parts["method"].config)[0].signal:
         versions["signal"] = spec.signal.how if spec.signal is not None else ""
     config = RunConfig(
         cell=CellKey(

@@ -85,7 +85,7 @@ class RunConfig:
         data: options of the data set that differ from its defaults.
         versions: of the protocol and the data, and how a signal was made.
         plugin: "path/to/file.py:Class" of a method outside of the suite, else empty. No part of the identity.
-        plugin_digest: SHA-256 of that file.
+        plugin_digest: SHA-256 of that file and of those beside it that it imports.
     """
 
     schema: Literal[1] = 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from seqdis.bench.cell.check import codes, losses, rows
 from seqdis.bench.cell.check.bed import KINDS, Bed, Row
@@ -15,7 +15,8 @@ BARE = "bare-video"
 
 def rows_of(name: str, method: type[Method], variant: str = "") -> list[Row]:
     """The variant that was named, or the plain method and all of its variants."""
-    return [Row(name, method, one) for one in ([variant] if variant else ["", *method.variants])]
+    variants = method.variants if isinstance(method.variants, Mapping) else ()
+    return [Row(name, method, one) for one in ([variant] if variant else ["", *variants])]
 
 
 def beds_of(row: Row, kinds: Iterable[str] = KINDS) -> list[Bed]:

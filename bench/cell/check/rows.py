@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import importlib.util
 import inspect
 import json
 import sys
@@ -13,6 +11,7 @@ from pathlib import Path
 
 from seqdis.bench.cell.check.bed import Row
 from seqdis.bench.cell.check.findings import Check, Failure, checks_of, require
+from seqdis.bench.core.source import imported
 from seqdis.methods.base import Capabilities, Needs
 
 PAGE = "docs/add-a-method.md"
@@ -114,7 +113,7 @@ def its_file_imports_nothing_that_knows_the_data(row: Row) -> None:
         if path in seen:
             continue
         seen.add(path)
-        for name in _imported(path, _package_of(path, row)):
+        for name in imported(path, _package_of(path, row)):
             allowed = any(name == one or name.startswith(f"{one}.") for one in ALLOWED)
             require(allowed or not name.startswith("seqdis."), f"{path.name} imports {name}")
             todo += _files_of(name, path)
@@ -126,18 +125,6 @@ def _package_of(path: Path, row: Row) -> str:
         if getattr(module, "__file__", None) == str(path):
             return name if path.name == "__init__.py" else name.rpartition(".")[0]
     return row.method.__module__.rpartition(".")[0]
-
-
-def _imported(path: Path, package: str) -> Iterator[str]:
-    """Names that a file imports, fully dotted."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level and package:
-                base = importlib.util.resolve_name("." * node.level + base, package)
-            yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 def _files_of(name: str, beside: Path) -> Iterator[Path]:

@@ -33,7 +33,7 @@ FILES = [
 
 def row_of(file: str) -> Row:
     (ref,) = catalog.parse_methods(file)
-    return Row(ref.name, catalog.load_method(ref), ref.variant)
+    return Row(ref.name, catalog.load_class(ref), ref.variant)
 
 
 def failing(found: list[Finding]) -> dict[str, str]:
