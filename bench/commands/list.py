@@ -50,10 +50,7 @@ def _entries(kind: str) -> dict[str, str]:
     from seqdis.bench.tables.build import TABLES
 
     # What 'bench run --table' can plan comes from cells of its own; the others are made from any records, or from none.
-    return {
-        name: definition.text + (f"; bench run --table {name}" if name in STUDIES else "")
-        for name, definition in TABLES.items()
-    }
+    return {name: text + (f"; bench run --table {name}" if name in STUDIES else "") for name, text in TABLES.items()}
 
 
 def _first_line(name: str) -> str:

@@ -24,6 +24,13 @@ class Study:
     methods: str = "all"
     varies_batch: bool = False
 
+    @property
+    def rows(self) -> tuple[tuple[str, str], ...]:
+        """(method, variant) of each row, in the order that they are run in; empty where every method is one."""
+        if self.methods == "all":
+            return ()
+        return tuple((name, variant) for name, _, variant in (row.partition(":") for row in self.methods.split(",")))
+
     def batches(self, size: int) -> tuple[int, ...]:
         """The batch sizes of a row whose preset has `size`; 0 stands for that one."""
         if not self.varies_batch:
@@ -33,7 +40,7 @@ class Study:
 
 
 STUDIES: dict[str, Study] = {
-    "comparison": Study(text="all methods (the paper's Tables 1 to 4)"),
+    "comparison": Study(text="every method on each data set (the paper's Tables 1 to 4)"),
     "augmentation": Study(
         text="C-DSVAE with and without each augmentation (Tables 5 and 6)",
         methods="dsvae,cdsvae,cdsvae:no-content-aug,cdsvae:no-motion-aug",
@@ -42,9 +49,7 @@ STUDIES: dict[str, Study] = {
         text="minibatch-weighted sampling against contrastive estimation (Tables 7 and 8)",
         methods="dsvae,dsvae:mws,cdsvae",
     ),
-    "batch-size": Study(
-        text="C-DSVAE at half, once and twice the preset's batch (Table 9)", methods="cdsvae", varies_batch=True
-    ),
+    "batch-size": Study(text="C-DSVAE at several batch sizes (Table 9)", methods="cdsvae", varies_batch=True),
 }
 
 

@@ -181,9 +181,7 @@ class Site:
         self.page(
             "more.html",
             "more",
-            groups=[
-                (TABLES[name].text, self.documents[name].notes, found) for name, found in self.more.items() if found
-            ],
+            groups=[(TABLES[name], self.documents[name].notes, found) for name, found in self.more.items() if found],
         )
         self.page("cells.html", "cells")
         self.write_script("assets/cells.js", "seqdisCells", listed)

@@ -3,48 +3,28 @@ literature alone (published, audit). Imports no torch; SciPy only when there are
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from collections.abc import Collection as Names
 
 from seqdis.bench.core.errors import unknown_name
+from seqdis.bench.plan.studies import STUDIES
 from seqdis.bench.records.collection import Collection
 from seqdis.bench.tables import columns, footers, metrics, published, statistics
 from seqdis.bench.tables.grouping import Arranged, Block, Group, arrange
 from seqdis.bench.tables.layout import Cell, Column, Document, Row, Section, Table
 
 LITERATURE = ("published", "audit")
-ABLATIONS = ("augmentation", "estimators", "batch-size")
-
-
-@dataclasses.dataclass(frozen=True)
-class Definition:
-    """A table by name.
-
-    `rows` are the (method, variant) pairs it shows, in order; empty shows every row there is.
-    """
-
-    text: str
-    rows: tuple[tuple[str, str], ...] = ()
-
-
-TABLES: dict[str, Definition] = {
-    "comparison": Definition("every method on each data set (the paper's Tables 1 to 4)"),
-    "augmentation": Definition(
-        "C-DSVAE with and without each augmentation (Tables 5 and 6)",
-        (("dsvae", ""), ("cdsvae", "no-content-aug"), ("cdsvae", "no-motion-aug"), ("cdsvae", "")),
-    ),
-    "estimators": Definition(
-        "minibatch-weighted sampling against contrastive estimation (Tables 7 and 8)",
-        (("dsvae", ""), ("dsvae", "mws"), ("cdsvae", "")),
-    ),
-    "batch-size": Definition("C-DSVAE at several batch sizes (Table 9)", (("cdsvae", ""),)),
-    "cost": Definition("time, memory, parameters and energy of training"),
-    "seeds": Definition("intervals over seeds, and every pair of rows with its test"),
-    "ranks": Definition("ranks on each data set and averaged over data sets"),
-    "published": Definition("the literature's numbers, with their sources"),
-    "audit": Definition("published rows that are impossible, or off log IS = H(y) - H(y|x)"),
+WHOLE = ("cdsvae", "")
+"""The method that ablations take parts from: its row stands below them, as in the paper."""
+TABLES: dict[str, str] = {
+    **{name: study.text for name, study in STUDIES.items()},
+    "cost": "time, memory, parameters and energy of training",
+    "seeds": "intervals over seeds, and every pair of rows with its test",
+    "ranks": "ranks on each data set and averaged over data sets",
+    "published": "the literature's numbers, with their sources",
+    "audit": "published rows that are impossible, or off log IS = H(y) - H(y|x)",
 }
+"""What each table shows, by name. Those of a study show its rows, the others every row there is."""
 
 
 def build(
@@ -78,20 +58,14 @@ def build(
         datasets=datasets,
         presets=presets,
         sources=sources,
-        batches=name == "batch-size",
+        batches=_varies_batch(name),
         by_device=name == "cost",
     )
-    rows = TABLES[name].rows
-    for block in arranged.blocks:
-        if rows:
-            block.groups = sorted(
-                (group for group in block.groups if (group.method, group.variant) in rows),
-                key=lambda group: (rows.index((group.method, group.variant)), group.batch_size),
-            )
-    arranged.blocks = [block for block in arranged.blocks if block.groups]
-    if name in ABLATIONS:
+    if name in STUDIES and STUDIES[name].rows:
         arranged.blocks, absent = _ablated(name, arranged.blocks)
         arranged.apart += absent
+    else:
+        arranged.blocks = [block for block in arranged.blocks if block.groups]
     if name == "ranks":
         return _ranks_document(arranged, collection)
     if name == "seeds":
@@ -110,18 +84,30 @@ def build(
     )
 
 
+def _varies_batch(name: str) -> bool:
+    return name in STUDIES and STUDIES[name].varies_batch
+
+
 def _ablated(name: str, blocks: list[Block]) -> tuple[list[Block], list[str]]:
-    """Blocks that hold what the table is about, and a sentence for each other: without the rows that only this table
-    has, it would repeat the comparison under another name."""
+    """Blocks of a study's rows only, and a sentence for each that lacks what is varied: it would repeat the comparison
+    under another name."""
+    rows = STUDIES[name].rows
     kept, absent = [], []
     for block in blocks:
-        own = {(group.method, group.variant) for group in block.groups if group.variant}
-        sizes = {group.batch_size for group in block.groups}
-        if own or (name == "batch-size" and len(sizes) > 1):
+        block.groups = sorted(
+            (group for group in block.groups if (group.method, group.variant) in rows),
+            key=lambda group: (
+                (group.method, group.variant) == WHOLE,
+                rows.index((group.method, group.variant)),
+                group.batch_size,
+            ),
+        )
+        varied = any(group.variant for group in block.groups)
+        if varied or (_varies_batch(name) and len({group.batch_size for group in block.groups}) > 1):
             kept.append(block)
-        else:
+        elif block.groups:
             setting = block.setting
-            lacking = "has one batch size only" if name == "batch-size" else "has none of the rows that are varied here"
+            lacking = "has one batch size only" if _varies_batch(name) else "has none of the rows that are varied here"
             absent.append(
                 f"{setting.dataset} ({setting.source}), {setting.preset}, {lacking}: "
                 f"'bench run --table {name} --datasets {setting.dataset}' plans them."
@@ -191,7 +177,7 @@ def _row(
         cells["n"] = Cell(mean=float(len(group.entries)), n=1, marks=("°",) if footnotes.provisional(group) else ())
     if id(group) in ranks:
         cells["rank"] = Cell(text=str(ranks[id(group)]))
-    has_batch = name == "batch-size" and group.batch_size
+    has_batch = _varies_batch(name) and group.batch_size
     return Row(
         label=f"{group.label}, batch {group.batch_size}" if has_batch else group.label,
         cells=cells,
@@ -236,7 +222,7 @@ def _published_cells(
     group: Group, block: Block, view: columns.View, cells: dict[str, Cell], name: str, footnotes: footers.Footnotes
 ) -> dict[str, Cell]:
     dataset = block.setting.dataset.split("-")[0]
-    variant = f"batch {group.batch_size}" if name == "batch-size" else group.variant
+    variant = f"batch {group.batch_size}" if _varies_batch(name) else group.variant
     found = {}
     for key in view.published:
         number = published.find(group.method, variant, dataset, key)

@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Collection as Names
 from typing import Any
 
-from seqdis.bench.plan.catalog import ALL_DATASETS
+from seqdis.bench.plan import catalog
 from seqdis.bench.records.collection import About, Collection, Entry, Setting
 from seqdis.bench.tables.published import TITLES
 
 ORDER = ("fhvae", "mocogan", "dsvae", "rwae", "s3vae", "cdsvae")
 """Of the rows, as the literature prints them; other methods follow by name."""
-CONTROLS = ("oracle", "autoencoder")
+CONTROLS = frozenset(name.partition(":")[0] for name in catalog.CONTROLS)
 _PRESETS = ("paper", "paper-long", "demo", "quick")
 _FIELDS = {
     "revision": "data revision",
@@ -230,7 +230,12 @@ def _block_order(setting: Setting) -> tuple[Any, ...]:
     def place(value: str, known: tuple[str, ...]) -> tuple[int, str]:
         return (known.index(value) if value in known else len(known), value)
 
-    return (place(setting.dataset, ALL_DATASETS), setting.source != "real", place(setting.preset, _PRESETS), setting)
+    return (
+        place(setting.dataset, catalog.ALL_DATASETS),
+        setting.source != "real",
+        place(setting.preset, _PRESETS),
+        setting,
+    )
 
 
 def _apart(settings: list[Setting]) -> list[str]:
