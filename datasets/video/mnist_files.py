@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import digest
-from seqdis.datasets.folders import subfolders
+from seqdis.datasets.folders import entries, subfolders
 
 TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -29,20 +30,32 @@ FIRST_10K = {
 SIDE = 28
 FOLDERS = ("", "MNIST/raw")  # the second is torchvision's
 MAX_BYTES = 64 << 20
+GZIP = b"\x1f\x8b"
 
 
-def find(folder: Path, name: str) -> Path:
-    """The file `name` or `name`.gz in the user's folder, where torchvision puts it, or in a folder directly below.
+def find(folder: Path, name: str) -> list[Path]:
+    """The files that may be `name`: in the user's folder, where torchvision puts them, or in a folder directly below.
+
+    Names are compared by their letters and digits, because programs that unpack write `train-images.idx3-ubyte`, and
+    browsers number their copies; what a file is, its digest says. The plain name comes first.
 
     Raises:
         UserError: there is none.
     """
     below = subfolders(folder) if folder.is_dir() else []
+    found: dict[Path, None] = {}
     for place in [*(folder / known for known in FOLDERS), *below]:
-        for candidate in (place / name, place / f"{name}.gz"):
-            if candidate.is_file():
-                return candidate
-    raise UserError(f"{folder} holds no {name} (or {name}.gz); name the folder of MNIST's IDX files with --from.")
+        files = [Path(entry) for entry in entries(place) if entry.is_file()] if place.is_dir() else []
+        likely = [path for path in files if _letters(path.name).startswith(_letters(name))]
+        likely.sort(key=lambda path: (path.name != name, path.name != f"{name}.gz"))
+        found.update(dict.fromkeys(likely))
+    if not found:
+        raise UserError(f"{folder} holds no {name} (or {name}.gz); name the folder of MNIST's IDX files with --from.")
+    return list(found)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.lower())
 
 
 def download(folder: Path, *, command: str) -> Path:
@@ -72,16 +85,16 @@ def read_bytes(path: Path) -> bytes:
         UserError: unreadable, damaged, or far larger than MNIST.
     """
     try:
-        if path.suffix != ".gz":
-            if path.stat().st_size > MAX_BYTES:
-                raise UserError(f"{path} is larger than {MAX_BYTES >> 20} MiB: not a file of MNIST.")
-            return path.read_bytes()
-        with gzip.open(path) as file:
-            data = file.read(MAX_BYTES + 1)  # a small archive may unpack to anything
+        with open(path, "rb") as file:
+            is_packed = file.read(len(GZIP)) == GZIP  # some browsers unpack and leave the name
+            file.seek(0)
+            opened = gzip.GzipFile(fileobj=file) if is_packed else file
+            data = opened.read(MAX_BYTES + 1)  # a small archive may unpack to anything
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} is damaged or unreadable ({error}); fetch it again.") from error
     if len(data) > MAX_BYTES:
-        raise UserError(f"{path} unpacks to more than {MAX_BYTES >> 20} MiB: not a file of MNIST.")
+        verb = "unpacks to" if is_packed else "has"
+        raise UserError(f"{path} {verb} more than {MAX_BYTES >> 20} MiB: not a file of MNIST.")
     return data
 
 
@@ -98,20 +111,34 @@ def read_digits(
     Raises:
         UserError: a file is missing, damaged, or not the one it should be.
     """
-    images, labels = (_array(find(folder, name), digests[name]) for name in names)
+    images, labels = (_array(_expected(find(folder, name), digests[name])) for name in names)
     if images.shape[1:] != (SIDE, SIDE) or labels.shape != images.shape[:1]:
         raise UserError(f"{folder}: {names[0]} {images.shape} and {names[1]} {labels.shape} do not belong together.")
     return images, labels.astype(np.int64)
 
 
-def _array(path: Path, expected: str) -> NDArray[np.uint8]:
-    data = read_bytes(path)
-    found = digest(data)
-    if found != expected:
-        raise UserError(
-            f"{path} is not the expected file (SHA-256 of its {len(data)} unpacked bytes begins "
-            f"{found[:12]}, expected {expected[:12]}); fetch it again."
+def _expected(paths: list[Path], expected: str) -> bytes:
+    """The unpacked bytes of the first of these files that is the expected one; else what is wrong with the first."""
+    wrong: list[UserError] = []
+    for path in paths:
+        try:
+            data = read_bytes(path)
+        except UserError as error:
+            wrong.append(error)
+            continue
+        found = digest(data)
+        if found == expected:
+            return data
+        wrong.append(
+            UserError(
+                f"{path} is not the expected file (SHA-256 of its {len(data)} unpacked bytes begins "
+                f"{found[:12]}, expected {expected[:12]}); fetch it again."
+            )
         )
+    raise wrong[0]
+
+
+def _array(data: bytes) -> NDArray[np.uint8]:
     n_dims = data[3]
     shape = tuple(int.from_bytes(data[4 + 4 * i : 8 + 4 * i], "big") for i in range(n_dims))
     return np.frombuffer(data, np.uint8, offset=4 + 4 * n_dims).reshape(shape).copy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import shutil
 import subprocess
@@ -292,3 +293,33 @@ def test_an_archive_that_unpacks_to_anything_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bomb.gz").write_bytes(gzip.compress(bytes(mnist_files.MAX_BYTES + 10)))
     with pytest.raises(UserError, match="unpacks to more than 64 MiB"):
         mnist_files.read_bytes(tmp_path / "bomb.gz")
+
+
+def idx(values: np.ndarray) -> bytes:
+    return bytes([0, 0, 8, values.ndim]) + b"".join(n.to_bytes(4, "big") for n in values.shape) + values.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("names", "packed"),
+    [
+        (("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte"), (True, False)),
+        (("train-images.idx3-ubyte", "raw/train-labels.idx1-ubyte"), (False, False)),
+        (("train-images.idx3-ubyte.gz", "train-labels-idx1-ubyte (1).gz"), (True, True)),
+        (("train-images-idx3-ubyte.gz", "MNIST/raw/TRAIN_LABELS_IDX1_UBYTE"), (False, True)),  # the suffix is wrong
+    ],
+)
+def test_a_file_is_found_by_its_letters_and_known_by_its_digest(
+    tmp_path: Path, names: tuple[str, str], packed: tuple[bool, bool]
+) -> None:
+    images = np.arange(2 * 28 * 28, dtype=np.uint8).reshape(2, 28, 28)
+    contents = idx(images), idx(np.array([7, 4], np.uint8))
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in zip(mnist_files.TRAIN, contents, strict=True)}
+    for name, data, is_packed in zip(names, contents, packed, strict=True):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(gzip.compress(data) if is_packed else data)
+    (tmp_path / "train-images.idx3-ubyte (2)").write_bytes(b"")
+    found, labels = mnist_files.read_digits(tmp_path, mnist_files.TRAIN, digests)
+    assert (found == images).all()
+    assert labels.tolist() == [7, 4]
+    with pytest.raises(UserError, match=r"train-images.* is not the expected file"):
+        mnist_files.read_digits(tmp_path, mnist_files.TRAIN, mnist_files.OFFICIAL)
