@@ -20,8 +20,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +36,7 @@ from seqdis.bench.records.record import Json, read_raw
 from seqdis.bench.site import boards, cell_page, licences
 from seqdis.bench.site.boards import Board, Link
 from seqdis.bench.site.render import CAPTION, environment, json_text, package, safe_json
-from seqdis.bench.site.replace import MARKER, check_target, put_in_place
+from seqdis.bench.site.replace import MARKER, replacing
 from seqdis.bench.tables.build import TABLES, build
 from seqdis.bench.tables.columns import headline
 from seqdis.bench.tables.layout import clean
@@ -99,15 +97,9 @@ def publish(
         raise UserError(
             f"no record below {', '.join(map(str, runs))}; run 'bench run' first, or name its --out folder."
         )
-    check_target(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.absolute().parent))
-    try:
+    with replacing(out) as aside:
         site = Site(aside, collection, heading, clips, progress)
         site.write()
-        put_in_place(aside, out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return Published(out, len(collection.entries), len(site.boards), tuple(site.problems))
 
 
