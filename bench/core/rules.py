@@ -57,12 +57,16 @@ class Rule(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Text(Rule):
-    """A string: not too long, without control characters (but line ends, if `lines`), matching `pattern`."""
+    """A string: not too long, without control characters (but line ends, if `lines`), matching `pattern`.
+
+    `form` says for people what the pattern is of.
+    """
 
     longest: int = 300
     pattern: str = ""
     empty: bool = True
     lines: bool = False
+    form: str = ""
 
     def problems(self, value: Any, where: str) -> Iterator[Problem]:
         if not isinstance(value, str):
@@ -74,7 +78,7 @@ class Text(Rule):
         elif not value and not self.empty:
             yield where, "must not be empty"
         elif value and self.pattern and not re.fullmatch(self.pattern, value):
-            yield where, f"{shown(value)} is not of the form {self.pattern}"
+            yield where, f"{shown(value)} is not {self.form or f'of the form {self.pattern}'}"
 
     def _is_control(self, char: str) -> bool:
         return unicodedata.category(char) in ("Cc", "Cs") and not (self.lines and char in "\n\t")

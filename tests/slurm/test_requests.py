@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,10 @@ def key(**part: Any) -> CellKey:
     return CellKey(**{**defaults, "seed": 0, "size": 32, **part})
 
 
-def options(*words: str, tmp_path: Path | None = None, profile_text: str = "") -> Options:
+def options(*words: str, tmp_path: Path | None = None, profile_text: str | None = None) -> Options:
     parser = argparse.ArgumentParser()
     slurm_flags.add_arguments(parser)
-    if profile_text and tmp_path is not None:
+    if profile_text is not None and tmp_path is not None:
         (tmp_path / "lab.toml").write_text(profile_text)
         words = ("--profile", str(tmp_path / "lab.toml"), *words)
     return Options.of(slurm_flags.wishes(parser.parse_args(list(words))))
@@ -106,8 +107,6 @@ def test_helpers_ask_for_no_gpu_unless_they_train(tmp_path: Path) -> None:
 
 
 def test_options_survive_json(tmp_path: Path) -> None:
-    import json
-
     lab = options("--mem", "8G", tmp_path=tmp_path, profile_text=LAB)
     again = Options.from_json(json.loads(json.dumps(lab.to_json())))
     for method in ("dsvae", "mocogan"):
@@ -130,11 +129,81 @@ def test_options_survive_json(tmp_path: Path) -> None:
         ((), "[a]\n[b]\n", "several profiles"),
         ((), "partition = 'x'\n", "below a"),
         ((), "[lab]\n[[lab.rule]]\nwhen = { methd = 'x' }", "did you mean 'method'"),
+        (("--partition", "gpu\nrm -r x"), "", '--partition: holds control characters.*partition = "gpu"'),
+        (("--cpus", "1000000"), "", "--cpus: is 1000000, outside .*cpus = 4"),
+        (("--at-once", "0"), "", "--at-once: .*at_once = 4"),
+        ((), "", "has no profile"),
+        ((), "# nothing yet\n", "has no profile"),
+        ((), "default = 3\n[lab]\n", 'default = "lab"'),
+        ((), '[lab]\npartition = "gpu\\n#SBATCH --wrap=x"', "lab: partition: holds control characters"),
+        ((), "[lab]\npartition = ['gpu']", 'lab: partition: must be text.*partition = "gpu"'),
+        ((), "[lab]\ngpus = true", "lab: gpus: must be text.*1g.10gb:1"),
+        ((), "[lab]\ngpus = -1", "lab: gpus: .*1g.10gb:1"),
+        ((), "[lab]\ngpus = ''", "lab: gpus: must not be empty"),
+        ((), "[lab]\ncpus = '4'", "lab: cpus: must be a whole number.*cpus = 4"),
+        ((), "[lab]\ncpus = 2.5", "lab: cpus: must be a whole number"),
+        ((), "[lab]\nmem = '16 G'", 'lab: mem: .*mem = "16G"'),
+        ((), "[lab]\nmem = 1.5", 'lab: mem: .*mem = "16G"'),
+        ((), "[lab]\nsignal_seconds = 0", "signal_seconds = 120"),
+        ((), "[lab]\nmax_jobs = 'many'", "max_jobs = 16"),
+        ((), "[lab]\nmax_jobs = -1", "max_jobs = 16"),
+        ((), "[lab]\nsetup = 3", "lab: setup: must be a list.*module load"),
+        ((), "[lab]\nsetup = ['module load x', 3]", r"lab: setup\[1\]: must be text"),
+        ((), "[lab]\npython = ['python3']", "lab: python: must be text"),
+        ((), "[lab]\nhold = 'yes'", "lab: hold: must be true or false"),
+        ((), "[lab]\nextra = '--exclusive'", "lab: extra: must be an object.*mail-type"),
+        ((), '[lab]\nextra = { mail-type = "END\\n#SBATCH -p x" }', "lab: extra.mail-type: holds control characters"),
+        ((), "[lab]\nextra = { exclusive = false }", "lab: extra.exclusive: must be text"),
+        ((), '[lab]\nextra = { "a\\n#SBATCH --wrap" = "x" }', "not a long name"),
+        ((), "[lab]\n[lab.rule]\ntime = '60'", r"lab: each rule .*\[\[lab.rule\]\]"),
+        ((), "[lab]\nrule = ['x']", r"\[\[lab.rule\]\]"),
+        ((), "[lab]\n[[lab.rule]]\nwhen = 'mocogan'", "lab: when must be a table"),
+        ((), "[lab]\n[[lab.rule]]\ntime = 'soon'", "lab: rule: time: .*12:00:00"),
     ],
 )
 def test_mistakes_are_one_clear_sentence(tmp_path: Path, words: tuple[str, ...], text: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        options(*words, tmp_path=tmp_path, profile_text=text)
+    with pytest.raises(UserError, match=message) as found:
+        options(*words, tmp_path=tmp_path, profile_text=None if words else text)
+    assert len(str(found.value).splitlines()) == 1
+
+
+def test_profile_file_that_is_no_text_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "slurm.toml").write_bytes(b"[lab]\npartition = '\xff'")
+    with pytest.raises(UserError, match="cannot be read"):
+        options()
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ('setup = "module load cuda/12.8"', ["module load cuda/12.8"]),
+        ('setup = """module load cuda/12.8\nsource env.sh\n"""', ["module load cuda/12.8", "source env.sh"]),
+        ('setup = ["if true; then\\n  source env.sh\\nfi"]', ["if true; then", "  source env.sh", "fi"]),
+        ('gpus = "1g.10gb:1"', ["#SBATCH --gpus-per-node=1g.10gb:1"]),
+        ('gpus = "nvidia_a100_1g.10gb+me:2"', ["#SBATCH --gpus-per-node=nvidia_a100_1g.10gb+me:2"]),
+        ("gpus = 2", ["#SBATCH --gpus-per-node=2"]),
+        ("time = 90", ["#SBATCH --time=90"]),
+        ("time = 01:30:00", ["#SBATCH --time=01:30:00"]),
+        ("mem = 4000", ["#SBATCH --mem=4000"]),
+        (
+            "extra = { exclusive = true, nice = 100, exclude = 'gpu07' }",
+            ["#SBATCH --exclusive", "#SBATCH --nice=100", "#SBATCH --exclude=gpu07"],
+        ),
+    ],
+)
+def test_what_a_lab_writes_stands_in_the_request(tmp_path: Path, text: str, lines: list[str]) -> None:
+    lab = options(tmp_path=tmp_path, profile_text=f"[lab]\n{text}\n")
+    lab = Options.from_json(json.loads(json.dumps(lab.to_json())))
+    found = requests.executor(build(cells(1), lab)[0], tmp_path / "x", lab, "").text().splitlines()
+    assert set(lines) <= set(found)
+
+
+@pytest.mark.parametrize("key", ["mem", "time"])
+def test_what_a_cluster_refuses_to_be_asked_can_be_left_out(tmp_path: Path, key: str) -> None:
+    asked = (options(tmp_path=tmp_path, profile_text=f'[lab]\n{key} = ""'), options(f"--{key}", ""))
+    for lab in asked:
+        for one in build(cells(1), lab):
+            assert f"--{key}" not in requests.executor(one, tmp_path / "x", lab, "").text()
 
 
 # Requests ----------------

@@ -16,25 +16,34 @@ A profile file is TOML; each table is one cluster or partition, and its `rule`s 
     time = "1-00:00:00"
 
 It is looked for in ./slurm.toml, then in ~/.config/seqdis/slurm.toml; `--profile` names a table or another file
-(`FILE` or `FILE:TABLE`). Flags win over rules, rules over the table, the table over the defaults.
+(`FILE` or `FILE:TABLE`). Flags win over rules, rules over the table, the table over the defaults. What may stand in a
+table is said by the fields of `Needs` and `Launch`, each with an example for messages, and by those of `When` in a rule.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import os
 import re
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from seqdis.bench.core import schema
 from seqdis.bench.core.errors import UserError, unknown_name
+from seqdis.bench.core.rules import Length, Range, Text
 from seqdis.bench.launch.request import JobWishes, Setting
 from seqdis.bench.records.config import CellKey
 
 FILE = "slurm.toml"
-RULE_KEYS = ("dataset", "method", "variant", "preset", "source")
+PAGE = "docs/slurm.md"
+LIMIT = Text(40, r"\d+|(\d+-)?\d+(:\d{1,2}){1,2}|\d+-\d+", form="a time limit that SLURM understands")
+MEMORY = Text(40, r"\d+[KMGTkmgt]?[Bb]?", form="an amount of memory that SLURM understands")
+GPUS = Text(100, r"([\w.+-]+:)?\d+", empty=False, form="a number of GPUs that SLURM understands")
+LINES = Text(10_000, lines=True)
+MANY = Range(1, 10_000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,25 +51,25 @@ class Needs:
     """What one job asks for. Cells with equal needs share job arrays.
 
     Attributes:
-        gpus: a number, or a type and a number such as "a100:1"; 0 asks for none.
-        time: the limit, as SLURM writes it ("90" minutes, "12:00:00", "1-00:00:00").
-        mem: memory of the job, as SLURM writes it.
+        gpus: a number, or a type (of a GPU, or of a slice of one) and a number such as "a100:1"; 0 asks for none.
+        time: the limit, as SLURM writes it ("90" minutes, "12:00:00", "1-00:00:00"); empty is the partition's own.
+        mem: memory of the job, as SLURM writes it; empty is the partition's own, for clusters that refuse to be asked.
         signal_seconds: how long before the limit a cell is told to save and go; SLURM may be a minute early.
         pack: cells that one job runs.
         at_once: how many of those it runs at the same time, on its CPUs and GPUs together.
     """
 
-    partition: str = ""
-    account: str = ""
-    qos: str = ""
-    constraint: str = ""
-    gpus: str = "0"
-    cpus: int = 1
-    mem: str = "4G"
-    time: str = "04:00:00"
-    signal_seconds: int = 120
-    pack: int = 1
-    at_once: int = 1
+    partition: Annotated[str, 'partition = "gpu"'] = ""
+    account: Annotated[str, 'account = "vision"'] = ""
+    qos: Annotated[str, 'qos = "normal"'] = ""
+    constraint: Annotated[str, 'constraint = "a100"'] = ""
+    gpus: Annotated[str, GPUS, 'gpus = 1, "a100:1" or "1g.10gb:1"'] = "0"
+    cpus: Annotated[int, MANY, "cpus = 4, 1 or more"] = 1
+    mem: Annotated[str, MEMORY, 'mem = "16G", or "" to leave it out'] = "4G"
+    time: Annotated[str, LIMIT, 'time = "12:00:00", or "" to leave it out'] = "04:00:00"
+    signal_seconds: Annotated[int, Range(1, 65_535), "signal_seconds = 120, 1 or more"] = 120
+    pack: Annotated[int, MANY, "pack = 8, 1 or more"] = 1
+    at_once: Annotated[int, MANY, "at_once = 4, 1 or more"] = 1
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Setting]) -> Needs:
@@ -73,6 +82,30 @@ GPU_NEEDS = Needs(gpus="1", cpus=4, mem="16G", time="24:00:00")
 CPU_NEEDS = Needs()
 HELPER_NEEDS: Mapping[str, Setting] = {"gpus": "0", "pack": 1, "at_once": 1}
 NEEDS = tuple(field.name for field in dataclasses.fields(Needs))
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """What a profile's table says of a launch, beside what its jobs need; see `Options`."""
+
+    max_jobs: Annotated[int, Range(0, 1_000_000), "max_jobs = 16, 1 or more"] = 0
+    setup: Annotated[
+        tuple[Annotated[str, LINES], ...], Length(0, 1000), 'setup = ["module load cuda/12.8", "source env.sh"]'
+    ] = ()
+    python: Annotated[str, Text(2000), 'python = "apptainer exec --nv bench.sif python"'] = ""
+    extra: Annotated[dict[str, str], 'extra = { mail-type = "END" }'] = dataclasses.field(default_factory=dict)
+    hold: Annotated[bool, "hold = true"] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class When:
+    """Which cells a rule of a profile is for."""
+
+    dataset: Annotated[str, 'when = { dataset = "mug" }'] = ""
+    method: Annotated[str, 'when = { method = "mocogan" }'] = ""
+    variant: Annotated[str, 'when = { variant = "no-content-aug" }'] = ""
+    preset: Annotated[str, 'when = { preset = "quick" }'] = ""
+    source: Annotated[str, 'when = { source = "real" }'] = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,27 +141,23 @@ class Options:
             UserError: a profile that isn't there, or a setting that SLURM could not understand.
         """
         name, table = load_profile(wishes.profile)
-        rules = tuple((dict(rule.pop("when", {})), rule) for rule in map(dict, table.pop("rule", [])))
-        for when, change in rules:
-            _check_names(name, "rule", change, NEEDS)
-            _check_names(name, "when", when, RULE_KEYS)
-            _check_values(change)
-        other = {key: table.pop(key) for key in ("max_jobs", "setup", "python", "extra", "hold") if key in table}
+        rules = _rules(name, table.pop("rule", []))
+        given = {key: table.pop(key) for key in [field.name for field in dataclasses.fields(Launch)] if key in table}
+        launch: Launch = schema.unchecked(Launch, _checked(Launch, given, name))
         _check_names(name, "profile", table, NEEDS)
-        max_jobs = wishes.max_jobs if wishes.max_jobs is not None else other.get("max_jobs", 0)
-        if max_jobs < 0:
-            raise UserError(f"--max-jobs {max_jobs} is not a number of jobs; give 1 or more.")
-        asked = {**table, **wishes.needs}
-        _check_values(asked)
+        asked = _checked(Needs, table, name)
+        for flag, value in (*wishes.needs.items(), ("max_jobs", wishes.max_jobs)):
+            if value is not None:
+                _checked(Launch if flag == "max_jobs" else Needs, {flag: value}, f"--{flag.replace('_', '-')}")
         return cls(
-            asked=asked,
+            asked={**asked, **wishes.needs},
             flags=tuple(sorted(wishes.needs)),
             rules=rules,
-            max_jobs=max_jobs,
-            setup=(*other.get("setup", ()), *wishes.setup),
-            python=other.get("python", ""),
-            extra=other.get("extra", {}),
-            hold=bool(wishes.hold or other.get("hold", False)),
+            max_jobs=launch.max_jobs if wishes.max_jobs is None else wishes.max_jobs,
+            setup=(*launch.setup, *wishes.setup),
+            python=launch.python,
+            extra={key: given["extra"][key] is True or value for key, value in launch.extra.items()},
+            hold=wishes.hold or launch.hold,
             profile=name,
         )
 
@@ -176,18 +205,21 @@ def load_profile(wanted: str | None) -> tuple[str, dict[str, Any]]:
     if path is None:
         if wanted:
             raise UserError(
-                f"--profile {wanted}: there is no {FILE} here nor in {_home()}; write one (docs/slurm.md) "
-                "or give the flags."
+                f"--profile {wanted}: there is no {FILE} here nor in {_home()}; write one ({PAGE}) or give the flags."
             )
         return "", {}
     try:
-        content = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise UserError(f"the profile file {path} cannot be read ({error}).") from None
     default = content.pop("default", None)
     tables = {key: value for key, value in content.items() if isinstance(value, dict)}
     if stray := sorted(set(content) - set(tables)):
         raise UserError(f"{path}: {', '.join(stray)} must stand below a [profile] heading.")
+    if not tables:
+        raise UserError(f"{path} has no profile; begin one with a heading such as [gpu] ({PAGE}).")
+    if default is not None and not isinstance(default, str):
+        raise UserError(f'{path}: default must be the name of a profile, such as default = "{min(tables)}".')
     chosen = table or default or (next(iter(tables)) if len(tables) == 1 else None)
     if chosen is None:
         raise UserError(
@@ -220,18 +252,53 @@ def _locate(wanted: str | None) -> tuple[Path | None, str | None]:
 def _check_names(profile: str, kind: str, found: Mapping[str, object], known: Collection[str]) -> None:
     for key in found:
         if key not in known:
-            raise unknown_name(f"{kind} setting of {profile}", key, known, "docs/slurm.md")
+            raise unknown_name(f"{kind} setting of {profile}", key, known, PAGE)
 
 
-_TIME = re.compile(r"\d+|(\d+-)?\d+(:\d{1,2}){1,2}|\d+-\d+")
-_MEMORY = re.compile(r"\d+[KMGT]?B?", re.IGNORECASE)
-_GPUS = re.compile(r"([A-Za-z][\w.-]*:)?\d+")
+def _rules(name: str, stored: Any) -> tuple[tuple[Mapping[str, str], Mapping[str, Setting]], ...]:
+    """(condition, changed needs) of each rule of a profile.
+
+    Raises:
+        UserError: something in them is not as `When` and `Needs` say.
+    """
+    example = f"[[{name.rpartition(':')[2]}.rule]]"
+    if not isinstance(stored, list) or not all(isinstance(rule, dict) for rule in stored):
+        raise UserError(f"{name}: each rule must be a table of its own, below a line {example}.")
+    found = []
+    for rule in stored:
+        change = {key: value for key, value in rule.items() if key != "when"}
+        when = rule.get("when", {})
+        if not isinstance(when, dict):
+            raise UserError(f'{name}: when must be a table, such as when = {{ method = "mocogan" }}.')
+        _check_names(name, "rule", change, NEEDS)
+        _check_names(name, "when", when, [field.name for field in dataclasses.fields(When)])
+        found.append((_checked(When, when, f"{name}: when"), _checked(Needs, change, f"{name}: rule")))
+    return tuple(found)
 
 
-def _check_values(asked: Mapping[str, Setting]) -> None:
-    for key, pattern, example in (("time", _TIME, "12:00:00"), ("mem", _MEMORY, "16G"), ("gpus", _GPUS, "1 or a100:1")):
-        if key in asked and not pattern.fullmatch(str(asked[key])):
-            raise UserError(f"{key} = {asked[key]!r} is not something that SLURM understands; write it as {example}.")
-    for key in ("cpus", "pack", "at_once"):
-        if key in asked and int(asked[key]) < 1:
-            raise UserError(f"{key} = {asked[key]} must be 1 or more.")
+def _checked(kind: type[Any], given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What is given of a `kind`, as its fields have it.
+
+    Raises:
+        UserError: something is not as they say.
+    """
+    texts = {field.key for field in schema.keys(kind) if isinstance(field.rule, Text)}
+    found = {key: _text(value) if key in texts else value for key, value in given.items()}
+    if isinstance(setup := found.get("setup"), str):
+        found["setup"] = setup.splitlines()
+    if isinstance(extra := found.get("extra"), dict):
+        found["extra"] = {key: "" if value is True else _text(value) for key, value in extra.items()}
+        for key in extra:
+            if not re.fullmatch(r"[A-Za-z][\w-]*", key):
+                raise UserError(f"{where}: extra: {key!r} is not a long name of an option of sbatch.")
+    for field in schema.keys(kind):
+        for at, what in field.rule.problems(found[field.key], field.key) if field.key in found else ():
+            place = where if where.startswith("--") else f"{where}: {at}"
+            raise UserError(f"{place}: {what}; write, for example, {field.meaning}.")
+    return found
+
+
+def _text(value: Any) -> Any:
+    """A number or a time of TOML, as it would be typed; anything else as it is."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number or isinstance(value, datetime.time) else value
