@@ -1,7 +1,8 @@
 """What a folder of speech holds: files, speakers and splits, found by name and checked before use.
 
-Layouts: `speaker/utterance.(wav|flac|sph)` with or without folders of training and test speakers above, and the Free
-Spoken Digit Dataset's flat folder. TIMIT's is in `timit_files`.
+Layouts: `speaker/utterance.(wav|flac|sph)` with or without folders of training and test speakers above, the same with
+folders of chapters or videos below the speakers (LibriSpeech, VoxCeleb), and the Free Spoken Digit Dataset's flat
+folder. TIMIT's is in `timit_files`.
 """
 
 from __future__ import annotations
@@ -42,17 +43,18 @@ class Found:
 
 
 def scan_speakers(root: Path) -> Found:
-    """Any corpus with one folder a speaker: `speaker/utterance.wav`, at any depth.
+    """Any corpus with one folder a speaker: `speaker/utterance.wav`, at any depth (see `_speakers`).
 
     A folder `train...` above the speakers makes them training speakers, `dev...` or `valid...` validation, and
     `test...` test speakers; validation speakers are taken from the test speakers (two of five) where there are none
     of their own. Without such folders 70 % of the speakers train, the others are halved. Nobody is in two splits.
 
     Raises:
-        UserError: no audio, a speaker in two parts, or too few speakers with two utterances to make trials.
+        UserError: no audio, folders that do not say who speaks, a speaker in two parts, or too few speakers with two
+            utterances to make trials.
     """
     parts: dict[str, set[str]] = {}
-    found: list[tuple[str, str, Path]] = []
+    audio: list[Path] = []
     files, skipped = walk(root)
     for path in files:
         relative = path.relative_to(root)
@@ -62,25 +64,71 @@ def scan_speakers(root: Path) -> Found:
         if len(relative.parts) < 2:
             skipped["audio files outside speakers' folders"] += 1
             continue
-        speaker, part = relative.parts[-2], _part_of(relative.parts[:-2])
-        parts.setdefault(speaker, set()).add(part)
-        found.append((speaker, part, path))
-    if not found:
+        audio.append(relative)
+    if not audio:
         raise UserError(f"{root} holds no speaker/utterance.(wav|flac|sph); --from names the folder above.")
+    speakers = _speakers(root, audio)
+    for speaker, path in zip(speakers, audio, strict=True):
+        parts.setdefault(speaker, set()).add(_part_of(path.parts[:-2]))
     twice = sorted(speaker for speaker, places in parts.items() if len(places) > 1)
     if twice:
         raise UserError(
             f"{root}: speaker {twice[0]} lies in two parts ({' and '.join(sorted(parts[twice[0]]))}); "
             "a speaker may be in one split only."
         )
-    counts = Counter(speaker for speaker, _, _ in found)
+    counts = Counter(speakers)
     split_of, rule = _speaker_splits({speaker: next(iter(place)) for speaker, place in parts.items()}, counts)
     utterances = sorted(
-        (Utterance(path, speaker, path.stem, split_of[speaker]) for speaker, _, path in found),
+        (Utterance(root / path, who, path.stem, split_of[who]) for who, path in zip(speakers, audio, strict=True)),
         key=lambda u: (SPLITS.index(u.split), u.speaker, u.name),
     )
     _check_trials(root, utterances)
     return Found(utterances, dict(skipped), rule)
+
+
+_LIBRISPEECH = re.compile(r"(?P<speaker>[0-9]+)-(?P<chapter>[0-9]+)-[0-9]+")
+_VOXCELEB = re.compile(r"id[0-9]+")
+_GROUP = re.compile(r"(fe)?males?|[mf]|(wo)?men|dr[1-8]", re.IGNORECASE)
+
+
+def _speakers(root: Path, audio: list[Path]) -> list[str]:
+    """Who speaks in each file (paths below `root`).
+
+    Names like LibriSpeech's say it. Else it is the file's folder, where no folders but parts, groups (sex, dialect) and
+    what all files share lie around it. Where folders lie in folders, it is the one with whose name every file's begins
+    (LibriTTS), or VoxCeleb's `id10001`.
+
+    Raises:
+        UserError: nothing of that tells.
+    """
+    named = [_LIBRISPEECH.fullmatch(path.stem) for path in audio]
+    if all(m and path.parts[-2] in m.groups() for m, path in zip(named, audio, strict=True)):
+        return [m["speaker"] for m in named if m]
+    chains = [
+        [*(name for name in path.parts[:-2] if not _part_of((name,)) and not _GROUP.fullmatch(name)), path.parts[-2]]
+        for path in audio
+    ]
+    for end in (0, -1):
+        while len({chain[end] for chain in chains}) == 1 and all(len(chain) > 1 for chain in chains):
+            for chain in chains:
+                chain.pop(end)
+    if all(len(chain) == 1 for chain in chains):
+        speakers = [chain[0] for chain in chains]
+        if all(_part_of((name,)) for name in speakers):
+            raise UserError(f"{root} has no folders of speakers: {audio[0]} lies directly in a part of the corpus.")
+        return speakers
+    for told in (
+        lambda name, stem: re.match(re.escape(name) + r"[\W_]", stem),
+        lambda name, _: _VOXCELEB.fullmatch(name),
+    ):
+        first = [next((name for name in c if told(name, p.stem)), "") for c, p in zip(chains, audio, strict=True)]
+        if all(first):
+            return first
+    deep = max(range(len(audio)), key=lambda i: len(chains[i]))
+    raise UserError(
+        f"{root}: {audio[deep]} lies in folders of folders, and neither they nor its name say whether "
+        f"{' or '.join(chains[deep])} is the speaker; give each speaker one folder with all its files."
+    )
 
 
 def _part_of(folders: tuple[str, ...]) -> str:

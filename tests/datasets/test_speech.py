@@ -116,6 +116,65 @@ def test_a_speaker_in_two_parts_is_refused(tmp_path: Path) -> None:
         layouts.scan_speakers(corpus)
 
 
+def speakers_of(root: Path, files: list[str]) -> set[str]:
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    found = layouts.scan_speakers(root)
+    assert len(found.utterances) == len(files)
+    splits = [{u.speaker for u in found.utterances if u.split == split} for split in SPLITS]
+    assert sum(map(len, splits)) == len(set().union(*splits))
+    return set().union(*splits)
+
+
+PEOPLE = [str(100 + number) for number in range(12)]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "LibriSpeech/dev-clean/{0}/{1}/{0}-{1}-000{2}.flac",
+        "dev-clean/{1}/{0}-{1}-000{2}.flac",  # chapters alone
+        "train/audio/{0}/{1}/{0}_{1}_00000{2}.flac",  # LibriTTS, Multilingual LibriSpeech
+        "female/{0}/{1}{2}.wav",
+        "DR1/{0}/{1}{2}.wav",
+        "{0}/wav/arctic_a{1}{2}.wav",  # CMU Arctic, VoxForge
+        "corpus/{0}/{0}_{1}{2}_mic1.flac",
+    ],
+)
+def test_chapters_sessions_and_groups_are_no_speakers(tmp_path: Path, pattern: str) -> None:
+    files = [
+        pattern.format(person, 1000 + 2 * number + chapter, k)
+        for number, person in enumerate(PEOPLE)
+        for chapter in range(2)
+        for k in range(2)
+    ]
+    assert speakers_of(tmp_path, files) == set(PEOPLE)
+
+
+def test_folders_that_do_not_say_who_speaks_are_refused(tmp_path: Path) -> None:
+    files = [f"{person}/session{n}/{k}.wav" for person in PEOPLE for n in range(2) for k in range(2)]
+    with pytest.raises(UserError, match=r"whether \d+ or session0 is the speaker"):
+        speakers_of(tmp_path, files)
+
+
+def test_videos_of_voxceleb_are_no_speakers(tmp_path: Path) -> None:
+    files = [f"wav/id{10_000 + n}/{v}_{n}/0000{k}.wav" for n in range(12) for v in ("aB3", "Qq-9") for k in range(2)]
+    assert speakers_of(tmp_path, files) == {f"id{10_000 + n}" for n in range(12)}
+
+
+def test_parts_are_no_speakers_and_one_speaker_s_chapters_are_no_people(tmp_path: Path) -> None:
+    flat = [
+        f"{part}-{kind}/{n}_{k}.wav" for part in ("train", "dev", "test") for kind in "ab" for n in "xy" for k in "12"
+    ]
+    with pytest.raises(UserError, match="has no folders of speakers"):
+        speakers_of(tmp_path / "flat", flat)
+    with pytest.raises(UserError, match=r"are too few"):
+        speakers_of(
+            tmp_path / "100", [f"{chapter}/100-{chapter}-000{k}.flac" for chapter in range(20, 32) for k in range(3)]
+        )
+
+
 @pytest.mark.parametrize("speakers", [{}, {"a": 3}, {"a": 1, "b": 1, "c": 1, "d": 1, "e": 1, "f": 1}])
 def test_too_few_speakers_are_refused(tmp_path: Path, speakers: dict[str, int]) -> None:
     corpus = make_corpus(tmp_path / "corpus", speakers)
