@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.version:
             from seqdis.bench.core.provenance import code_version
 
-            print(f"seqdis-bench {code_version()['version']}")
+            print(f"seqdis-bench {code_version().version}")
             return DONE
         if command is None:
             parser.print_help()

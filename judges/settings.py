@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Literal
 
-from seqdis.bench.core.rules import Range
+from seqdis.bench.core.rules import MOST_COUNTED, Range
 
 PROTOCOL_VERSION = 1
 
-Count = Annotated[int, Range(0, 1 << 53)]
-Positive = Annotated[int, Range(1, 1 << 53)]
+Count = Annotated[int, Range(0, MOST_COUNTED)]
+Positive = Annotated[int, Range(1, MOST_COUNTED)]
 
 Direction = Literal["fix_dynamic", "fix_static"]
 """Which code of a clip is kept; the other one is drawn from its prior."""

@@ -90,7 +90,7 @@ class Checkpoint:
             tensors["epoch_sequences"] = kept.epoch_sequences
         # JSON has no infinity.
         state = {**dataclasses.asdict(kept.state), "best": kept.state.best if kept.best else None}
-        maker = json.dumps({**self._maker(), "commit": code_version()["commit"], "gpu": self._gpu()})
+        maker = json.dumps({**self._maker(), "commit": code_version().commit, "gpu": self._gpu()})
         with writing(self.path) as temporary:
             save_file(
                 {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()},

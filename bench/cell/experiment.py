@@ -203,7 +203,7 @@ class Experiment:
         wanted, resumed = trainer.config.batch_size, trainer.resumed
         if trainer.batch_size < wanted:
             self.notes.append(f"batch of {trainer.batch_size}: the split has no {wanted} clips")
-        if resumed is not None and resumed.commit != str(code_version()["commit"]):
+        if resumed is not None and resumed.commit != str(code_version().commit):
             self.notes.append(f"resumed from a checkpoint of commit {resumed.commit[:12]}")
         if resumed is not None and resumed.gpu:
             self.notes.append(f"begun on another GPU ({resumed.gpu})")

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from seqdis.bench.cell.data import open_dataset
 from seqdis.bench.cell.device import pick_device
 from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.bench.plan import catalog
-from seqdis.bench.records.config import RunConfig
+from seqdis.bench.records.config import DataKey, RunConfig
 from seqdis.datasets.base import DataSet
 
 
 def wanted(configs: list[RunConfig]) -> list[RunConfig]:
     """One config for each different data set that the cells read."""
-    found: dict[tuple[Any, ...], RunConfig] = {}
+    found: dict[DataKey, RunConfig] = {}
     for config in configs:
         found.setdefault(config.data_key, config)
     return list(found.values())

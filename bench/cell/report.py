@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import os
 import platform
 import resource
@@ -15,6 +14,7 @@ from seqdis.bench.cell.checkpoint import State
 from seqdis.bench.cell.device import device_name
 from seqdis.bench.core.provenance import code_version
 from seqdis.bench.core.schema import from_json
+from seqdis.bench.core.times import utc_now
 from seqdis.bench.plan.catalog import MethodRef
 from seqdis.bench.records.config import RunConfig
 from seqdis.bench.records.record import (
@@ -139,11 +139,6 @@ def cost_part(
     )
 
 
-def now() -> str:
-    """UTC, ISO 8601, to the second."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
 def _done(config: RunConfig, dataset: DataSet, judge: Judge | None, found: Evaluation, device: torch.device) -> Record:
     """What every record of a scored cell says, whatever the method."""
     blank = _blank(config)
@@ -236,9 +231,9 @@ def _blank(config: RunConfig) -> Record:
             threads=torch.get_num_threads(),
             precision="",
         ),
-        code=Code(**code_version()),
+        code=Code(**code_version()._asdict()),
         attempts=1,
-        finished=now(),
+        finished=utc_now(),
     )
 
 

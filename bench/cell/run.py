@@ -15,7 +15,7 @@ from seqdis.bench.cell.build import NotApplicable
 from seqdis.bench.cell.device import pick_device
 from seqdis.bench.cell.experiment import Experiment
 from seqdis.bench.cell.progress import FailureUpdate, ProgressFile, Report, Update
-from seqdis.bench.cell.report import not_applicable, now
+from seqdis.bench.cell.report import not_applicable
 from seqdis.bench.cell.trainer import Diverged, Interrupted
 from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.bench.core.exits import DONE, FAILED, INTERRUPTED, WAITING, silence_closed_terminal
@@ -23,8 +23,9 @@ from seqdis.bench.core.files import write_json
 from seqdis.bench.core.lease import Lease, LeaseHeld, LeaseLost
 from seqdis.bench.core.places import data_root
 from seqdis.bench.core.provenance import code_version
+from seqdis.bench.core.times import utc_now
 from seqdis.bench.records.config import RunConfig, read_config
-from seqdis.bench.records.record import NAME, Record, write_record
+from seqdis.bench.records.record import RECORD, Record, write_record
 from seqdis.bench.records.store import CHECKPOINT, CONFIG, ERROR
 
 
@@ -56,13 +57,13 @@ def run_cell(folder: Path, *, device: str = "auto", data_dir: Path | None = None
         DONE (also when another process is at work on it or has done it), FAILED (error.json says why), WAITING (its
         data or judge is missing), INTERRUPTED (checkpoint saved).
     """
-    if (folder / NAME).exists():
+    if (folder / RECORD).exists():
         return DONE
     config = read_config(folder / CONFIG)
     stop, report = StopFlag(), ProgressFile(folder)
     try:
         with Lease(folder) as lease:
-            if (folder / NAME).exists():
+            if (folder / RECORD).exists():
                 return DONE
             place, root = pick_device(device), data_dir or data_root()
 
@@ -121,6 +122,6 @@ def _write_error(folder: Path, attempt: int, error: Exception) -> str:
     print(text, flush=True)
     write_json(
         folder / ERROR,
-        {"reason": reason[:2000], "traceback": text[-8000:], "when": now(), "attempt": attempt},
+        {"reason": reason[:2000], "traceback": text[-8000:], "when": utc_now(), "attempt": attempt},
     )
     return reason

@@ -116,5 +116,5 @@ def _plugins() -> list[Check]:
         from seqdis.bench.core.provenance import code_version
 
         found = code_version()
-        checks.append(("seqdis-bench", "ok", f"{found['version']}, not installed: from a path that holds it"))
+        checks.append(("seqdis-bench", "ok", f"{found.version}, not installed: from a path that holds it"))
     return checks

@@ -22,9 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from seqdis.bench.core.rules import printable
     from seqdis.bench.records.importing import import_packed, import_records
     from seqdis.bench.records.packing import packs
-    from seqdis.bench.records.validate import printable
 
     files = packs(args.folder)
     result = import_packed(files, args.out, state=args.state) if files else import_records(args.folder, args.out)

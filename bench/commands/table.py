@@ -102,13 +102,13 @@ def print_after_run(out: Path, ids: Sequence[str], table: str) -> None:
     """Prints a table of the named cells only; nothing if none of them has ended."""
     from seqdis.bench.formats.render import render
     from seqdis.bench.records.collection import Loader
-    from seqdis.bench.records.record import NAME
+    from seqdis.bench.records.record import RECORD
     from seqdis.bench.records.store import Store
     from seqdis.bench.tables.build import build
 
     loader, store = Loader(), Store(out)
     for cell in ids:
-        loader.add(str(store.folder(cell) / NAME))
+        loader.add(str(store.folder(cell) / RECORD))
     if loader.collection.entries:
         document = build(table, loader.collection)
         color = sys.stdout.isatty() and "NO_COLOR" not in os.environ

@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
         )
         print(page, end="")
         return DONE
-    from seqdis.bench.records.validate import check_files, printable, record_files
+    from seqdis.bench.core.rules import printable
+    from seqdis.bench.records.validate import check_files, record_files
 
     good, bad = 0, []
     for checked in check_files(record_files(args.paths)):

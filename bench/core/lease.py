@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-NAME = "lease.json"
+LEASE = "lease.json"
 ATTEMPTS = "attempts.jsonl"
 MISSED_BEATS = 3
 INTERVAL_VARIABLE = "SEQDIS_HEARTBEAT"
@@ -64,7 +64,7 @@ class Lease:
 
     def __init__(self, folder: Path, *, interval: float | None = None, counted: bool = True) -> None:
         self.folder = folder
-        self.path = folder / NAME
+        self.path = folder / LEASE
         self.interval = interval or default_interval()
         self.token = uuid.uuid4().hex
         self.counted = counted
@@ -125,7 +125,7 @@ class Lease:
         self._file = None
 
     def _create(self) -> bool:
-        temporary = self.folder / f".{NAME}.{self.token}"
+        temporary = self.folder / f".{LEASE}.{self.token}"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         try:
             os.write(descriptor, json.dumps(self._content()).encode())
@@ -188,7 +188,7 @@ class Lease:
         holder, beat = seen
         if not is_gone(holder):
             _await_death(self.folder, holder, beat)
-        aside = self.folder / f".{NAME}.{self.token}.old"
+        aside = self.folder / f".{LEASE}.{self.token}.old"
         try:
             os.rename(self.path, aside)
         except FileNotFoundError:
@@ -248,7 +248,7 @@ def read_lease(folder: Path) -> tuple[Holder, int] | None:
     The file is opened rather than only looked at: on NFS that is what asks the server for its current times.
     """
     try:
-        with open(folder / NAME, "rb") as file:
+        with open(folder / LEASE, "rb") as file:
             return _holder(file.read()), os.fstat(file.fileno()).st_mtime_ns
     except FileNotFoundError:
         return None

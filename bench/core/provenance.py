@@ -9,21 +9,34 @@ import subprocess
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT_VARIABLE = "SEQDIS_COMMIT"
 """The commit of a copy without its .git folder, for machines that get one. It is what the user says: `dirty` is null."""
 
 
+class CodeVersion(NamedTuple):
+    """Which code runs.
+
+    Attributes:
+        commit: of the checkout; None outside of one, unless the environment says it.
+        dirty: whether files differ from the commit; None where that is not known.
+    """
+
+    version: str
+    commit: str | None
+    dirty: bool | None
+
+
 @functools.cache
-def code_version() -> dict[str, Any]:
-    """The version, and the commit of the checkout it runs from (null outside of one, unless the environment says it)."""
+def code_version() -> CodeVersion:
+    """The code that this process runs, as it was when first asked."""
     commit = _git(ROOT, "rev-parse", "HEAD") if (ROOT / ".git").exists() else None
     dirty = None if commit is None else bool(_git(ROOT, "status", "--porcelain", "--untracked-files=no"))
     if commit is None and re.fullmatch("[0-9a-f]{40}", os.environ.get(COMMIT_VARIABLE, "")):
         commit = os.environ[COMMIT_VARIABLE]
-    return {"version": suite_version(), "commit": commit, "dirty": dirty}
+    return CodeVersion(suite_version(), commit, dirty)
 
 
 @functools.cache

@@ -21,9 +21,14 @@ MOST_COUNTED = 1 << 53
 """Beyond it not every whole number is a double, which is what many readers of JSON make of it."""
 
 
+def printable(text: object) -> str:
+    """Text that may go to a terminal: names of files and keys may hold control characters."""
+    return "".join(char if char.isprintable() else "?" for char in str(text))
+
+
 def shown(value: Any) -> str:
     """A value as it may be quoted in a message: short, on one line, without control characters."""
-    text = "".join(char if char.isprintable() else "?" for char in repr(value)[:60])
+    text = printable(repr(value)[:60])
     return text if len(repr(value)) <= 60 else text + "..."
 
 
@@ -114,7 +119,16 @@ class Range(Rule):
         elif not math.isfinite(value):
             yield where, "is not finite"
         elif not self.low <= value <= self.high:
-            yield where, f"is {value:.12g}, outside [{self.low:.12g}, {self.high:.12g}]"
+            yield where, self._outside(value)
+
+    def _outside(self, value: float) -> str:
+        if value < self.low and self._is_open_above:
+            return f"must be {self.low:.12g} or more, not {value:.12g}"
+        return f"is {value:.12g}, outside [{self.low:.12g}, {self.high:.12g}]"
+
+    @property
+    def _is_open_above(self) -> bool:
+        return self.high == math.inf or (self.integer and self.high >= MOST_COUNTED)
 
     def json_schema(self) -> dict[str, Any]:
         bounds = {"minimum": self.low, "maximum": self.high}
@@ -127,7 +141,7 @@ class Range(Rule):
         kind = "whole number" if self.integer else "number"
         if self.low == -math.inf and self.high == math.inf:
             return kind
-        if (self.high >= MOST_COUNTED and self.integer) or self.high == math.inf:
+        if self._is_open_above:
             return f"{kind} from {self.low:.12g}"
         return f"{kind} in [{self.low:.12g}, {self.high:.12g}]"
 

@@ -8,7 +8,7 @@ from seqdis.bench.launch.pool import Pool, Run
 from seqdis.bench.launch.request import Planned, Request
 from seqdis.bench.launch.slots import slots
 from seqdis.bench.launch.timebox import TimeBox
-from seqdis.bench.records.config import RunConfig
+from seqdis.bench.records.config import DataKey, RunConfig
 from seqdis.bench.records.store import Store
 
 
@@ -41,10 +41,10 @@ def _give_box(
     from seqdis.bench.cell.data import open_dataset
     from seqdis.bench.cell.device import device_name, pick_device
     from seqdis.bench.perf.estimate import Estimator
-    from seqdis.bench.records.record import NAME, read_record
+    from seqdis.bench.records.record import RECORD, read_record
     from seqdis.bench.records.store import CHECKPOINT
 
-    counted: dict[tuple[str, str, int, str], int] = {}
+    counted: dict[DataKey, int] = {}
 
     def n_clips(config: RunConfig) -> int:
         if config.data_key not in counted:
@@ -60,7 +60,7 @@ def _give_box(
     )
 
     def learn(run: Run) -> None:
-        record = read_record(pool.store.folder(run.cell_id) / NAME)
+        record = read_record(pool.store.folder(run.cell_id) / RECORD)
         estimator.refresh()
         if record.status == "done" and record.attempts == 1:
             spent = record.cost.train_seconds + record.cost.evaluation_seconds

@@ -29,14 +29,14 @@ from typing import Any, Literal, get_args
 from seqdis.bench.cell.progress import Progress, read_progress
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import read_json
-from seqdis.bench.core.lease import MISSED_BEATS, Holder, is_gone, read_attempts, read_lease
+from seqdis.bench.core.lease import LEASE, MISSED_BEATS, Holder, is_gone, read_attempts, read_lease
 from seqdis.bench.core.times import duration
 from seqdis.bench.launch.logs import last_line
 from seqdis.bench.launch.slurm import submissions
 from seqdis.bench.launch.slurm.scheduler import RUNNING, Job, SchedulerUnknown, queue
 from seqdis.bench.launch.slurm.submissions import Submission
-from seqdis.bench.records.record import NAME as RECORD
-from seqdis.bench.records.store import CHECKPOINT, ERROR, LEASE, LOG, Store
+from seqdis.bench.records.record import RECORD
+from seqdis.bench.records.store import CHECKPOINT, ERROR, LOG, Store
 
 State = Literal["done", "running", "queued", "held", "waiting", "failed", "cancelled", "lost", "missing", "unknown"]
 STATES: tuple[State, ...] = get_args(State)

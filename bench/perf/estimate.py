@@ -12,12 +12,11 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
 
 from seqdis.bench.cell.progress import Progress, read_progress
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.records.config import RunConfig, config_of
-from seqdis.bench.records.record import NAME, read_raw
+from seqdis.bench.records.config import RunConfig, Source, config_of
+from seqdis.bench.records.record import RECORD, Json, read_raw
 from seqdis.bench.records.store import CHECKPOINT, Store
 
 EVALUATION_SECONDS = 8.0
@@ -68,14 +67,14 @@ class Estimator:
     def refresh(self) -> None:
         """Reads the records that have come since."""
         for cell_id in self.store.ids():
-            path = self.store.folder(cell_id) / NAME
+            path = self.store.folder(cell_id) / RECORD
             if cell_id in self._read or not path.exists():
                 continue
             self._read.add(cell_id)
             with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
                 self._take(read_raw(path))
 
-    def _take(self, record: dict[str, Any]) -> None:
+    def _take(self, record: Json) -> None:
         if record["status"] != "done" or (self.device and record["environment"]["device"] != self.device):
             return
         config = config_of(record)
@@ -161,7 +160,7 @@ def _row(config: RunConfig) -> str:
     )
 
 
-def _scale(config: RunConfig) -> tuple[Any, ...]:
+def _scale(config: RunConfig) -> tuple[str, Source, str, int]:
     return config.cell.dataset, config.cell.source, config.cell.preset, config.cell.size
 
 

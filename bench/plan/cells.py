@@ -19,6 +19,9 @@ from seqdis.bench.plan.settings import DATA, DEFAULT, SET, Layer, Part, merged
 from seqdis.bench.plan.studies import study
 from seqdis.bench.records.config import CellKey, RunConfig, Settings, Source, TrainingConfig
 
+Row = tuple[str, Source, MethodRef, str, int, str]
+"""Data set, source, method, preset, batch and overrides of a cell."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
@@ -39,7 +42,7 @@ class Cell:
         return f"{self.method} on {self.dataset} ({self.source}), {self.preset}, seed {self.seed}{batch}"
 
     @property
-    def row(self) -> tuple[Any, ...]:
+    def row(self) -> Row:
         """What cells that differ in their seed only have in common. Values of --set may be lists, which have no hash."""
         return self.dataset, self.source, self.method, self.preset, self.batch, repr(self.overrides)
 
@@ -111,7 +114,7 @@ def plan(cells: Iterable[Cell]) -> list[Planned]:
         UserError: an override that no part of the config has, or a value of the wrong kind.
     """
     planned = []
-    resolved: dict[tuple[Any, ...], RunConfig] = {}
+    resolved: dict[Row, RunConfig] = {}
     for cell in cells:
         if cell.row not in resolved:
             resolved[cell.row] = resolve(cell).config

@@ -22,7 +22,7 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import canonical_json, digest
 from seqdis.bench.core.schema import keys, unchecked
 from seqdis.bench.records.flatten import Shapes, flatten, headline_of
-from seqdis.bench.records.record import MAX_BYTES, NAME, REQUIRED, SCHEMA, Data, JudgeCard, Record
+from seqdis.bench.records.record import MAX_BYTES, RECORD, REQUIRED, SCHEMA, Data, JudgeCard, Record
 
 _NO_RECORDS = ("config.json", "progress.json", "error.json", "lease.json", "attempts.json", "meta.json")
 MANY = 4000
@@ -151,7 +151,7 @@ def find(folder: Path) -> Iterator[str]:
     """
     cells = folder / "cells"
     if cells.is_dir():
-        yield from (f"{path}/{NAME}" for path in _folders(cells))
+        yield from (f"{path}/{RECORD}" for path in _folders(cells))
     elif folder.is_dir():
         yield from _walk(str(folder), 3)
     else:

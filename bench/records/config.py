@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from seqdis.bench.core import schema
 from seqdis.bench.core.errors import UserError
@@ -76,6 +76,15 @@ class CellKey:
     overrides: Settings = dataclasses.field(default_factory=dict)
 
 
+class DataKey(NamedTuple):
+    """Which data set a cell reads: cells with equal ones share it, and its judge. `options` are canonical JSON."""
+
+    dataset: str
+    source: Source
+    size: int
+    options: str
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that changes a cell's numbers, resolved.
@@ -108,9 +117,9 @@ class RunConfig:
         return cell_id(self.to_json())
 
     @property
-    def data_key(self) -> tuple[str, str, int, str]:
-        """Which data set it reads: cells with equal ones share it, and its judge."""
-        return self.cell.dataset, self.cell.source, self.cell.size, canonical_json(self.data)
+    def data_key(self) -> DataKey:
+        """Which data set it reads."""
+        return DataKey(self.cell.dataset, self.cell.source, self.cell.size, canonical_json(self.data))
 
 
 def config_of(record: Mapping[str, Any]) -> RunConfig:
@@ -119,17 +128,18 @@ def config_of(record: Mapping[str, Any]) -> RunConfig:
     Raises:
         ValueError: the record does not say all that a config holds.
     """
-    cell, config = record["cell"], record["config"]
-    return schema.from_json(
-        RunConfig,
-        {
-            "schema": CONFIG_SCHEMA,
-            "cell": {key: value for key, value in cell.items() if key != "id"},
-            **{key: config.get(key) for key in ("method", "training", "evaluation", "data", "versions")},
-            "plugin": "",
-            "plugin_digest": config.get("plugin_digest", ""),
-        },
-    )
+    return schema.from_json(RunConfig, config_json(record["cell"], record["config"]))
+
+
+def config_json(cell: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """What config.json held, but for the path of a plug-in, from the cell and the config of a record as JSON."""
+    return {
+        "schema": CONFIG_SCHEMA,
+        "cell": {key: value for key, value in cell.items() if key != "id"},
+        **{key: config.get(key) for key in ("method", "training", "evaluation", "data", "versions")},
+        "plugin": "",
+        "plugin_digest": config.get("plugin_digest", ""),
+    }
 
 
 def read_config(path: Path) -> RunConfig:

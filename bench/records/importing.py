@@ -15,7 +15,7 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import publish, write_bytes, write_json
 from seqdis.bench.records import packing
 from seqdis.bench.records.config import read_config
-from seqdis.bench.records.record import CELL_ID, NAME
+from seqdis.bench.records.record import CELL_ID, RECORD
 from seqdis.bench.records.store import CHECKPOINT, CONFIG, LOG, Store
 from seqdis.bench.records.validate import Checked, check_files, rebuilt_config, record_files
 
@@ -56,7 +56,7 @@ def _take(checked: Checked, store: Store, result: Imported) -> None:
     cell = checked.record.cell.id
     if not re.fullmatch(CELL_ID, cell):  # checked before; what names a folder is checked where it names it
         raise ValueError(f"{cell!r} cannot name a folder")
-    target = store.folder(cell) / NAME
+    target = store.folder(cell) / RECORD
     if not publish(target, checked.raw):
         if target.read_bytes() == checked.raw:
             result.known.append(cell)
@@ -96,7 +96,7 @@ def import_packed(files: list[Path], out: Path, *, state: bool = False) -> Impor
                     target.parent.mkdir(parents=True, exist_ok=True)
                     path.replace(target)
         whole = Path(folder) / "all"
-        if any(whole.glob(f"cells/*/{NAME}")):
+        if any(whole.glob(f"cells/*/{RECORD}")):
             result = import_records(whole, out)
         for cell in (*result.taken, *result.known):
             result.clips += _take_clips(whole / "cells" / cell, store.folder(cell))

@@ -22,7 +22,7 @@ from pathlib import Path
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import digest, read_json, write_bytes
 from seqdis.bench.core.lease import ATTEMPTS
-from seqdis.bench.records.record import NAME as RECORD
+from seqdis.bench.records.record import RECORD
 from seqdis.bench.records.store import CHECKPOINT, CONFIG, ERROR, LOG, PROGRESS, Store
 
 LIMIT = 15 << 20

@@ -1,7 +1,7 @@
 """The output folder: one folder a cell, and what its files mean. No torch here.
 
 <out>/cells/<cell id>/config.json             the resolved cell, written when it is planned
-                      record.json             its record: exists = done (see `records`)
+                      record.json             its record: exists = done (see `records.record`)
                       progress.json           where it stands, rewritten while it runs
                       checkpoint.safetensors  what it resumes from; removed once the record is there
                       log.txt                 what it printed, all attempts
@@ -21,11 +21,10 @@ from pathlib import Path
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import read_json, write_json
 from seqdis.bench.records.config import RunConfig
-from seqdis.bench.records.record import NAME as RECORD
+from seqdis.bench.records.record import RECORD
 
 CONFIG, PROGRESS, LOG, ERROR = "config.json", "progress.json", "log.txt", "error.json"
 CHECKPOINT = "checkpoint.safetensors"
-LEASE = "lease.json"
 
 
 class Store:

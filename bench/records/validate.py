@@ -19,16 +19,16 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import digest
 from seqdis.bench.core.places import data_root
 from seqdis.bench.core.provenance import suite_version
-from seqdis.bench.core.rules import Problem, shown
+from seqdis.bench.core.rules import Problem, printable, shown
 from seqdis.bench.records.collection import describe_config, find, read_bytes
-from seqdis.bench.records.config import CONFIG_SCHEMA, cell_id
-from seqdis.bench.records.record import NAME, Data, Json, Record
+from seqdis.bench.records.config import cell_id, config_json
+from seqdis.bench.records.record import RECORD, Data, Json, Record
 from seqdis.judges.cards import shipped_cards
 from seqdis.judges.scores import Directions, Draws, Generator, Identities, Reconstruction, Scores, Verification
+from seqdis.judges.settings import DIRECTIONS
 
 TOLERANCE = 1e-6
 """Nats by which an identity or a ceiling may be missed: rounding in double precision is far below."""
-DIRECTIONS = ("fix_dynamic", "fix_static")
 MOST_PROBLEMS = 30
 """Of one record; a record of another kind would otherwise fill the screen."""
 
@@ -53,8 +53,8 @@ def record_files(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         if path.is_file():
             files.append(path)
-        elif (path / NAME).is_file():
-            files.append(path / NAME)
+        elif (path / RECORD).is_file():
+            files.append(path / RECORD)
         else:
             found = [Path(file) for file in find(path) if Path(file).is_file()]
             if not found:
@@ -88,17 +88,12 @@ def check_file(path: Path) -> Checked:
     if record is not None:
         found = list(contradictions(record))
     problems = [printable(f"{where}: {what}" if where else what) for where, what in found]
-    in_store = path.name == NAME and path.parent.parent.name == "cells"
+    in_store = path.name == RECORD and path.parent.parent.name == "cells"
     if in_store and record is not None and not problems and record.cell.id != path.parent.name:
         problems.append(printable(f"cell.id: is {record.cell.id}, but the folder is {path.parent.name[:80]}"))
     if len(problems) > MOST_PROBLEMS:
         problems[MOST_PROBLEMS:] = [f"and {len(problems) - MOST_PROBLEMS} more"]
     return Checked(path, tuple(problems), record, raw)
-
-
-def printable(text: object) -> str:
-    """Text that may go to a terminal: names of files and keys may hold control characters."""
-    return "".join(char if char.isprintable() else "?" for char in str(text))
 
 
 def parse(raw: bytes) -> Json:
@@ -166,16 +161,9 @@ def rebuilt_config(record: Record) -> Json | None:
 
     None for records that do not say all that makes an id.
     """
-    config = schema.to_json(record.config)
     if record.config.data is None or record.config.versions is None or record.config.plugin_digest is None:
         return None
-    return {
-        "schema": CONFIG_SCHEMA,
-        "cell": {key: value for key, value in schema.to_json(record.cell).items() if key != "id"},
-        **{key: config[key] for key in ("method", "training", "evaluation", "data", "versions")},
-        "plugin": "",
-        "plugin_digest": config["plugin_digest"],
-    }
+    return config_json(schema.to_json(record.cell), schema.to_json(record.config))
 
 
 def _training(record: Record) -> Iterator[Problem]:

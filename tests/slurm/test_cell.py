@@ -66,7 +66,7 @@ def test_signals_that_keep_coming_do_not_change_how_a_cell_ends(
     assert "stopped at step" in _text(text)
     assert not (tmp_path / "lease.json").exists()
     with safe_open(tmp_path / "checkpoint.safetensors", "pt") as file:
-        assert json.loads(file.metadata()["maker"])["commit"] == code_version()["commit"]
+        assert json.loads(file.metadata()["maker"])["commit"] == code_version().commit
 
 
 def _signalled(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:

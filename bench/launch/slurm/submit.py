@@ -249,7 +249,7 @@ def _submit_all(
             argv=request.argv,
             cell_arguments=cell_arguments,
             prerequisites=[ids_of.get(title, title) for title in request.after_ok],
-            code=code_version(),
+            code=code_version()._asdict(),
         )
         made = requests.executor(request, submission.folder, options, requests.dependency(request, job_ids))
         try:

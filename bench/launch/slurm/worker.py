@@ -27,7 +27,7 @@ from seqdis.bench.core.files import write_json
 from seqdis.bench.core.lease import note_attempt, read_attempts, read_lease, slurm_identity
 from seqdis.bench.core.times import utc_now
 from seqdis.bench.launch.slurm.submissions import Manifest, Submission
-from seqdis.bench.records.record import NAME as RECORD
+from seqdis.bench.records.record import RECORD
 from seqdis.bench.records.store import ERROR, LOG
 
 MAX_STUCK = 10  # starts without a step of progress after which a cell is called failed

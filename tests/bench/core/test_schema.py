@@ -86,6 +86,7 @@ def test_values_come_back_as_they_were_typed_in_between():
         ({"wheels": []}, "wheels", "has 0 items, not 1 to 2"),
         ({"wheels": {}}, "wheels", "must be a list, not {}"),
         ({"wheels": [{"size": 11}]}, "wheels[0].size", "is 11, outside [0, 10]"),
+        ({"price": -1}, "price", "must be 0 or more, not -1"),
         ({"wheels": [{"size": float("nan")}]}, "wheels[0].size", "is not finite"),
         ({"wheels": [{"size": 1, "tyre": 2}]}, "wheels[0].'tyre'", "is not a key of the schema"),
         ({"wheels": [3]}, "wheels[0]", "must be an object, not 3"),

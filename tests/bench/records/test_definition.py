@@ -11,7 +11,7 @@ import pytest
 from seqdis.bench import cli
 from seqdis.bench.core import schema
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.records.record import NAME, Record, read_record, write_record
+from seqdis.bench.records.record import RECORD, Record, read_record, write_record
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -32,7 +32,7 @@ def test_records_of_the_first_version_are_read_whole_and_written_as_they_were(pa
     record = read_record(path)
     assert not undescribed(record)
     assert write_record(tmp_path, record)
-    assert (tmp_path / NAME).read_bytes() == path.read_bytes()
+    assert (tmp_path / RECORD).read_bytes() == path.read_bytes()
     assert not write_record(tmp_path, record)
 
 

@@ -58,7 +58,7 @@ def test_a_valid_record_has_no_problems(problems, method, dataset):
         ({"schema": 2}, "schema", "must be one of 1"),
         ({"status": "fine"}, "status", "must be one of done"),
         ({"ranked": 1}, "ranked", "true or false"),
-        ({"cell/seed": -1}, "cell.seed", "outside"),
+        ({"cell/seed": -1}, "cell.seed", "must be 0 or more, not -1"),
         ({"cell/seed": 1.5}, "cell.seed", "whole number"),
         ({"cell/seed": True}, "cell.seed", "whole number"),
         ({"cell/id": "../../evil"}, "cell.id", "not of the form"),
@@ -68,7 +68,7 @@ def test_a_valid_record_has_no_problems(problems, method, dataset):
         ({"protocol/name": "mine"}, "protocol.name", "must be one of encoder"),
         ({"data/splits/test": "many"}, "data.splits.test", "whole number"),
         ({"data/factors/0/role": "both"}, "data.factors[0].role", "must be one of static, dynamic"),
-        ({"cost/parameters": -3}, "cost.parameters", "outside"),
+        ({"cost/parameters": -3}, "cost.parameters", "must be 0 or more, not -3"),
         ({"finished": "yesterday"}, "finished", "not of the form"),
         ({"attempts": 0}, "attempts", "outside"),
         (
