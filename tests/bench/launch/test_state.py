@@ -13,19 +13,20 @@ import pytest
 
 from seqdis.bench import cli
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.files import write_json
 from seqdis.bench.core.lease import Lease, note_attempt, read_attempts
 from seqdis.bench.launch import state
 from seqdis.bench.launch.slurm import scheduler, submissions, worker
 from seqdis.bench.launch.slurm.profile import Needs, Options
 from seqdis.bench.launch.slurm.scheduler import Job, task_indices
-from seqdis.bench.records.store import Store
+from seqdis.bench.records.store import CONFIG, Store
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     found = Store(tmp_path)
     for name in ("a-done", "b-failed", "c-lost", "d-missing", "e-running"):
-        found.add(name, {"cell": name})
+        write_json(found.folder(name) / CONFIG, {"cell": name})
     (found.folder("a-done") / "record.json").write_text("{}")
     (found.folder("b-failed") / "error.json").write_text(json.dumps({"reason": "total is not finite"}))
     (found.folder("c-lost") / "log.txt").write_text("step 3\n")
