@@ -43,6 +43,10 @@ Progress = Callable[[int, int, str], None]
 """Called with (done, total, text)."""
 
 
+class UnwritableError(UserError):
+    """A cache cannot be written where it should lie."""
+
+
 class ArrayMeta(TypedDict):
     """What meta.json says of one array."""
 
@@ -182,13 +186,13 @@ def writing_cache(folder: Path, meta: dict[str, Any], *, needs_bytes: int = 0) -
         needs_bytes: about how much will be written, to fail early.
 
     Raises:
-        UserError: no space or no permission.
+        UnwritableError: no space or no permission.
     """
     try:
         make_folder(folder.parent)
         free = shutil.disk_usage(folder.parent).free
         if free < needs_bytes:
-            raise UserError(
+            raise UnwritableError(
                 f"{folder} needs {needs_bytes >> 20} MiB and {free >> 20} MiB are free: free some, or "
                 "choose another folder with --data-dir or SEQDIS_DATA."
             )
@@ -210,7 +214,7 @@ def writing_cache(folder: Path, meta: dict[str, Any], *, needs_bytes: int = 0) -
 def _storage_error(folder: Path, error: OSError) -> Exception:
     if error.filename is not None and not str(error.filename).startswith(str(folder.parent)):
         return error
-    return UserError(
+    return UnwritableError(
         f"cannot write {folder} ({error.strerror or error}): choose another folder with --data-dir or SEQDIS_DATA."
     )
 
@@ -221,6 +225,9 @@ def preparing(folder: Path, *, revision: str, progress: Progress | None = None) 
 
     Another process that prepares the same folder is waited for. A damaged or outdated folder is removed first. Where
     the file system has no locks, both processes write and the first to finish wins.
+
+    Raises:
+        UnwritableError: no space or no permission.
     """
     if is_good(folder, revision):
         yield False
@@ -236,11 +243,14 @@ def preparing(folder: Path, *, revision: str, progress: Progress | None = None) 
         if is_good(folder, revision):
             yield False
             return
-        _sweep(folder)
-        if folder.exists():
-            aside = folder.parent / f".{folder.name}.{os.getpid()}.old"
-            folder.rename(aside)
-            shutil.rmtree(aside, ignore_errors=True)
+        try:
+            _sweep(folder)
+            if folder.exists():
+                aside = folder.parent / f".{folder.name}.{os.getpid()}.old"
+                folder.rename(aside)
+                shutil.rmtree(aside, ignore_errors=True)
+        except OSError as error:  # another's, in a folder where everybody may write his own
+            raise _storage_error(folder, error) from error
         yield True
     finally:
         lock.close()

@@ -3,13 +3,14 @@
 Both are measured in the frames, never taken from labels: gridded dense optical flow after Farneback (2003), and three
 opening distances of a face, from landmarks where the database has them, else from the pixels of a face crop (Zhu et
 al. 2020 use such signals; the grid's labels and the normalisation are this suite's choices). Measured once and cached
-beside the data, under the digest of the clips they were measured in.
+beside the data, under the digest of the clips they were measured in; where that folder may only be read, in each run.
 
 Shape legend: N clips, T frames, H, W frame, K cells or distances.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqdis.datasets.base import Spec
-from seqdis.datasets.cache import Array, Cache, Progress, open_cache, preparing, writing_cache
+from seqdis.datasets.cache import Array, Cache, Progress, UnwritableError, open_cache, preparing, writing_cache
 from seqdis.datasets.video.frames import halve
 
 REVISION = "signal-2"
@@ -56,30 +57,32 @@ DIFFERENT = 16.0
 def load_signals(
     cache: Cache, spec: Spec, *, top_cells: int = TOP_CELLS, progress: Progress | None = None
 ) -> dict[str, Tensor]:
-    """The signal of each split, (N, T, K) float32; measured and cached at the first call.
+    """The signal of each split, (N, T, K) float32; measured at the first call, and cached where that may be written.
 
     Args:
         cache: the prepared clips.
         spec: theirs; `spec.signal.kind` says which signal.
         top_cells: how many of the 9 cells are marked in a frame (flow only).
         progress: called with (done, total, text), if given.
-
-    Raises:
-        UserError: the folder of prepared data cannot be written.
     """
     is_flow = spec.signal is not None and spec.signal.kind == "multilabel"
     measure = grid_flow if is_flow else functools.partial(opening, boxes=BOXES[spec.source])
     folder = cache.folder.parent / f"{cache.folder.name}-signal"
     revision = f"{REVISION}-{cache.digest[:16]}"
     splits = [name.removesuffix("_x") for name in cache.arrays if name.endswith("_x")]
-    with preparing(folder, revision=revision, progress=progress) as needed:
-        if needed:
-            with writing_cache(folder, {"revision": revision}) as writer:
-                for split in splits:
-                    measured = _measured(cache.array(f"{split}_x"), measure, progress)
-                    writer.save(split, measured)
-    found = open_cache(folder, revision=revision, title="the signal", command=f"rm -r {folder}")
-    raw = {split: np.array(found.array(split)) for split in splits}
+    raw: dict[str, Floats] = {}
+    with contextlib.suppress(UnwritableError):  # data that somebody shares: kept in memory, measured again next time
+        with preparing(folder, revision=revision, progress=progress) as needed:
+            if needed:
+                with writing_cache(folder, {"revision": revision}) as writer:
+                    for split in splits:
+                        raw[split] = _measured(cache.array(f"{split}_x"), measure, progress)
+                        writer.save(split, raw[split])
+        found = open_cache(folder, revision=revision, title="the signal", command=f"rm -r {folder}")
+        raw = {split: np.array(found.array(split)) for split in splits}
+    for split in splits:
+        if split not in raw:
+            raw[split] = _measured(cache.array(f"{split}_x"), measure, progress)
     if is_flow:
         return {split: torch.from_numpy(moving_cells(flow, top_cells)) for split, flow in raw.items()}
     return {split: torch.from_numpy(value) for split, value in _standardised(raw, cache).items()}

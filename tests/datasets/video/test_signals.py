@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +165,47 @@ def test_damaged_signal_is_measured_again(sprites: DataSet, tmp_path: Path) -> N
     again = Sprites.open(tmp_path, "synthetic", 32)
     again.load_signal()
     assert torch.equal(again.test.signal, sprites.test.signal)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_signal_is_measured_in_memory_where_its_place_cannot_be_written(
+    sprites: DataSet, tmp_path: Path, is_damaged: bool
+) -> None:
+    sprites.load_signal()
+    folder = tmp_path / "sprites-synthetic-32-signal"
+    if is_damaged:
+        (folder / "test.npy").write_bytes(b"half")
+    else:
+        shutil.rmtree(folder)
+    lock = tmp_path / ".sprites-synthetic-32-signal.lock"
+    lock.unlink()
+    lock.mkdir()  # no file can be opened here, by root neither
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    again = Sprites.open(tmp_path, "synthetic", 32)
+    again.load_signal()
+    for name in ("train", "validation", "test"):
+        assert torch.equal(again.splits[name].signal, sprites.splits[name].signal)  # type: ignore[arg-type]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_full_disk_costs_no_second_measurement(
+    sprites: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+
+    def full(folder: Path, meta: dict[str, object]) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "meta.json"))
+
+    def counted(clips: np.ndarray) -> np.ndarray:
+        measured.append(len(clips))
+        return grid_flow(clips)
+
+    monkeypatch.setattr("seqdis.datasets.cache.write_json", full)
+    monkeypatch.setattr("seqdis.datasets.video.signals.grid_flow", counted)
+    sprites.load_signal()
+    assert sum(measured) == 56
+    assert sprites.train.signal is not None
+    assert not (tmp_path / "sprites-synthetic-32-signal").exists()
 
 
 def test_signal_knows_no_label(sprites: DataSet, tmp_path: Path) -> None:
