@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,37 @@ examples:
 
 KINDS = ("swap", "fixed", "samples", "interpolate", "audio", "compare", "mi", "training", "ranks")
 FORMATS = ("png", "pdf", "gif")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What is to be drawn of which cells, and where it goes.
+
+    Attributes:
+        cells: as typed; empty for all below `runs`.
+        filters: field of a record's cell -> its value. `rows` are methods with their variants, such as rwae:gan.
+    """
+
+    kind: str
+    cells: tuple[str, ...]
+    runs: tuple[Path, ...]
+    filters: dict[str, str | int]
+    rows: frozenset[str]
+    folder: Path
+    formats: tuple[str, ...]
+    frames: int
+    private: bool
+
+    def still(self, what: str) -> list[str]:
+        """The formats of a figure that does not move.
+
+        Raises:
+            UserError: there is none.
+        """
+        found = [kind for kind in self.formats if kind != "gif"]
+        if not found:
+            raise UserError(f"{what} do not move; choose --format png or pdf.")
+        return found
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,22 +102,31 @@ def run(args: argparse.Namespace) -> int:
     formats = parse_formats(args.format)
     if not 1 <= args.frames <= 64:
         raise UserError(f"--frames {args.frames} is not between 1 and 64.")
-    if args.kind == "ranks":
-        for path in draw_ranks(args, formats):
-            print(path)
-        return DONE
-    cells = list(chosen(args))
-    if not cells:
-        raise UserError("no finished cell fits; 'bench status' shows what there is.")
-    if args.kind in ("mi", "training"):
-        paths = draw_curves(args, cells, formats)
-    elif args.kind == "compare":
-        paths = draw_comparisons(args, cells, formats)
-    else:
-        paths = draw_sheets(args, cells, formats)
-    for path in paths:
+    wanted = {name: getattr(args, name) for name in ("dataset", "source", "preset", "seed")}
+    asked = Figures(
+        kind=args.kind,
+        cells=tuple(args.cells),
+        runs=tuple(args.out or [Path("runs")]),
+        filters={name: value for name, value in wanted.items() if value is not None},
+        rows=frozenset(part.strip() for part in (args.method or "").split(",") if part.strip()),
+        folder=args.out_dir,
+        formats=tuple(formats),
+        frames=args.frames,
+        private=args.private,
+    )
+    for path in draw_ranks(asked) if asked.kind == "ranks" else draw_cells(asked):
         print(path)
     return DONE
+
+
+def draw_cells(asked: Figures) -> list[Path]:
+    """Every kind but ranks, which are of tables."""
+    cells = list(chosen(asked))
+    if not cells:
+        raise UserError("no finished cell fits; 'bench status' shows what there is.")
+    if asked.kind in ("mi", "training"):
+        return draw_curves(asked, cells)
+    return draw_comparisons(asked, cells) if asked.kind == "compare" else draw_sheets(asked, cells)
 
 
 def parse_formats(text: str) -> list[str]:
@@ -106,29 +147,20 @@ def parse_formats(text: str) -> list[str]:
 # Which cells
 
 
-def chosen(args: argparse.Namespace) -> Iterator[Cell]:
+def chosen(asked: Figures) -> Iterator[Cell]:
     """The done cells that were named, or all below the run folders, and that fit the filters."""
-    rows = {part.strip() for part in (args.method or "").split(",") if part.strip()}
-    for path in record_paths(args.cells, args.out or [Path("runs")]):
+    for path in record_paths(asked.cells, asked.runs):
         cell = read_cell(path)
         about = cell.record.cell
         row = f"{about.method}:{about.variant}" if about.variant else about.method
         fits = (
             cell.record.status == "done"
-            and (not rows or row in rows)
-            and all(
-                wanted is None or getattr(about, name) == wanted
-                for name, wanted in (
-                    ("dataset", args.dataset),
-                    ("source", args.source),
-                    ("preset", args.preset),
-                    ("seed", args.seed),
-                )
-            )
+            and (not asked.rows or row in asked.rows)
+            and all(getattr(about, name) == value for name, value in asked.filters.items())
         )
         if fits:
             yield cell
-        elif args.cells:
+        elif asked.cells:
             print(
                 f"bench: {path.parent} is left out: it is {cell.record.status} or does not fit the filters.",
                 file=sys.stderr,
@@ -191,28 +223,28 @@ def by_id(name: str, outs: Sequence[Path]) -> Path:
 # What is drawn
 
 
-def draw_sheets(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequence[str]) -> list[Path]:
+def draw_sheets(asked: Figures, cells: Sequence[Cell]) -> list[Path]:
     """One sheet a cell. Without named cells, those that cannot be drawn are left out with a sentence."""
     from seqdis.bench.figures import drawing, sheets
 
     paths: list[Path] = []
     for cell in cells:
         try:
-            grids = sheets.SHEETS[args.kind](cell.clips(private=args.private))
+            grids = sheets.SHEETS[asked.kind](cell.clips(private=asked.private))
         except UserError as error:
-            if args.cells or len(cells) == 1:
+            if asked.cells or len(cells) == 1:
                 raise
             print(f"bench: {cell.folder.name} is left out: {error}", file=sys.stderr)
             continue
         title = f"{cell.title}, seed {cell.record.cell.seed}"
-        files = drawing.sheet_files(grids, title, cell.context, formats, args.frames)
-        paths += drawing.write_files(args.out_dir, f"{args.kind}-{stem(cell.folder.name)}", files)
+        files = drawing.sheet_files(grids, title, cell.context, asked.formats, asked.frames)
+        paths += drawing.write_files(asked.folder, f"{asked.kind}-{stem(cell.folder.name)}", files)
     if not paths:
-        raise UserError(f"no {args.kind} figure could be drawn from these cells.")
+        raise UserError(f"no {asked.kind} figure could be drawn from these cells.")
     return paths
 
 
-def draw_comparisons(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequence[str]) -> list[Path]:
+def draw_comparisons(asked: Figures, cells: Sequence[Cell]) -> list[Path]:
     """One sheet for each data set, source, preset and size: the lowest seed of each method."""
     from seqdis.bench.figures import drawing, sheets
 
@@ -224,7 +256,7 @@ def draw_comparisons(args: argparse.Namespace, cells: Sequence[Cell], formats: S
         titled = []
         for cell in (rows[key] for key in sorted(rows, key=row_order)):
             try:
-                titled.append((cell.title, cell.clips(private=args.private)))
+                titled.append((cell.title, cell.clips(private=asked.private)))
             except UserError as error:  # a control has no clips, and is no reason to show nobody
                 print(f"bench: {cell.folder.name} is left out: {error}", file=sys.stderr)
         if not titled:
@@ -233,10 +265,10 @@ def draw_comparisons(args: argparse.Namespace, cells: Sequence[Cell], formats: S
             sheets.compare_sheet(titled),
             "All methods on the same clips",
             next(iter(rows.values())).context,
-            formats,
-            args.frames,
+            asked.formats,
+            asked.frames,
         )
-        paths += drawing.write_files(args.out_dir, stem(f"compare-{'-'.join(group)}"), files)
+        paths += drawing.write_files(asked.folder, stem(f"compare-{'-'.join(group)}"), files)
     if not paths:
         raise UserError("no comparison sheet could be drawn from these cells.")
     return paths
@@ -250,14 +282,12 @@ def row_order(key: tuple[str, str]) -> tuple[bool, int, str, str]:
     return method in CONTROLS, ORDER.index(method) if method in ORDER else len(ORDER), method, variant
 
 
-def draw_curves(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequence[str]) -> list[Path]:
+def draw_curves(asked: Figures, cells: Sequence[Cell]) -> list[Path]:
     """One figure for each data set, source, preset and size, with every method in it."""
     from seqdis.bench.figures import curves, drawing
 
-    kinds = [kind for kind in formats if kind != "gif"]
-    if not kinds:
-        raise UserError("curves do not move; choose --format png or pdf.")
-    draw = curves.information_curves if args.kind == "mi" else curves.training_curves
+    kinds = asked.still("curves")
+    draw = curves.information_curves if asked.kind == "mi" else curves.training_curves
     groups: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.group, []).append(cell)
@@ -272,26 +302,23 @@ def draw_curves(args: argparse.Namespace, cells: Sequence[Cell], formats: Sequen
                 raise
             print(f"bench: {' '.join(group)} is left out: {error}", file=sys.stderr)
             continue
-        paths += drawing.write_files(args.out_dir, stem(f"{args.kind}-{'-'.join(group)}"), files)
+        paths += drawing.write_files(asked.folder, stem(f"{asked.kind}-{'-'.join(group)}"), files)
     if not paths:
-        raise UserError(f"no {args.kind} curves could be drawn from these cells.")
+        raise UserError(f"no {asked.kind} curves could be drawn from these cells.")
     return paths
 
 
-def draw_ranks(args: argparse.Namespace, formats: Sequence[str]) -> list[Path]:
+def draw_ranks(asked: Figures) -> list[Path]:
     """The critical-difference diagram of each source and preset that has enough data sets."""
     from seqdis.bench.figures import diagrams, drawing
     from seqdis.bench.records.collection import load
     from seqdis.bench.tables.build import average_ranks
 
-    kinds = [kind for kind in formats if kind != "gif"]
-    if not kinds:
-        raise UserError("ranks do not move; choose --format png or pdf.")
-    if args.cells or args.method or args.seed is not None:
+    kinds = asked.still("ranks")
+    if asked.cells or asked.rows or "seed" in asked.filters:
         raise UserError("ranks are of whole tables: choose with --dataset, --source and --preset only.")
-    collection = load(args.out or [Path("runs")])
-    chosen = {name: (value,) if value else () for name, value in (("datasets", args.dataset), ("sources", args.source))}
-    found = average_ranks(collection, presets=(args.preset,) if args.preset else (), **chosen)
+    wanted = {f"{name}s": (str(value),) for name, value in asked.filters.items()}
+    found = average_ranks(load(asked.runs), **wanted)
     paths: list[Path] = []
     reasons = []
     for (source, preset), across in found.items():
@@ -302,7 +329,7 @@ def draw_ranks(args: argparse.Namespace, formats: Sequence[str]) -> list[Path]:
         except UserError as error:
             reasons.append(str(error))
             continue
-        paths += drawing.write_files(args.out_dir, stem(f"ranks-{source}-{preset}"), files)
+        paths += drawing.write_files(asked.folder, stem(f"ranks-{source}-{preset}"), files)
     if not paths:
         raise UserError(reasons[0] if reasons else "no finished cell fits; 'bench status' shows what there is.")
     for reason in reasons:

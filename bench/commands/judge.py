@@ -15,6 +15,7 @@ from seqdis.bench.core.errors import MissingDataError, UserError, unknown_name
 from seqdis.bench.core.exits import DONE
 from seqdis.bench.core.schema import to_json
 from seqdis.bench.plan import catalog
+from seqdis.bench.records.config import Settings
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +50,29 @@ TOLERANCE = 0.002
 """An accuracy may differ by so much from its card on another machine: a clip or two at the border of two classes."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Judges:
+    """Which judges, as typed: None where the user left it open. And how to train those that are missing."""
+
+    dataset: str | None
+    source: str | None
+    size: int | None
+    name: str | None
+    options: Settings
+    seed: int
+    device: str
+    root: Path | None
+    again: bool
+    as_json: bool
+
+    def include(self, dataset: str, source: str, size: int, name: str) -> bool:
+        """Whether a judge is one of them."""
+        wanted = (self.dataset, self.source, self.size, self.name)
+        return all(
+            given is None or given == is_ for given, is_ in zip(wanted, (dataset, source, size, name), strict=True)
+        )
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("train", "verify", "show"), help="what to do")
     parser.add_argument("dataset", nargs="?", metavar="NAME", help="data set ('bench list datasets')")
@@ -78,44 +102,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.dataset is not None and args.dataset not in catalog.dataset_names():
         raise unknown_name("data set", args.dataset, catalog.dataset_names(), "bench list datasets")
+    asked = Judges(
+        dataset=args.dataset,
+        source=args.source,
+        size=args.size,
+        name=args.name,
+        options={"split": args.split} if args.split and args.split != "video" else {},
+        seed=args.seed,
+        device=args.device,
+        root=args.data_dir,
+        again=args.again,
+        as_json=args.json,
+    )
     if args.action == "train":
-        return _train_shipped(args) if args.all_shipped else _train(args)
-    return _verify(args) if args.action == "verify" else _show(args)
+        return _train_shipped(asked) if args.all_shipped else _train(asked)
+    return _verify(asked) if args.action == "verify" else _show(asked)
 
 
-def _train(args: argparse.Namespace) -> int:
+def _train(asked: Judges) -> int:
     from seqdis.judges.judge import load_judge
     from seqdis.judges.training import train_judge
 
-    if args.dataset is None:
+    if asked.dataset is None:
         raise UserError("name the data set: bench judge train sprites.")
-    options = {"split": args.split} if args.split and args.split != "video" else {}
-    if options and "split" not in catalog.load_dataset(args.dataset).options:
-        raise UserError(f"--split chooses how mug is split; {args.dataset} has one split.")
-    dataset = _open(args.dataset, args.source or "real", args.size or 64, args.data_dir, **options)
+    if asked.options and "split" not in catalog.load_dataset(asked.dataset).options:
+        raise UserError(f"--split chooses how mug is split; {asked.dataset} has one split.")
+    dataset = _open(asked.dataset, asked.source or "real", asked.size or 64, asked.root, **asked.options)
     if dataset.spec.headline[0] == "verification":
-        raise UserError(f"{args.dataset} is scored by speaker verification, which needs no judge.")
-    name = args.name or "default"
-    if not args.again:
+        raise UserError(f"{asked.dataset} is scored by speaker verification, which needs no judge.")
+    name = asked.name or "default"
+    if not asked.again:
         try:
-            card = load_judge(dataset.spec, args.data_dir, name).card
+            card = load_judge(dataset.spec, asked.root, name).card
             print(f"{card.name} is there already (--again trains it anew).", file=sys.stderr)
-            return _print([card], args.json)
+            return _print([card], asked.as_json)
         except UserError:
             pass
     card = train_judge(
         dataset,
-        root=args.data_dir,
+        root=asked.root,
         name=name,
-        seed=args.seed,
-        device=_device(args.device),
+        seed=asked.seed,
+        device=_device(asked.device),
         progress=Lines(),
-        again=args.again,
+        again=asked.again,
     ).card
-    return _print([card], args.json)
+    return _print([card], asked.as_json)
 
 
-def _train_shipped(args: argparse.Namespace) -> int:
+def _train_shipped(asked: Judges) -> int:
     """Brings the judges of the source tree up to date. For maintainers: commit what it writes."""
     from seqdis.judges.cards import find_card, shipped_folder, stem
     from seqdis.judges.judge import save_judge
@@ -123,31 +158,27 @@ def _train_shipped(args: argparse.Namespace) -> int:
 
     cards = []
     for dataset_name, source, size, name in SHIPPED:
-        wanted = (args.dataset, args.source, args.size, args.name)
-        if any(
-            given is not None and given != is_
-            for given, is_ in zip(wanted, (dataset_name, source, size, name), strict=True)
-        ):
+        if not asked.include(dataset_name, source, size, name):
             continue
         label = f"{dataset_name} ({source}, {size}, {name})"
         try:
-            dataset = _open(dataset_name, source, size, args.data_dir)
+            dataset = _open(dataset_name, source, size, asked.root)
         except (MissingDataError, UserError) as error:
             print(f"{label}: skipped. {error}", file=sys.stderr)
             continue
         try:
-            path, card = find_card(dataset.spec, args.data_dir, name)
-            if path.parent == shipped_folder() and not args.again:
+            path, card = find_card(dataset.spec, asked.root, name)
+            if path.parent == shipped_folder() and not asked.again:
                 print(f"{label}: up to date", file=sys.stderr)
                 cards.append(card)
                 continue
         except MissingDataError:
             pass
         print(f"{label}: training", file=sys.stderr)
-        judge = fit_judge(dataset, name=name, seed=args.seed, device=_device(args.device), progress=Lines())
+        judge = fit_judge(dataset, name=name, seed=asked.seed, device=_device(asked.device), progress=Lines())
         save_judge(judge, shipped_folder(), stem(dataset.spec, name))
         cards.append(judge.card)
-    return _print(cards, args.json)
+    return _print(cards, asked.as_json)
 
 
 class Lines:
@@ -162,20 +193,20 @@ class Lines:
             print(f"  step {done} of {total}: {text}", file=sys.stderr, flush=True)
 
 
-def _verify(args: argparse.Namespace) -> int:
+def _verify(asked: Judges) -> int:
     from seqdis.judges.judge import load_card
 
-    found = list(_cards(args))
+    found = list(_cards(asked))
     if not found:
         raise UserError(
             f"no such judge; 'bench judge show' lists what is there, "
-            f"bench judge train {args.dataset or 'NAME'} makes one."
+            f"bench judge train {asked.dataset or 'NAME'} makes one."
         )
     checked = []
     for path, card, _ in found:
         judge = load_card(path, card, card.command)
         try:
-            dataset = _open(card.dataset, card.source, card.size, args.data_dir, **card.options)
+            dataset = _open(card.dataset, card.source, card.size, asked.root, **card.options)
             if dataset.spec.revision != card.data.revision:
                 raise UserError(
                     f"it was trained on revision {card.data.revision} and {dataset.spec.revision} is prepared."
@@ -190,7 +221,7 @@ def _verify(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         checked.append(_with(card, verified="digest and accuracy"))
-    return _print(checked, args.json)
+    return _print(checked, asked.as_json)
 
 
 def _compare(judge: Judge, path: Path, card: Card, dataset: DataSet) -> None:
@@ -212,28 +243,22 @@ def _compare(judge: Judge, path: Path, card: Card, dataset: DataSet) -> None:
             )
 
 
-def _show(args: argparse.Namespace) -> int:
-    cards = [_with(card, path=str(path), shipped=is_shipped) for path, card, is_shipped in _cards(args)]
-    if not cards and not args.json:
+def _show(asked: Judges) -> int:
+    cards = [_with(card, path=str(path), shipped=is_shipped) for path, card, is_shipped in _cards(asked)]
+    if not cards and not asked.as_json:
         print("no judge; bench judge train NAME makes one.", file=sys.stderr)
-    return _print(cards, args.json)
+    return _print(cards, asked.as_json)
 
 
-def _cards(args: argparse.Namespace) -> Iterator[tuple[Path, Card, bool]]:
-    """The cards that the arguments name, shipped ones first, with their paths and whether they are shipped."""
+def _cards(asked: Judges) -> Iterator[tuple[Path, Card, bool]]:
+    """The cards that are asked for, shipped ones first, with their paths and whether they are shipped."""
     from seqdis.judges.cards import read_card, shipped_folder, trained_folder
 
-    for folder in (shipped_folder(), trained_folder(args.data_dir)):
+    for folder in (shipped_folder(), trained_folder(asked.root)):
         is_shipped = folder == shipped_folder()
         for path in sorted(folder.glob("*.json")):
             card = read_card(path, "bench judge train NAME --again")
-            wanted = (
-                (args.dataset, card.dataset),
-                (args.source, card.source),
-                (args.size, card.size),
-                (args.name, card.judge),
-            )
-            if all(given is None or given == is_ for given, is_ in wanted):
+            if asked.include(card.dataset, card.source, card.size, card.judge):
                 yield path, card, is_shipped
 
 
