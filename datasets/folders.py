@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from seqdis.bench.core import archive
@@ -13,6 +14,14 @@ from seqdis.bench.core.errors import UserError
 
 HIDDEN = "hidden files and folders"
 REPEATED = "links to folders that are read anyway"
+COPIES = "numbered copies beside their originals"
+_WORD = r"(?:cop(?:y|ie|ia)|kopi[ea])"
+_MARKS = re.compile(
+    rf"^{_WORD} (?:of|von|van|de|di) |\.sync-conflict-[\w-]+$"
+    rf"|(?: ?\([0-9]+\)| ?\([^()]*\b(?:{_WORD}|conflict)[^()]*\)| - {_WORD}| {_WORD}(?: [0-9]+)?)+$",
+    re.IGNORECASE,
+)
+"""What browsers, file managers and sync clients add to the name of a copy: `a (1).wav`, `a - Copy.wav`, `Copy of a.wav`."""
 
 
 @contextlib.contextmanager
@@ -33,6 +42,18 @@ def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is a program's own and no part of what was handed over: a name that begins
     with a dot (a Mac's resource forks `._a.wav` too) and `__MACOSX`, where Mac archives keep those."""
     return name.startswith(".") or name == "__MACOSX"
+
+
+def copies(names: Iterable[str]) -> set[str]:
+    """Those of the names in one folder that a program gave to a copy of another file there."""
+    known = {name.lower(): name for name in names}
+    originals = {name: _original(name) for name in known}
+    return {known[name] for name, original in originals.items() if original != name and original in known}
+
+
+def _original(name: str) -> str:
+    stem, suffix = os.path.splitext(name)
+    return _MARKS.sub("", stem) + suffix
 
 
 def entries(folder: Path, hidden: Counter[str] | None = None) -> list[os.DirEntry[str]]:
@@ -64,12 +85,13 @@ def subfolders(folder: Path, hidden: Counter[str] | None = None) -> list[Path]:
 
 
 def walk(root: Path) -> tuple[list[Path], Counter[str]]:
-    """Every file below `root`, sorted, and what was stepped over, with counts: hidden files and folders, and links to
-    folders that are read anyway. Other links to folders are followed; each folder is read once, so links in a circle
-    end.
+    """Every file below `root`, sorted, and what was stepped over, with counts: hidden files and folders, numbered copies
+    of files, and links to folders that are read anyway. Other links to folders are followed; each folder is read once,
+    so links in a circle end.
 
     Raises:
-        UserError: it is no folder, a folder in it cannot be read, or a link leads nowhere.
+        UserError: it is no folder, a folder in it cannot be read or looks like the copy of another, or a link leads
+            nowhere.
     """
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; name the corpus' folder with --from.")
@@ -84,7 +106,14 @@ def walk(root: Path) -> tuple[list[Path], Counter[str]]:
             skipped[REPEATED] += 1
             continue
         read.add(place)
-        for entry in entries(folder, skipped):
+        found = entries(folder, skipped)
+        copied = copies(entry.name for entry in found)
+        for entry in found:
+            if entry.name in copied:
+                if entry.is_dir():  # two people, or one twice: then he would be known to be himself
+                    raise UserError(f"{entry.path} looks like the copy of a folder beside it; remove or rename it.")
+                skipped[COPIES] += 1
+                continue
             kind = files if not entry.is_dir() else links if entry.is_symlink() else folders
             kind.append(Path(entry))
     return sorted(files), skipped

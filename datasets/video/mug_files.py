@@ -2,7 +2,8 @@
 
     root/<subject, 3 digits>/[session<k>/]<expression>/take<NNN>/<name with the frame's number>.jpg
 
-The session level may be missing. Neutral videos are left out. Damaged files are stepped over and counted: a sampled
+The session level may be missing. Neutral videos are left out, and videos whose frames their names do not put in order.
+Numbered copies (`img_0010 (1).jpg`) are stepped over. Damaged files are stepped over and counted: a sampled
 frame that cannot be used is replaced by its neighbour in time (the frames between are not sampled), and a video where
 that fails too is left out.
 """
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqdis.bench.core.errors import UserError
-from seqdis.datasets.folders import entries, subfolders
+from seqdis.datasets.folders import COPIES, copies, entries, subfolders
 from seqdis.datasets.video.signals import opening_distances
 
 if TYPE_CHECKING:
@@ -81,6 +82,10 @@ class UnusableFile(Exception):
     """A file that is not a whole image of the right size; the message is the reason."""
 
 
+class UnorderedFrames(Exception):
+    """The names of a video's frames do not say their order; the message is the reason."""
+
+
 def find_videos(root: Path, report: Report) -> list[Video]:
     """Every video of the six expressions below `root`, sorted by subject, session, expression and take.
 
@@ -127,16 +132,50 @@ def _videos_of(subject: Path, report: Report) -> Iterator[Video]:
 
 
 def frame_files(video: Video, report: Report) -> list[Path]:
-    """The image files of a video in the order of the numbers in their names; empty files and others are counted."""
+    """The image files of a video in the order of the numbers in their names; copies, empty files and others are
+    counted.
+
+    Raises:
+        UnorderedFrames: the names do not say the order.
+    """
     files = []
-    for entry in entries(video.folder, report.counts):
+    found = entries(video.folder, report.counts)
+    copied = copies(entry.name for entry in found)
+    for entry in found:
         if not entry.name.lower().endswith(IMAGES):
             report.skip("files that are no image", f"{entry.path} was stepped over: not an image by its name.")
+        elif entry.name in copied:
+            report.skip(COPIES, f"{entry.path} was stepped over: a copy by its name.")
+        elif not _NUMBER.search(Path(entry).stem):
+            report.skip("images without a number", f"{entry.path} was stepped over: no number in its name.")
         elif entry.stat().st_size == 0:
             report.skip("empty files", f"{entry.path} was stepped over: it is empty.")
         else:
-            files.append(Path(entry.path))
-    return sorted(files, key=lambda path: (int((re.findall(r"\d+", path.stem) or ["0"])[-1]), path.name))
+            files.append(Path(entry))
+    return _ordered(files)
+
+
+_NUMBER = re.compile(r"[0-9]+")
+
+
+def _ordered(files: list[Path]) -> list[Path]:
+    """Files by the number that no two of them share. Several such numbers must agree, and the rest of the names too:
+    else a wrong order would pass for a motion."""
+    if len(files) < 2:
+        return files
+    odd = next((path for path in files if _rest(path) != _rest(files[0])), None)
+    if odd is not None:
+        raise UnorderedFrames(f"{files[0].name} and {odd.name} are named in different ways")
+    columns = zip(*(map(int, _NUMBER.findall(path.stem)) for path in files), strict=True)
+    orders = {tuple(np.argsort(column)) for column in columns if len(set(column)) == len(files)}
+    if len(orders) != 1:
+        reason = "the numbers in the names contradict one another" if orders else "two frames have the same number"
+        raise UnorderedFrames(reason)
+    return [files[i] for i in orders.pop()]
+
+
+def _rest(path: Path) -> str:
+    return _NUMBER.sub("#", path.stem.lower())
 
 
 def read_videos(videos: list[Video]) -> Iterator[tuple[Video, Clips]]:
@@ -158,7 +197,11 @@ def read_videos(videos: list[Video]) -> Iterator[tuple[Video, Clips]]:
 def read_video(video: Video) -> Clips:
     """Cuts the windows of a video: every second frame, one face box, consecutive windows over its middle."""
     report = Report()
-    files = frame_files(video, report)
+    try:
+        files = frame_files(video, report)
+    except UnorderedFrames as error:
+        report.skip("videos whose frames have no clear order", f"{video.folder} was left out: {error}.")
+        return Clips(None, "", None, report)
     if len(files) < MIN_FRAMES:
         report.skip(
             "videos with fewer than 30 frames",

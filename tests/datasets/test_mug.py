@@ -113,6 +113,70 @@ def test_frames_are_ordered_by_their_number(tmp_path: Path) -> None:
     assert names == [f"frame{t}.jpg" for t in range(31)]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "img_{:04d} (1).jpg",
+        "IMG_{:04d}(2).JPG",
+        "img_{:04d} - Copy.jpg",
+        "img_{:04d} - Copy (3).jpg",
+        "img_{:04d} copy 2.jpg",
+        "Copy of img_{:04d}.jpg",
+        "img_{:04d} (Ann's conflicted copy 2024-05-01).jpg",
+        "img_{:04d}.sync-conflict-20240501-101010-ABCDEFG.jpg",
+    ],
+)
+def test_numbered_copies_are_stepped_over_and_counted(tmp_path: Path, name: str) -> None:
+    video = mug_files.Video(tmp_path / "take", "001", 0)
+    make_video(video.folder, 0)
+    clean = mug_files.read_video(video)
+    for t in (5, 10, 20):
+        shutil.copy(video.folder / f"img_{t:04d}.jpg", video.folder / name.format(t))
+    found = mug_files.read_video(video)
+    assert found.fingerprint == clean.fingerprint
+    assert found.report.counts["numbered copies beside their originals"] == 3
+    assert str(video.folder / name.format(5)) in "".join(found.report.notes)
+
+
+@pytest.mark.parametrize(
+    "name", ["img ({}).jpg", "img_{} (1).jpg", "001_an_take2_{}.jpg", "frame{}_fps19.jpg", "f{}_{:06d}.jpg", "{}.jpg"]
+)
+def test_the_number_that_tells_frames_apart_orders_them(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "take"
+    make_video(folder, 0, n_frames=31)
+    for t in range(31):
+        (folder / f"img_{t:04d}.jpg").rename(folder / name.format(t, 40 * t))
+    (folder / "cover.jpg").write_bytes(b"no frame")
+    report = mug_files.Report()
+    names = [path.name for path in mug_files.frame_files(mug_files.Video(folder, "001", 0), report)]
+    assert names == [name.format(t, 40 * t) for t in range(31)]
+    assert report.counts == {"images without a number": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("img_0010.png", "the same number"),
+        ("img_0010 2.jpg", "named in different ways"),
+        ("img_0010_marks.jpg", "named in different ways"),
+    ],
+)
+def test_a_video_whose_frames_have_no_clear_order_is_left_out(database: Path, name: str, reason: str) -> None:
+    take = database / "001" / "anger" / "take000"
+    shutil.copy(take / "img_0010.jpg", take / name)
+    cache = prepare(database).cache
+    assert cache.meta["videos"] == 15
+    assert cache.skipped["videos whose frames have no clear order"] == 1
+    assert any(str(take) in note and reason in note for note in cache.notes)
+
+
+def test_numbers_that_contradict_one_another_order_nothing(tmp_path: Path) -> None:
+    for t in range(31):
+        (tmp_path / f"{t}_{31 - t}.jpg").write_bytes(b"frame")
+    with pytest.raises(mug_files.UnorderedFrames, match="contradict"):
+        mug_files.frame_files(mug_files.Video(tmp_path, "001", 0), mug_files.Report())
+
+
 def _truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:300])
 

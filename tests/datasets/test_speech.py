@@ -207,6 +207,20 @@ def test_what_other_programs_leave_is_stepped_over_and_counted(tmp_path: Path) -
     assert found.skipped == {"hidden files and folders": 3}
 
 
+def test_copies_of_utterances_are_stepped_over_and_of_speakers_refused(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", {f"s{i}": 2 for i in range(8)})
+    clean = layouts.scan_speakers(corpus)
+    write_wav(corpus / "s1" / "0 (1).wav", noise(8000, 100))
+    found = layouts.scan_speakers(corpus)
+    assert found.utterances == clean.utterances
+    assert found.skipped == {"numbered copies beside their originals": 1}
+    write_wav(corpus / "s1" / "9 (1).wav", noise(8000, 100))  # of what is not there
+    assert len(layouts.scan_speakers(corpus).utterances) == 17
+    make_corpus(corpus, {"s2 (1)": 2})
+    with pytest.raises(UserError, match=r"s2 \(1\) looks like the copy of a folder"):
+        layouts.scan_speakers(corpus)
+
+
 def test_linked_folders_are_read_once_and_by_their_own_names(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path / "corpus", {f"s{i}": 2 for i in range(8)})
     clean = layouts.scan_speakers(corpus)
