@@ -7,9 +7,12 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from seqdis.bench.core.errors import UserError, unknown_name
 from seqdis.bench.core.exits import DONE, STOPPED, refuse
+from seqdis.bench.core.inherited import settle
+from seqdis.bench.core.places import user_path
 
 COMMANDS: dict[str, str] = {
     "run": "train, judge and record methods on data sets, here or on SLURM",
@@ -62,6 +65,7 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code: 0 done, 1 something failed, 2 the user's to put right."""
+    settle()
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((argument for argument in arguments if not argument.startswith("-")), None)
     try:
@@ -69,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise unknown_name("command", command, COMMANDS, "bench --help")
         parser = build_parser(command)
         args = parser.parse_args(arguments)
+        _expand_paths(args)
         if args.version:
             from seqdis.bench.core.provenance import code_version
 
@@ -87,6 +92,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) went away; Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+
+
+def _expand_paths(args: argparse.Namespace) -> None:
+    """Puts the home folder for the `~` of paths: no shell expands the one of --out=~/runs."""
+    for name, value in vars(args).items():
+        if isinstance(value, Path):
+            setattr(args, name, user_path(value))
+        elif isinstance(value, list):
+            setattr(args, name, [user_path(item) if isinstance(item, Path) else item for item in value])
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import NoReturn
 from seqdis.bench.core.arguments import folder_and_options
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import refuse
+from seqdis.bench.core.inherited import settle
 
 
 def run(folder: Path, *, device: str = "auto", data_dir: Path | None = None) -> int:
@@ -42,6 +43,7 @@ def take_threads() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the process. Returns its exit code."""
+    settle()
     try:
         folder, given = folder_and_options(sys.argv[1:] if argv is None else argv, ("device", "data-dir"))
         data_dir = Path(given["data-dir"]) if "data-dir" in given else None

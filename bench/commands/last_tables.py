@@ -13,6 +13,7 @@ from seqdis.bench.commands.table import load
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE, refuse
 from seqdis.bench.core.files import write_output
+from seqdis.bench.core.inherited import settle
 from seqdis.bench.records.store import Store
 
 WRITTEN = (".txt", ".md", ".csv", ".json")
@@ -25,6 +26,7 @@ def command(out: Path, table: str) -> tuple[str, ...]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the job. Exit code 0 also when cells are missing: the tables are right without."""
+    settle()
     out, *names = sys.argv[1:] if argv is None else argv
     store = Store(Path(out))
     ids = sorted(store.ids())

@@ -108,7 +108,7 @@ def docstring(name: str) -> str:
     """A method's module docstring, read without importing it."""
     if name not in method_modules():
         raise unknown_name("method", name, method_names(), "bench list methods")
-    return ast.get_docstring(ast.parse(method_modules()[name].read_text())) or ""
+    return ast.get_docstring(ast.parse(method_modules()[name].read_text(encoding="utf-8"))) or ""
 
 
 @dataclasses.dataclass(frozen=True)

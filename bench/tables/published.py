@@ -70,7 +70,7 @@ def load(path: Path | None = None) -> tuple[Number, ...]:
     Raises:
         UserError: a column or value is not what it should be; the message names the line.
     """
-    text = (files("seqdis.results") / "published.csv").read_text() if path is None else path.read_text()
+    text = ((files("seqdis.results") / "published.csv") if path is None else path).read_text(encoding="utf-8")
     reader = csv.DictReader(text.splitlines())
     if tuple(reader.fieldnames or ()) != COLUMNS:
         raise UserError(f"published.csv must have the columns {', '.join(COLUMNS)}.")

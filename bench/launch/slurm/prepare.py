@@ -12,6 +12,7 @@ from pathlib import Path
 from seqdis.bench.core.arguments import folder_and_options
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE, refuse
+from seqdis.bench.core.inherited import settle
 from seqdis.bench.core.places import data_root
 from seqdis.bench.records.config import read_config
 from seqdis.bench.records.store import CONFIG
@@ -19,6 +20,7 @@ from seqdis.bench.records.store import CONFIG
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs it. Exit codes: 0 done, 2 the user's to put right (one sentence on stderr)."""
+    settle()
     try:
         folder, given = folder_and_options(sys.argv[1:] if argv is None else argv, ("data-dir",))
         from seqdis.bench.cell.__main__ import take_threads

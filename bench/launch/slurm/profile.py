@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import os
 import re
 import tomllib
 from collections.abc import Collection, Mapping
@@ -33,6 +32,7 @@ from typing import Annotated, Any
 
 from seqdis.bench.core import schema
 from seqdis.bench.core.errors import UserError, unknown_name
+from seqdis.bench.core.places import config_folder
 from seqdis.bench.core.rules import Length, Range, Text
 from seqdis.bench.launch.request import JobWishes, Setting
 from seqdis.bench.records.config import CellKey
@@ -205,7 +205,7 @@ def load_profile(wanted: str | None) -> tuple[str, dict[str, Any]]:
     if path is None:
         if wanted:
             raise UserError(
-                f"--profile {wanted}: there is no {FILE} here nor in {_home()}; write one ({PAGE}) or give the flags."
+                f"--profile {wanted}: there is no {FILE} here nor in {config_folder()}; write one ({PAGE}) or give the flags."
             )
         return "", {}
     try:
@@ -231,10 +231,6 @@ def load_profile(wanted: str | None) -> tuple[str, dict[str, Any]]:
     return f"{path}:{chosen}", tables[chosen]
 
 
-def _home() -> Path:
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "seqdis"
-
-
 def _locate(wanted: str | None) -> tuple[Path | None, str | None]:
     if wanted:
         name, separator, table = wanted.rpartition(":")
@@ -243,7 +239,7 @@ def _locate(wanted: str | None) -> tuple[Path | None, str | None]:
                 return path, rest
         if "/" in wanted or wanted.endswith(".toml"):
             raise UserError(f"--profile {wanted}: there is no such file.")
-    for path in (Path(FILE), _home() / FILE):
+    for path in (Path(FILE), config_folder() / FILE):
         if path.is_file():
             return path, wanted
     return None, None
