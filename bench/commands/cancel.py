@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,7 +115,11 @@ def _stop_processes(store: Store, wanted: set[str]) -> int:
 
     stopped = 0
     for cell in wanted:
-        seen = read_lease(store.folder(cell))
+        try:
+            seen = read_lease(store.folder(cell))
+        except OSError as error:
+            print(f"bench: {cell} is left out: its folder cannot be read ({error.strerror})", file=sys.stderr)
+            continue
         if seen is None or seen[0].get("job"):
             continue
         pid = int(seen[0].get("pid") or 0)

@@ -189,7 +189,7 @@ def record_paths(names: Sequence[str], outs: Sequence[Path]) -> Iterator[Path]:
     Raises:
         UserError: a name fits no cell, or several.
     """
-    from seqdis.bench.records.collection import find
+    from seqdis.bench.records.search import find
 
     if not names:
         for out in outs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from seqdis.bench.core.errors import UserError
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         for path in _job_logs(store.out, found[0]):
             print(f"--- {path}")
             _print(path, args.lines)
-    if (folder / ERROR).exists():
+    if os.path.exists(folder / ERROR):
         print(f"--- failed: {error_text(folder)}")
     elif not printed:
         print(f"{found[0]} has printed nothing yet; 'bench status {found[0]}' says where it stands.")
@@ -43,8 +44,10 @@ def run(args: argparse.Namespace) -> int:
 def _print(path: Path, lines: int) -> bool:
     try:
         content = path.read_text(errors="replace").splitlines()
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from None
     for line in content[-lines:] if lines else content:
         print(line)
     return bool(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from seqdis.bench.core.errors import UserError
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--limit must lie between 0.05 and 1024 MiB and --files be 1 or more.")
     if not args.name.replace("-", "").replace("_", "").isalnum():
         raise UserError(f"--name {args.name!r} must be letters, digits, '-' and '_'.")
-    if not (args.out / "cells").is_dir():
+    if not os.path.isdir(args.out / "cells"):
         raise UserError(f"{args.out} is no run folder: it has no folder 'cells'.")
     print(pack(Store(args.out), args.folder, name=args.name, limit=int(args.limit * 2**20), files=args.files).summary())
     return DONE

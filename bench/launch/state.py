@@ -9,7 +9,7 @@
     cancelled  the user cancelled it; `bench run` submits it again
     lost       it was started or submitted, and neither a process nor a job works on it any more
     missing    it was planned and never started
-    unknown    it was submitted, and SLURM does not answer
+    unknown    it was submitted, and SLURM does not answer; or its folder cannot be read
 
 The scheduler only adds what it knows: when it does not answer, nothing is called lost.
 """
@@ -98,14 +98,14 @@ def survey(store: Store, *, only: Iterable[str] | None = None) -> Survey:
     Raises:
         UserError: nothing was ever planned there.
     """
-    if not store.cells.is_dir():
+    ids = sorted(store.ids()) if only is None else list(only)
+    if not ids and not os.path.isdir(store.cells):
         raise UserError(
             f"{store.out} holds no cells; start with: bench run --methods all --datasets sprites,mug --out {store.out}"
         )
     known = submissions.load_all(store.out)
     jobs, scheduler = _ask(known)
     look = _Look(store, known, jobs, scheduler)
-    ids = sorted(store.ids()) if only is None else list(only)
     return Survey([look.at(cell) for cell in ids], scheduler, _helpers(known, jobs))
 
 
@@ -159,6 +159,12 @@ class _Look:
         self.now = shared_now(store.out)
 
     def at(self, cell: str) -> CellState:
+        try:
+            return self._at(cell)
+        except OSError as error:
+            return CellState(cell, "unknown", f"its folder cannot be read ({error.strerror})")
+
+    def _at(self, cell: str) -> CellState:
         folder = self.store.folder(cell)
         try:
             names = {entry.name for entry in os.scandir(folder)}

@@ -12,7 +12,6 @@ import dataclasses
 import gc
 import json
 import os
-import stat
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,9 +21,9 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import canonical_json, digest
 from seqdis.bench.core.schema import keys, unchecked
 from seqdis.bench.records.flatten import Shapes, flatten, headline_of
-from seqdis.bench.records.record import MAX_BYTES, RECORD, REQUIRED, SCHEMA, Data, JudgeCard, Record
+from seqdis.bench.records.record import REQUIRED, SCHEMA, Data, JudgeCard, Record
+from seqdis.bench.records.search import find, read_bytes
 
-_NO_RECORDS = ("config.json", "progress.json", "error.json", "lease.json", "attempts.json", "meta.json")
 MANY = 4000
 _CHUNK = 500
 _FIELDS = {field.key: field for field in keys(Record)}
@@ -138,61 +137,6 @@ class Collection:
     about: dict[Setting, About] = dataclasses.field(default_factory=dict)
     problems: list[str] = dataclasses.field(default_factory=list)
     configs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
-
-
-def find(folder: Path) -> Iterator[str]:
-    """Paths of the records below `folder`, sorted: a store (`<folder>/cells/*/record.json`), or a folder of records.
-
-    A folder of records may hold them as `*/record.json` or `*.json`, at most three folders deep. Links are not
-    followed.
-
-    Raises:
-        UserError: there is no such folder.
-    """
-    cells = folder / "cells"
-    if cells.is_dir():
-        yield from (f"{path}/{RECORD}" for path in _folders(cells))
-    elif folder.is_dir():
-        yield from _walk(str(folder), 3)
-    else:
-        raise UserError(f"{folder} does not exist; name the folder that 'bench run' wrote with --out.")
-
-
-def _folders(path: Path) -> list[str]:
-    with os.scandir(path) as found:
-        return sorted(entry.path for entry in found if entry.is_dir(follow_symlinks=False))
-
-
-def _walk(folder: str, depth: int) -> Iterator[str]:
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            if depth > 0 and not entry.name.startswith("."):
-                yield from _walk(entry.path, depth - 1)
-        elif entry.name.endswith(".json") and entry.name not in _NO_RECORDS and not entry.name.startswith("."):
-            yield entry.path
-
-
-def read_bytes(path: str) -> bytes | None:
-    """The bytes of a regular file of at most MAX_BYTES; None if there is none.
-
-    Raises:
-        UserError: it is a link, a pipe or another kind of file, too large, or cannot be read.
-    """
-    try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}).") from None
-    with open(handle, "rb", buffering=0) as file:
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode):
-            raise UserError(f"{path} is not a regular file.")
-        if about.st_size > MAX_BYTES:
-            raise UserError(f"{path} is larger than {MAX_BYTES >> 20} MiB: not a record.")
-        return file.readall()
 
 
 def load(folders: Iterable[Path], *, workers: int = 1) -> Collection:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import os
 import re
 import zipfile
 import zlib
@@ -114,8 +115,8 @@ def pack(
     from seqdis.bench.records import clips  # brings numpy, which records need not
 
     press = press or Press()
-    cells = sorted(_cells(store), key=lambda one: (one[0], one[1]))
     packed = Packed()
+    cells = sorted(_cells(store, packed))
     groups: dict[str, list[Members]] = {"records": [], "clips": [], "state": []}
     state_bytes = 0
     for _, cell_id in cells:
@@ -165,9 +166,12 @@ def packs(path: Path) -> list[Path]:
     return sorted(file for file in found if file.is_file())
 
 
-def _cells(store: Store) -> Iterator[tuple[int, str]]:
-    """(seed, id) of every cell that was begun."""
+def _cells(store: Store, packed: Packed) -> Iterator[tuple[int, str]]:
+    """(seed, id) of every cell that was begun; one whose folder cannot be read is left out."""
     for cell_id in store.ids():
+        if not os.access(store.folder(cell_id), os.R_OK | os.X_OK):
+            packed.left_out.append(f"{cell_id}: its folder cannot be read")
+            continue
         with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
             yield int(read_json(store.folder(cell_id) / CONFIG)["cell"]["seed"]), cell_id
 

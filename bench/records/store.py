@@ -38,7 +38,7 @@ class Store:
         return self.cells / cell_id
 
     def is_done(self, cell_id: str) -> bool:
-        return (self.folder(cell_id) / RECORD).exists()
+        return os.path.exists(self.folder(cell_id) / RECORD)
 
     def add(self, cell_id: str, config: RunConfig) -> Path:
         """Writes a planned cell's config, unless it is there, and returns its folder.
@@ -48,7 +48,7 @@ class Store:
         """
         folder = self.folder(cell_id)
         path = folder / CONFIG
-        if path.exists():
+        if os.path.exists(path):
             if read_json(path) != config.to_json():
                 raise UserError(f"{path} was edited or comes from other code; remove {folder} and run again.")
         else:
@@ -61,12 +61,18 @@ class Store:
             list(pool.map(lambda one: self.add(*one), planned))
 
     def ids(self) -> Iterator[str]:
-        """The ids of all planned cells, unsorted."""
+        """The ids of all planned cells, unsorted.
+
+        Raises:
+            UserError: the folder cannot be read.
+        """
         try:
             with os.scandir(self.cells) as entries:
                 yield from (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
         except FileNotFoundError:
             return
+        except OSError as error:
+            raise UserError(f"{self.cells} cannot be read ({error.strerror}).") from None
 
     def check_writable(self) -> None:
         """Makes the folder and writes a byte to it.

@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from seqdis.bench.core.files import digest
 from seqdis.bench.core.places import data_root
 from seqdis.bench.core.provenance import suite_version
 from seqdis.bench.core.rules import Problem, printable, shown
-from seqdis.bench.records.collection import describe_config, find, read_bytes
+from seqdis.bench.records.collection import describe_config
 from seqdis.bench.records.config import cell_id, config_json
 from seqdis.bench.records.record import RECORD, Data, Json, Record
+from seqdis.bench.records.search import find, read_bytes
 from seqdis.judges.cards import shipped_cards
 from seqdis.judges.scores import Directions, Draws, Generator, Identities, Reconstruction, Scores, Verification
 from seqdis.judges.settings import DIRECTIONS
@@ -51,16 +53,27 @@ def record_files(paths: Iterable[Path]) -> list[Path]:
     """
     files: list[Path] = []
     for path in paths:
-        if path.is_file():
+        if os.path.isfile(path):
             files.append(path)
-        elif (path / RECORD).is_file():
+        elif _may_be_there(path / RECORD):
             files.append(path / RECORD)
         else:
-            found = [Path(file) for file in find(path) if Path(file).is_file()]
+            found = [file for file in map(Path, find(path)) if _may_be_there(file)]
             if not found:
                 raise UserError(f"no record below {path}: name a record, a cell's folder, or the folder of a run.")
             files += found
     return list(dict.fromkeys(files))
+
+
+def _may_be_there(path: Path) -> bool:
+    """Whether anything has that name, or nobody may look: what it is, its check says."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def check_files(files: Iterable[Path]) -> Iterator[Checked]:

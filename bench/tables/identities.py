@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.records.collection import Entry, read_bytes
+from seqdis.bench.records.collection import Entry
 from seqdis.bench.records.record import COUNTS
+from seqdis.bench.records.search import read_bytes
 from seqdis.bench.tables import statistics
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import pytest
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.records import collection
+from seqdis.bench.records.record import MAX_BYTES
 
 
 def _comparable(entry):
@@ -94,7 +95,7 @@ def test_links_pipes_and_giants_are_not_read(tmp_path, make_record, store_record
             os.mkfifo(path)
         else:
             with open(path, "wb") as file:
-                file.truncate(collection.MAX_BYTES + 1)
+                file.truncate(MAX_BYTES + 1)
     found = collection.load([tmp_path / "runs"])
     assert not found.entries
     assert len(found.problems) == 3
