@@ -7,6 +7,7 @@ never read. What is found goes into the method's file by hand, with the command 
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -32,7 +33,7 @@ class Trial:
 
 
 def trials(ref: MethodRef, count: int) -> list[Trial]:
-    """The settings of `count` trials of a method, drawn from the space that its class declares; the same on every machine.
+    """The settings of at most `count` trials of a method, drawn from its class's space; the same on every machine.
 
     Raises:
         UserError: it declares none.
@@ -43,6 +44,9 @@ def trials(ref: MethodRef, count: int) -> list[Trial]:
             f"{ref.name} declares no settings to search; give its class a `space`, such as "
             'space = {"method.lr": (1e-3, 3e-3)} (see docs/add-a-method.md).'
         )
+    # As many as there are: a small space is searched whole.
+    different = (sum(value not in values[:place] for place, value in enumerate(values)) for values in space.values())
+    count = min(count, 1 + math.prod(different))
     drawn = [Trial(0, {})]
     generator = random.Random(derive("tune", ref.name))
     while len(drawn) < count:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.rules import shown
+from seqdis.bench.plan.settings import fault
 from seqdis.bench.records.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ def _require_json(value: Any, what: str) -> None:
 def _rules(method: type[Method]) -> None:
     from seqdis.methods.base import Rule
 
-    rules, known = method.rules, {field.name for field in dataclasses.fields(TrainingConfig)}
+    rules, kinds = method.rules, {"method": method.Config, "training": TrainingConfig}
+    fields = {field.name for field in dataclasses.fields(method.Config)}
     if not isinstance(rules, list | tuple) or not all(isinstance(rule, Rule) for rule in rules):
         raise _Broken(f"its rules are {shown(rules)}, not a tuple of Rule")
     for rule in rules:
@@ -120,9 +122,10 @@ def _rules(method: type[Method]) -> None:
             if not isinstance(changes := getattr(rule, name), Mapping):
                 raise _Broken(f"what a rule changes of {name} is {shown(changes)}, not a dict")
             for key, value in changes.items():
-                _require_json(value, f"what a rule sets {name}.{key} to")
-        if unknown := sorted(set(rule.training) - known):
-            raise _Broken(f"a rule sets training.{unknown[0]}, which there is not")
+                # Settings of the method that a subclass lacks are passed over.
+                wrong = (name == "training" or key in fields) and fault(kinds, f"{name}.{key}", value)
+                if wrong:
+                    raise _Broken(f"in its rules, {wrong}")
 
 
 def _space(method: type[Method]) -> None:

@@ -104,6 +104,28 @@ def typed(key: str, value: Any, hint: Any, example: Any = None) -> Any:
     return rule.read(value)
 
 
+def fault(kinds: Mapping[str, type[Any]], key: str, value: Any) -> str:
+    """What is wrong with a setting that a method's class gives, "" if nothing is.
+
+    Args:
+        kinds: as for `merged`.
+        key: names the part and the setting ("training.steps").
+        value: as the class has it; tuples are lists in JSON.
+    """
+    try:
+        part, field = _place(kinds, key)
+    except UserError as error:
+        return str(error).removesuffix(".")
+    rule = rule_of(typing.get_type_hints(kinds[part], include_extras=True)[field.name])
+    if rule is None:
+        return f"{key} is of a type that JSON does not have"
+    try:
+        problems = rule.problems(json.loads(json.dumps(value, allow_nan=False)), "")
+    except (TypeError, ValueError, RecursionError):
+        return f"{key}={shown(value)} is no number, text or boolean that JSON has"
+    return next((f"{key}={shown(value)}: {where} {what}".replace("  ", " ") for where, what in problems), "")
+
+
 def built(kind: type[Any], settings: Mapping[str, Any]) -> Any:
     """The dataclass `kind` with settings as JSON has them: lists become tuples where it says so."""
     hints = typing.get_type_hints(kind, include_extras=True)

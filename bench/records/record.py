@@ -63,7 +63,7 @@ class Config(Open):
         Settings | None, OPTIONAL, "of the protocol and the data, and how a signal was made: part of the cell's id"
     ] = None
     plugin_digest: Annotated[
-        str | None, OPTIONAL, Text(128), "SHA-256 of a method's file outside of the suite; empty for its own"
+        str | None, OPTIONAL, Text(128), "SHA-256 of a method's files outside of the suite; empty for its own"
     ] = None
 
 

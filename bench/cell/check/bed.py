@@ -10,6 +10,7 @@ import functools
 import inspect
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from seqdis.bench.plan.plugins import files_of
 from seqdis.methods.base import Batch, Context, Method, Needs, Shape, SignalShape
 
 TINY = {
@@ -164,7 +166,7 @@ class Row:
 
     @property
     def files(self) -> tuple[str, ...]:
-        return (inspect.getfile(self.method),)
+        return tuple(map(str, files_of(Path(inspect.getfile(self.method)))))
 
     def config(self, **changes: Any) -> Any:
         """Its config with small nets and the given changes."""

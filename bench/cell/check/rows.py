@@ -6,13 +6,17 @@ import dataclasses
 import inspect
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from seqdis.bench.cell.check.bed import Row
-from seqdis.bench.cell.check.findings import Check, Failure, checks_of, require
+from seqdis.bench.cell.check.findings import Check, Failure, Skipped, checks_of, require
 from seqdis.bench.core.source import imported
-from seqdis.methods.base import Capabilities, Needs
+from seqdis.bench.plan import catalog
+from seqdis.bench.plan.presets import PRESETS
+from seqdis.bench.plan.settings import fault
+from seqdis.bench.records.config import TrainingConfig
+from seqdis.methods.base import Capabilities, Needs, Rule
 
 PAGE = "docs/add-a-method.md"
 ALLOWED = ("seqdis.methods", "seqdis.datasets.augment", "seqdis.datasets.base.AugmentPolicy")
@@ -85,6 +89,63 @@ def variants_change_fields_of_the_config(row: Row) -> None:
     unknown = sorted(set(changes) - known)
     require(not unknown, f"the variant sets {', '.join(unknown)}, which Config does not have")
     row.config()
+
+
+@check("settings-at-each-scale")
+def rules_name_what_there_is(row: Row) -> None:
+    """Rules name presets, data sets, variants and settings that exist, with values that the settings may have.
+
+    A rule with a wrong name holds nowhere: the row would be trained with the settings of another scale, and nobody would
+    hear of it.
+    """
+    method = row.method
+    if not method.rules:
+        raise Skipped("it has no rules")
+    require(
+        isinstance(method.rules, list | tuple) and all(isinstance(rule, Rule) for rule in method.rules),
+        "rules is not a tuple of Rule",
+    )
+    kinds = {"method": method.Config, "training": TrainingConfig}
+    inherited = [rule for base in method.__mro__[1:] for rule in getattr(base, "rules", ())]
+    for rule in method.rules:
+        if any(rule is one for one in inherited):
+            continue  # of a family, whose settings this one may lack
+        known = (
+            ("presets", rule.presets, PRESETS),
+            ("data", rule.data, catalog.dataset_names()),
+            ("modality", (rule.modality,), ("", "video", "audio")),
+            ("variants", rule.variants, ("", *method.variants)),
+        )
+        for what, names, there_are in known:
+            require(isinstance(names, list | tuple), f"{what} of a rule is {names!r}, not a tuple of names")
+            for name in names:
+                require(
+                    name in there_are,
+                    f"{what} of a rule names {name!r}; there are: {', '.join(filter(None, there_are))}",
+                )
+        for part, changes in (("method", rule.method), ("training", rule.training)):
+            for name, value in changes.items():
+                wrong = fault(kinds, f"{part}.{name}", value)
+                require(not wrong, f"a rule sets {wrong}")
+        row.config(**rule.method)  # what it raises is a failure
+        require(not rule.not_trained.endswith("."), "not_trained ends with a full stop, which tables add")
+
+
+@check("a-space-to-search")
+def the_space_is_of_settings_and_values_that_exist(row: Row) -> None:
+    """The space names settings of the method or of training, each with values that it may have.
+
+    `bench tune` draws from it, with the same small budget for every method.
+    """
+    method = row.method
+    if not method.space:
+        raise Skipped("it has no space")
+    require(isinstance(method.space, Mapping), "space is not a dict of settings and tuples of values")
+    for key, values in method.space.items():
+        require(isinstance(values, list | tuple) and values, f"{key} has {values!r}, not a tuple of values to try")
+        for value in values:
+            wrong = fault({"method": method.Config, "training": TrainingConfig}, key, value)
+            require(not wrong, f"a value to try: {wrong}")
 
 
 @check("needs-and-capabilities")

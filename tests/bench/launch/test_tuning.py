@@ -78,6 +78,16 @@ def test_an_outside_method_is_searched_in_the_space_that_it_declares(tmp_path: P
     assert {key for trial in found for key in trial.overrides} == {"method.lr", "training.batch_size"}
 
 
+def test_a_small_space_is_searched_whole(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from seqdis.methods.dsvae import DSVAE\n\n\nclass Mine(DSVAE):\n    title = 'Mine'\n"
+        "    space = {'method.lr': (1e-3, 3e-3, 1e-3)}\n"
+    )
+    found = tuning.trials(catalog.parse_methods(f"{path}:Mine")[0], 8)
+    assert sorted(trial.overrides.get("method.lr", 0) for trial in found) == [0, 1e-3, 3e-3]
+
+
 def test_a_method_without_a_space_is_one_sentence() -> None:
     with pytest.raises(UserError, match="autoencoder declares no settings to search; give its class a `space`"):
         tuning.trials(MethodRef("autoencoder"), 8)

@@ -143,11 +143,15 @@ BROKEN = {
     "changes of a rule": (ALONE + "    rules = (Rule(presets=('quick',), method=3),)\n", "not a dict"),
     "values of a rule": (
         ALONE + "    rules = (Rule(presets=('quick',), method={'lr': float('inf')}),)\n",
-        "a rule sets method.lr to is inf",
+        "in its rules, method.lr=inf is no number",
     ),
     "training of a rule": (
         ALONE + "    rules = (Rule(presets=('quick',), training={'stepz': 3}),)\n",
-        "training.stepz, which there is not",
+        "unknown setting 'training.stepz'; did you mean 'training.steps'",
+    ),
+    "kind of a rule's values": (
+        ALONE + "    rules = (Rule(presets=('quick',), method={'lr': 'fast'}),)\n",
+        "in its rules, method.lr='fast': must be a number",
     ),
     "space": (ALONE + "    space = ('lr',)\n", "its space is"),
     "values of a space": (ALONE + "    space = {'method.lr': 1e-3}\n", "its space is"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,12 @@ FILES = [
 """The methods that the documentation shows whole."""
 
 (MEAN_VAE,) = [text for page, text in FILES if page == "add-a-method.md"]
+
+SNIPPETS = re.findall(
+    r"put into the class above.*?-->\n```python\n(.*?)^```$",
+    (ROOT / "docs" / "add-a-method.md").read_text(),
+    re.M | re.S,
+)
 
 
 def row_of(file: str) -> Row:
@@ -91,6 +98,12 @@ SIZE = "        size = config.static_dim"
 RECON = "        recon = estimators"
 HELPER = "    def posteriors"
 
+
+def rule(settings: str) -> str:
+    """What stands in place of `HELPER` for a method with one rule."""
+    return f"    from seqdis.methods.base import Rule\n\n    rules = (Rule({settings}),)\n\n{HELPER}"
+
+
 FAULTS: dict[str, dict[str, tuple[str, str, str]]] = {
     "it-names-its-paper-and-its-departures": {
         "no docstring": ("", "", "characters, which is too short"),
@@ -113,6 +126,42 @@ FAULTS: dict[str, dict[str, tuple[str, str, str]]] = {
     },
     "variants-change-fields-of-the-config": {
         "unknown field": ('{"kl_weight": 4.0}', '{"beta": 4.0}', "sets beta, which Config does not have"),
+    },
+    "rules-name-what-there-is": {
+        "no such preset": (
+            HELPER,
+            rule("presets=('quik',)"),
+            "presets of a rule names 'quik'; there are: quick, demo,",
+        ),
+        "no such data": (HELPER, rule("presets=('quick',), data=('sprite',)"), "data of a rule names 'sprite'"),
+        "no such variant": (HELPER, rule("presets=('quick',), variants=('beta',)"), "names 'beta'; there are: beta4"),
+        "no such modality": (
+            HELPER,
+            rule("presets=('quick',), modality='speech'"),
+            "modality of a rule names 'speech'",
+        ),
+        "no such setting": (
+            HELPER,
+            rule("presets=('quick',), method={'recon_wight': 2.0}"),
+            "did you mean 'method.recon_weight'",
+        ),
+        "no such value": (
+            HELPER,
+            rule("presets=('quick',), training={'steps': 0.5}"),
+            "training.steps=0.5: must be a whole",
+        ),
+        "text": (HELPER, rule("presets='quick'"), "presets of a rule is 'quick', not a tuple"),
+        "a full stop": (HELPER, rule("presets=('quick',), not_trained='Too hard.'"), "full stop"),
+        "no rule": (HELPER, "    rules = ({'presets': ('quick',)},)\n\n" + HELPER, "not a tuple of Rule"),
+    },
+    "the-space-is-of-settings-and-values-that-exist": {
+        "no such setting": (
+            HELPER,
+            "    space = {'method.rate': (1e-3,)}\n\n" + HELPER,
+            "unknown setting 'method.rate'",
+        ),
+        "no such value": (HELPER, "    space = {'lr': (1e-3, 'fast')}\n\n" + HELPER, "lr='fast': must be a number"),
+        "no values": (HELPER, "    space = {'method.lr': 1e-3}\n\n" + HELPER, "not a tuple of values to try"),
     },
     "it-says-what-it-needs-and-can": {
         "needs": (
@@ -313,6 +362,35 @@ def test_a_fault_fails_its_check_in_words(name: str, fault: str, tmp_path: Path)
     case = cases[-1]
     assert case.state == "fails"
     assert words in case.text
+
+
+def test_rules_and_space_of_the_documentation_hold_and_are_shown_as_it_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = MEAN_VAE.replace(HELPER, "\n".join([*(textwrap.indent(one, " " * 4) for one in SNIPPETS), HELPER])).replace(
+        "Method, Shape", "Method, Rule, Shape"
+    )
+    (tmp_path / "meanvae.py").write_text(text)
+    row = row_of(f"{tmp_path / 'meanvae.py'}:MeanVAE")
+    cases = [check.on(one) for check in rows.CHECKS for one in rows_of(row.name, row.method)]
+    assert {(case.state, case.text) for case in cases} == {("holds", "")}
+    assert main(["describe", f"{tmp_path / 'meanvae.py'}:MeanVAE", "--preset", "quick", "--dataset", "sprites"]) == 0
+    (shown,) = re.findall(r"^```\n(method:\n.*?)^```$", (ROOT / "docs" / "add-a-method.md").read_text(), re.M | re.S)
+    assert shown in capsys.readouterr().out
+
+
+def test_a_fault_in_a_file_beside_the_method_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "parts.py").write_text(
+        "from seqdis.datasets.base import Spec\n\n\ndef mean(x):\n    return x.meen(1)\n"
+    )
+    text = MEAN_VAE.replace("frames.mean(1)", "mean(frames)")
+    (tmp_path / "meanvae.py").write_text(
+        text.replace("from seqdis.methods import", "from .parts import mean\nfrom seqdis.methods import")
+    )
+    row = row_of(f"{tmp_path / 'meanvae.py'}:MeanVAE")
+    found = failing(list(check_method([row], ["video"])))
+    assert found["its-file-imports-nothing-that-knows-the-data"] == "parts.py imports seqdis.datasets.base.Spec"
+    assert "(parts.py:5, in mean)" in found["losses-are-finite-scalars"]
 
 
 def test_a_method_that_refuses_all_data_is_no_method(tmp_path: Path) -> None:
