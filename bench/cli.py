@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from seqdis.bench.core.errors import UserError, unknown_name
-from seqdis.bench.core.exits import DONE, STOPPED, refuse
+from seqdis.bench.core.exits import DONE, STOPPED, UNREAD, discard, refuse, say
 from seqdis.bench.core.inherited import settle
 from seqdis.bench.core.places import user_path
 
@@ -64,34 +63,43 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit code: 0 done, 1 something failed, 2 the user's to put right."""
-    settle()
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    command = next((argument for argument in arguments if not argument.startswith("-")), None)
-    try:
-        if command is not None and command not in COMMANDS:
-            raise unknown_name("command", command, COMMANDS, "bench --help")
-        parser = build_parser(command)
-        args = parser.parse_args(arguments)
-        _expand_paths(args)
-        if args.version:
-            from seqdis.bench.core.provenance import code_version
+    """Runs the command line and returns its exit code: 0 done, 1 something failed, 2 the user's to put right.
 
-            print(f"seqdis-bench {code_version().version}")
-            return DONE
-        if command is None:
-            parser.print_help()
-            return DONE
-        return int(args.run(args))
+    141: the reader of the output went away before the end. A command that had come to its end keeps its code.
+    """
+    settle()
+    code = None
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
     except UserError as error:
         return refuse(error)
     except KeyboardInterrupt:
-        print("bench: interrupted; run the same line again to go on.", file=sys.stderr)
+        say("interrupted; run the same line again to go on.")
         return STOPPED
     except BrokenPipeError:
-        # The reader (head, less) went away; Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout.fileno())  # Python would complain once more when it flushes at exit
+        return UNREAD if code is None else code
+
+
+def _run(arguments: list[str]) -> int:
+    """Runs a command. Returns its exit code."""
+    command = next((argument for argument in arguments if not argument.startswith("-")), None)
+    if command is not None and command not in COMMANDS:
+        raise unknown_name("command", command, COMMANDS, "bench --help")
+    parser = build_parser(command)
+    args = parser.parse_args(arguments)
+    _expand_paths(args)
+    if args.version:
+        from seqdis.bench.core.provenance import code_version
+
+        print(f"seqdis-bench {code_version().version}")
         return DONE
+    if command is None:
+        parser.print_help()
+        return DONE
+    return int(args.run(args))
 
 
 def _expand_paths(args: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from seqdis.bench.core.exits import interrupt_on_signals
+from seqdis.bench.core.exits import interrupt_on_signals, say
 from seqdis.bench.core.times import clock
 
 if TYPE_CHECKING:
@@ -27,10 +27,14 @@ def show(pool: Pool) -> None:
         BrokenPipeError: the reader of the output went away.
     """
     interrupt_on_signals()
-    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
-        _live(pool)
-    else:
-        _plain(pool)
+    try:
+        if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+            _live(pool)
+        else:
+            _plain(pool)
+    except BrokenPipeError:
+        say("nobody reads the output any more: the cells were saved and stopped; run the same line again to go on.")
+        raise
 
 
 def _live(pool: Pool) -> None:

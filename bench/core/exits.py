@@ -26,8 +26,14 @@ UNREAD = 141
 
 def refuse(error: Exception, code: int = USER) -> int:
     """Says on stderr, in one sentence, why a process does not do what was asked. Returns its exit code."""
-    print(f"bench: {error}", file=sys.stderr, flush=True)
+    say(error)
     return code
+
+
+def say(message: object) -> None:
+    """Says one sentence on stderr, if that is still open: what is said last never changes an exit code."""
+    with contextlib.suppress(OSError):
+        print(f"bench: {message}", file=sys.stderr, flush=True)
 
 
 def interrupt_on_signals() -> None:

@@ -147,6 +147,35 @@ def test_killed_run_goes_on_and_gives_the_same_record(
     assert comparable(resumed) == comparable(whole)
 
 
+def test_run_whose_output_is_no_longer_read_stops_softly_and_says_so(
+    data: Path, tmp_path: Path, finished: Path
+) -> None:
+    words = ["run", "--methods", "dsvae,cdsvae", "--datasets", "sprites", *TINY, "--workers", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "seqdis.bench.cli", *words],
+        cwd=tmp_path,
+        env={**os.environ, "SEQDIS_DATA": str(data), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert any("running:" in line for line in iter(process.stdout.readline, ""))
+    process.stdout.close()
+    said = process.stderr.read()
+    assert process.wait(120) == 141
+    assert said == (
+        "bench: nobody reads the output any more: the cells were saved and stopped; run the same line again to go on.\n"
+    )
+    assert len(records(tmp_path / "runs")) < 2
+    assert not list(tmp_path.glob("runs/cells/*/lease.json")), "no worker is left"
+    bench(*words, data=data, cwd=tmp_path)
+    whole = records(finished / "runs")
+    for cell_id, record in records(tmp_path / "runs").items():
+        assert comparable(record) == comparable(whole[cell_id])
+
+
 def test_failing_method_is_recorded_and_the_others_go_on(data: Path, tmp_path: Path, finished: Path) -> None:
     (tmp_path / "broken.py").write_text(
         "from seqdis.methods.dsvae import DSVAE\n\n\nclass Broken(DSVAE):\n    title = 'Broken'\n\n"

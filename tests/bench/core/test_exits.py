@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from seqdis.bench.core.exits import DONE, UNREAD, USER
+
 SAVES = """
 import signal, sys, time
 from seqdis.bench.core.exits import interrupt_on_signals
@@ -59,3 +61,26 @@ def test_a_closed_terminal_breaks_nothing_that_is_said_at_the_end(tmp_path: Path
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert os.path.exists(saved)
+
+
+@pytest.mark.parametrize(
+    ("environment", "code"), [({"PYTHONUNBUFFERED": "1"}, UNREAD), ({"PYTHONUNBUFFERED": ""}, DONE)]
+)
+@pytest.mark.parametrize("both", [False, True])
+def test_output_that_nobody_reads_is_told_by_the_exit_code(environment: dict[str, str], code: int, both: bool) -> None:
+    """A command that is cut short is not done; one that had come to its end, and only could not say so, is."""
+    read, write = os.pipe()
+    os.close(read)
+    line = [sys.executable, "-m", "seqdis.bench.cli", "list", "datasets"]
+    errors = subprocess.STDOUT if both else subprocess.PIPE
+    done = subprocess.run(line, stdout=write, stderr=errors, env={**os.environ, **environment}, timeout=60)
+    os.close(write)
+    assert (done.returncode, done.stderr or b"") == (code, b"")
+
+
+def test_mistake_that_nobody_reads_keeps_its_exit_code() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "seqdis.bench.cli", "rum"], stdout=write, stderr=write, timeout=60)
+    os.close(write)
+    assert done.returncode == USER
