@@ -3,8 +3,9 @@ literature alone (published, audit). Imports no torch; SciPy only when there are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import operator
 from collections.abc import Collection as Names
+from collections.abc import Sequence
 
 from seqdis.bench.core.errors import unknown_name
 from seqdis.bench.plan.studies import STUDIES
@@ -68,17 +69,14 @@ def build(
         arranged.blocks = [block for block in arranged.blocks if block.groups]
     if name == "ranks":
         return _ranks_document(arranged, collection)
-    if name == "seeds":
-        from seqdis.bench.tables import evidence
+    tables: list[Table] = []
+    for number, block in enumerate(arranged.blocks):
+        if name == "seeds":
+            from seqdis.bench.tables import evidence
 
-        found = [table for number, block in enumerate(arranged.blocks) for table in evidence.tables(block, number)]
-        return Document(
-            name=name, tables=found, notes=_document_notes(name, arranged, collection), excluded=arranged.excluded
-        )
-    tables = [
-        _cost_table(block) if name == "cost" else _table(name, block, collection, number)
-        for number, block in enumerate(arranged.blocks)
-    ]
+            tables += evidence.tables(block, number)
+        else:
+            tables.append(_cost_table(block) if name == "cost" else _table(name, block, collection, number))
     return Document(
         name=name, tables=tables, notes=_document_notes(name, arranged, collection), excluded=arranged.excluded
     )
@@ -195,14 +193,13 @@ def _row(
     )
 
 
-def measure(group: Group, source: Callable[..., float | None], headline: Column | None = None) -> Cell:
+def measure(group: Group, source: columns.Source, headline: Column | None = None) -> Cell:
     """Mean and deviation over seeds of what `source` reads from an entry; empty unless every seed has it.
 
     A headline also has an interval, within its column's limits.
     """
-    found = [source(entry) for entry in group.entries]
-    values = tuple(value for value in found if value is not None)
-    if not values or len(values) < len(found):
+    values = group.values(source)
+    if not values:
         return Cell()
     summary = statistics.summarise(values)
     interval = statistics.t_interval(values, limits=headline.limits) if headline else None
@@ -212,7 +209,8 @@ def measure(group: Group, source: Callable[..., float | None], headline: Column 
 def _speaker_intervals(group: Group, cells: dict[str, Cell], view: columns.View) -> None:
     """A verification record brings its own intervals, over speakers; their ends are averaged over seeds."""
     for key in view.headlines:
-        low, high = (group.values(f"{view.factor}/{key}_ci/{end}") for end in ("low", "high"))
+        names = (f"{view.factor}/{key}_ci/{end}" for end in ("low", "high"))
+        low, high = (group.values(operator.methodcaller("get", name)) for name in names)
         if low and high:
             bounds = statistics.summarise(low).mean, statistics.summarise(high).mean
             cells[f"{key}_ci"] = Cell(text=f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}", interval=bounds)
@@ -221,11 +219,10 @@ def _speaker_intervals(group: Group, cells: dict[str, Cell], view: columns.View)
 def _published_cells(
     group: Group, block: Block, view: columns.View, cells: dict[str, Cell], name: str, footnotes: footers.Footnotes
 ) -> dict[str, Cell]:
-    dataset = block.setting.dataset.split("-")[0]
     variant = f"batch {group.batch_size}" if _varies_batch(name) else group.variant
     found = {}
     for key in view.published:
-        number = published.find(group.method, variant, dataset, key)
+        number = published.find(group.method, variant, block.setting.dataset, key)
         if number is None:
             continue
         marks = (footnotes.number(f"published: {number.note}"),) if number.note else ()

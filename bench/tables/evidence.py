@@ -11,7 +11,7 @@ def tables(block: Block, number: int) -> list[Table]:
     """The intervals of a block's headline metric, and its pairs where there are any to test."""
     view = columns.view_of(block)
     headline = view.headline
-    values = {id(group): _values(group, view) for group in block.groups}
+    values = {id(group): group.values(view.headline_source) for group in block.groups}
     groups = [group for group in block.groups if values[id(group)]]
     judged = {group.label: group.entries for group in groups if group.protocol == "encoder"}
     crossed = identities.crossed(judged, f"{view.direction}/{view.factor}/{headline.key}")
@@ -25,11 +25,6 @@ def tables(block: Block, number: int) -> list[Table]:
         if len(rows) > 1:
             found.append(_pairs(block, number, headline, rows, protocol, crossed))
     return found
-
-
-def _values(group: Group, view: columns.View) -> tuple[float, ...]:
-    found = [view.headline_source(entry) for entry in group.entries]
-    return tuple(value for value in found if value is not None) if None not in found else ()
 
 
 def _intervals(

@@ -245,12 +245,11 @@ def _ceilings(block: Block, view: View) -> str:
 
 
 def _literature(block: Block, view: View) -> str:
-    dataset = block.setting.dataset.split("-")[0]
     found = {
         number.source
         for group in block.groups
         for key in view.published
-        if (number := published.find(group.method, group.variant, dataset, key))
+        if (number := published.find(group.method, group.variant, block.setting.dataset, key))
     }
     if not found:
         return ""

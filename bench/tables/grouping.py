@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from collections.abc import Collection as Names
 from typing import Any
 
@@ -53,10 +54,10 @@ class Group:
     def is_ranked(self) -> bool:
         return not self.is_control and all(entry.ranked for entry in self.entries)
 
-    def values(self, name: str) -> tuple[float, ...]:
-        """A metric by seed; empty unless every seed has it."""
-        values = [entry.get(name) for entry in self.entries]
-        return tuple(value for value in values if value is not None) if None not in values else ()
+    def values(self, source: Callable[[Entry], float | None]) -> tuple[float, ...]:
+        """What `source` reads from an entry, by seed; empty unless every seed has it."""
+        found = [source(entry) for entry in self.entries]
+        return tuple(value for value in found if value is not None) if None not in found else ()
 
 
 @dataclasses.dataclass

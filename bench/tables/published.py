@@ -105,7 +105,11 @@ def _number(line: dict[str, str], position: int) -> Number:
 
 
 def find(method: str, variant: str, dataset: str, metric: str) -> Number | None:
-    """The published number beside a row of ours: read, of that method and variant, from the first table that has it."""
+    """The published number beside a row of ours: read, of that method and variant, from the first table that has it.
+
+    A data set's name with an addition after a dash (smmnist-10k) stands for what is before it.
+    """
+    dataset = dataset.partition("-")[0]
     return next(
         (
             number
