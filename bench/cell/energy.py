@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 
@@ -39,13 +40,23 @@ def _gpu_joules(device: torch.device) -> float | None:
     try:
         import pynvml
 
-        pynvml.nvmlInit()
-        # NVML counts all cards, torch those that CUDA_VISIBLE_DEVICES leaves: only the UUID means the same to both.
-        uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
-        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid.encode())
-        return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
+        return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(nvml_handle(device))) / 1000
     except Exception:  # no NVML, or a card without the counter: the energy is not known, which the record says
         return None
+
+
+def nvml_handle(device: torch.device) -> Any:
+    """NVML's handle of a GPU.
+
+    NVML counts all cards, torch those that CUDA_VISIBLE_DEVICES leaves: only the UUID means the same to both.
+
+    Raises:
+        Exception: there is no NVML, or it does not answer; of what kind hangs on the driver.
+    """
+    import pynvml
+
+    pynvml.nvmlInit()
+    return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}".encode())
 
 
 def _cpu_joules() -> float | None:

@@ -80,6 +80,11 @@ def unpack(archive: Path, folder: Path, *, max_files: int = MAX_FILES, max_bytes
         raise UserError(f"{archive} is damaged or cannot be unpacked ({error}).") from error
 
 
+def new_member(name: str) -> zipfile.ZipInfo:
+    """A member of a zip file that is written here: with a fixed date, so that the same content gives the same bytes."""
+    return zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+
+
 def _zip_members(archive: Path, zipped: zipfile.ZipFile, max_files: int, limit: int) -> Iterator[Reader]:
     members = [member for member in zipped.infolist() if not member.is_dir()]
     _check_size(archive, len(members), sum(member.file_size for member in members), max_files, limit)

@@ -12,14 +12,14 @@ import random
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import read_json, write_json
 from seqdis.bench.core.seeds import derive
 from seqdis.bench.plan import catalog, cells
 from seqdis.bench.plan.catalog import MethodRef
-from seqdis.bench.records.config import RunConfig, Source
+from seqdis.bench.records.config import RunConfig, Settings, Source
+from seqdis.bench.records.store import CHECKPOINT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Trial:
     """One trial: its settings and, once it ran, the best validation score."""
 
     number: int
-    overrides: dict[str, Any]
+    overrides: Settings
     score: float | None = None
     scores: dict[str, float] = dataclasses.field(default_factory=dict)
 
@@ -67,7 +67,7 @@ def search(
     root: Path,
     device: str,
     workers: int,
-    fixed: dict[str, Any],
+    fixed: Settings,
 ) -> list[Trial]:
     """Runs the trials that have no result yet; returns all, best first. Killed ones start again next time.
 
@@ -106,4 +106,4 @@ def _run(job: tuple[str, RunConfig, str, str]) -> None:
     trained = experiment.train(dataset, experiment.open_judge(dataset))
     best = max(trained.state.validation, key=lambda scores: scores["score"])
     write_json(folder / "trial.json", {"score": best["score"], "scores": best})
-    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    (folder / CHECKPOINT).unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -20,9 +20,20 @@ from seqdis.bench.cell.device import set_precision
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.perf.testbed import Bed, Settings
 from seqdis.bench.plan.catalog import MethodRef
+from seqdis.bench.records.config import Precision
 from seqdis.methods.base import Batch
 
-OPTIONS: dict[str, dict[str, Any]] = {
+
+class Change(TypedDict, total=False):
+    """What an option changes of a bed's `Settings`."""
+
+    precision: Precision
+    compile: bool
+    channels_last: bool
+    cuda_graph: bool
+
+
+OPTIONS: dict[str, Change] = {
     "float32": {"precision": "float32"},
     "contiguous": {"precision": "float32", "channels_last": False},
     "tf32": {"precision": "tf32"},
@@ -30,7 +41,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "compile": {"precision": "float32", "compile": True},
     "graph": {"precision": "float32", "cuda_graph": True},
 }
-"""Name -> what it changes of a bed's `Settings`."""
 ON_GPU = ("tf32", "graph")
 """These need a GPU."""
 STEPS = 20

@@ -10,7 +10,7 @@ import resource
 import statistics
 import time
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.plan import catalog, presets
 from seqdis.bench.plan.catalog import MethodRef
 from seqdis.bench.plan.settings import Layer, merged
-from seqdis.bench.records.config import TrainingConfig
+from seqdis.bench.records.config import Precision, TrainingConfig
 from seqdis.datasets.base import Source, Spec, Split
 
 WARM_UP = 2
@@ -53,7 +53,7 @@ class Settings:
     dataset: str
     batch_size: int
     device: torch.device
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     compile: bool = False
     channels_last: bool = True
     cuda_graph: bool = False

@@ -145,9 +145,9 @@ def _busy(seconds: float) -> float | None:
         import pynvml
         import torch
 
-        pynvml.nvmlInit()
-        uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
-        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid.encode())
+        from seqdis.bench.cell.energy import nvml_handle
+
+        handle = nvml_handle(torch.device("cuda", 0))
         samples = []
         end = time.monotonic() + seconds
         while time.monotonic() < end:

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqdis.bench.core.archive import new_member
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import write_bytes
 
@@ -75,8 +76,7 @@ def save_clips(folder: Path, clips: Mapping[str, NDArray[Any]]) -> Path:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name in sorted(clips):
-            # A fixed date: the same clips give the same bytes.
-            member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            member = new_member(f"{name}.npy")
             member.compress_type = zipfile.ZIP_DEFLATED
             content = io.BytesIO()
             np.lib.format.write_array(content, np.ascontiguousarray(clips[name]), allow_pickle=False)

@@ -15,13 +15,13 @@ import os
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.core.files import canonical_json, digest
 from seqdis.bench.core.schema import keys, unchecked
+from seqdis.bench.records.config import describe_config
 from seqdis.bench.records.flatten import Shapes, flatten, headline_of
-from seqdis.bench.records.record import REQUIRED, SCHEMA, Data, JudgeCard, Record
+from seqdis.bench.records.record import REQUIRED, SCHEMA, Data, Json, JudgeCard, Record
 from seqdis.bench.records.search import find, read_bytes
 
 MANY = 4000
@@ -67,13 +67,28 @@ class Sections(NamedTuple):
     shared: tuple[bytes, bytes]
 
 
+class RowFields(TypedDict):
+    """The fields of an `Entry` that are the same for all seeds of a row."""
+
+    title: str
+    supervision: str
+    ranked: bool
+    notes: tuple[str, ...]
+    protocol: str
+    config: str
+    batch_size: int
+    device: str
+    commit: str
+    dirty: bool
+
+
 class Common(NamedTuple):
     """What the seeds of a row share: the parts of their records, fields of their entries, and settings by place."""
 
-    parts: dict[str, Any]
+    parts: Json
     headline: tuple[str, str]
-    fields: dict[str, Any]
-    settings: dict[tuple[Any, ...], Setting]
+    fields: RowFields
+    settings: dict[tuple[str, str, int, str, bool], Setting]
 
 
 @dataclasses.dataclass(slots=True)
@@ -136,7 +151,7 @@ class Collection:
     entries: list[Entry] = dataclasses.field(default_factory=list)
     about: dict[Setting, About] = dataclasses.field(default_factory=dict)
     problems: list[str] = dataclasses.field(default_factory=list)
-    configs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    configs: dict[str, Json] = dataclasses.field(default_factory=dict)
 
 
 def load(folders: Iterable[Path], *, workers: int = 1) -> Collection:
@@ -249,7 +264,7 @@ class Loader:
         text = value if isinstance(value, str) else "" if value is None else str(value)
         return self._texts.setdefault(text, text)
 
-    def _read(self, raw: bytes) -> dict[str, Any]:
+    def _read(self, raw: bytes) -> Json:
         """The record, less the logs of its training; parts that many records share are parsed once."""
         sections = _sections(raw)
         if sections is None:
@@ -278,11 +293,11 @@ class Loader:
                 self._known[sections.shared] = found
         return found
 
-    def _common(self, record: dict[str, Any]) -> Common:
+    def _common(self, record: Json) -> Common:
         code, protocol, environment = record["code"] or {}, record["protocol"] or {}, record["environment"] or {}
         config, batch_size = describe_config(record["config"])
         self.collection.configs.setdefault(config, record["config"])
-        fields = {
+        fields: RowFields = {
             "title": self._text(record["title"]),
             "supervision": self._text(record["supervision"]),
             "ranked": bool(record["ranked"]),
@@ -296,7 +311,7 @@ class Loader:
         }
         return Common({name: record.get(name) for name in _SHARED}, headline_of(record["data"]), fields, {})
 
-    def _entry(self, path: str, record: dict[str, Any]) -> Entry:
+    def _entry(self, path: str, record: Json) -> Entry:
         cell, training = record["cell"], record["training"] or {}
         common = record.get("common") or self._common(record)
         names, values = record.get("numbers") or flatten(record)
@@ -325,7 +340,7 @@ class Loader:
             self._layouts[names] = {self._text(name): position for position, name in enumerate(names)}
         return self._layouts[names]
 
-    def _setting(self, cell: dict[str, Any], common: Common, is_done: bool) -> Setting:
+    def _setting(self, cell: Json, common: Common, is_done: bool) -> Setting:
         place = (cell["dataset"], cell["source"], cell["size"], cell["preset"], is_done)
         found = common.settings.get(place)
         if found is not None:
@@ -389,7 +404,7 @@ class Loader:
         self._keep(self._entry(path, record))
 
 
-def _object(raw: bytes) -> dict[str, Any]:
+def _object(raw: bytes) -> Json:
     value = json.loads(raw)
     if not isinstance(value, dict):
         raise ValueError(f"a JSON object was expected, not {type(value).__name__}")
@@ -424,20 +439,3 @@ def _sections(raw: bytes) -> Sections | None:
     begins = {name: begin for name, begin, _ in marks}
     first, second = (raw[begins[names[0]] : begins[after]] for names, after in zip(_STRETCHES, _AFTER, strict=True))
     return Sections(values, (first, second))
-
-
-def describe_config(config: dict[str, Any]) -> tuple[str, int]:
-    """A digest of a resolved config, and its batch size (0 if it has none).
-
-    Left out is what changes no number (as for a cell's id), and seeds: they tell the records of one row apart.
-    """
-
-    def stripped(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: stripped(item) for key, item in value.items() if key != "seed"}
-        return value
-
-    training = dict(config.get("training") or {})
-    evaluation = dict(config.get("evaluation") or {})
-    counted = {**config, "training": {**training, "log_every": 0}, "evaluation": {**evaluation, "batch_size": 0}}
-    return digest(canonical_json(stripped(counted)))[:12], int(training.get("batch_size") or 0)

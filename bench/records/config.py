@@ -21,6 +21,7 @@ CONFIG_SCHEMA = 1
 Name = Annotated[str, Text(64, "[A-Za-z0-9][A-Za-z0-9._ -]{0,63}", empty=False)]
 Variant = Annotated[str, Text(64, "[A-Za-z0-9][A-Za-z0-9._ -]{0,63}"), "empty for the plain method"]
 Source = Literal["real", "synthetic"]
+Precision = Literal["float32", "tf32", "bfloat16"]
 Settings = dict[str, Any]
 """Settings by name, as JSON has them: those of a method or of a data set, whose names only it knows."""
 
@@ -47,7 +48,7 @@ class TrainingConfig:
     batch_size: Positive = 128
     schedule: Literal["constant", "cosine"] = "constant"
     final_lr: Annotated[float, Range(0, 1)] = 0.05
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     compile: bool = False
     validations: Count = 20
     patience: Count = 0
@@ -178,3 +179,20 @@ def cell_id(config: Mapping[str, Any]) -> str:
         )
     )
     return f"{name}-{digest(canonical_json(identity))[:10]}"
+
+
+def describe_config(config: Mapping[str, Any]) -> tuple[str, int]:
+    """A digest of a resolved config, and its batch size (0 if it has none).
+
+    Left out is what changes no number (as for a cell's id), and seeds: they tell the records of one row apart.
+    """
+
+    def stripped(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: stripped(item) for key, item in value.items() if key != "seed"}
+        return value
+
+    training = dict(config.get("training") or {})
+    evaluation = dict(config.get("evaluation") or {})
+    counted = {**config, "training": {**training, "log_every": 0}, "evaluation": {**evaluation, "batch_size": 0}}
+    return digest(canonical_json(stripped(counted)))[:12], int(training.get("batch_size") or 0)

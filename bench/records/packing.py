@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from seqdis.bench.core.archive import new_member
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import digest, read_json, write_bytes
 from seqdis.bench.core.lease import ATTEMPTS
@@ -247,8 +248,7 @@ def _zip(members: Iterable[Member]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for member in members:
-            # A fixed date: the same results give the same bytes.
-            info = zipfile.ZipInfo(member.name, date_time=(1980, 1, 1, 0, 0, 0))
+            info = new_member(member.name)
             info.compress_type = zipfile.ZIP_DEFLATED if member.is_deflated else zipfile.ZIP_STORED
             info.CRC, info.file_size, info.compress_size = member.crc, member.size, len(member.data)
             info.external_attr = 0o600 << 16

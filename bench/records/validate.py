@@ -21,8 +21,7 @@ from seqdis.bench.core.files import digest
 from seqdis.bench.core.places import data_root
 from seqdis.bench.core.provenance import suite_version
 from seqdis.bench.core.rules import Problem, printable, shown
-from seqdis.bench.records.collection import describe_config
-from seqdis.bench.records.config import cell_id, config_json
+from seqdis.bench.records.config import cell_id, config_json, describe_config
 from seqdis.bench.records.record import RECORD, Data, Json, Record
 from seqdis.bench.records.search import find, read_bytes
 from seqdis.judges.cards import shipped_cards

@@ -28,7 +28,6 @@ from seqdis.bench.launch.slurm.submissions import CELLS, Submission
 from seqdis.bench.launch.state import shared_now
 from seqdis.bench.records.store import ERROR, Store
 
-is_available = scheduler.is_available
 DEFAULT_MAX_ARRAY = 1001
 WAIT_FOR_OTHER_LAUNCH = 300.0
 

@@ -12,6 +12,7 @@ import pytest
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.records import collection
+from seqdis.bench.records.config import describe_config
 from seqdis.bench.records.record import MAX_BYTES
 
 
@@ -143,9 +144,9 @@ def test_a_failed_cell_is_read_from_its_error(tmp_path, make_record):
 
 
 def test_configs_that_differ_in_seeds_only_are_one():
-    first = collection.describe_config({"training": {"batch_size": 8}, "evaluation": {"seed": 1, "draws": 5}})
-    assert first == collection.describe_config({"training": {"batch_size": 8}, "evaluation": {"seed": 2, "draws": 5}})
-    assert first[0] != collection.describe_config({"training": {"batch_size": 9}, "evaluation": {"draws": 5}})[0]
+    first = describe_config({"training": {"batch_size": 8}, "evaluation": {"seed": 1, "draws": 5}})
+    assert first == describe_config({"training": {"batch_size": 8}, "evaluation": {"seed": 2, "draws": 5}})
+    assert first[0] != describe_config({"training": {"batch_size": 9}, "evaluation": {"draws": 5}})[0]
     assert first[1] == 8
 
 
