@@ -86,12 +86,6 @@ def inter_entropy(p: ArrayLike) -> float:
     return entropy(_matrix(p, "probabilities").mean(axis=0))
 
 
-def inception_score(p: ArrayLike) -> float:
-    """IS in [1, K] of p (N, K): exp(H(y) - H(y|x)), which equals exp mean KL(p_i || p̄)."""
-    # Jensen: H(y) >= H(y|x). The difference of two rounded numbers may still fall below zero.
-    return float(np.exp(max(inter_entropy(p) - intra_entropy(p), 0.0)))
-
-
 def label_entropy(labels: ArrayLike, n_classes: int) -> float:
     """Entropy in nats of hard labels (N,). Of predicted labels: how diverse a sampled factor comes out."""
     array = np.asarray(labels)
