@@ -12,6 +12,7 @@ from typing import Any
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import read_json, write_json
+from seqdis.bench.core.rules import MOST_COUNTED
 from seqdis.bench.records.store import PROGRESS
 
 
@@ -91,9 +92,20 @@ class Progress:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Progress:
-        """What one of another version does not have, or has as null, is the default."""
-        names = (field.name for field in dataclasses.fields(cls))
-        return cls(**{name: stored[name] for name in names if stored.get(name) is not None})
+        """What one of another version does not have, or has as null or as another type, is the default."""
+        found: dict[str, Any] = {
+            field.name: stored.get(field.name) for field in dataclasses.fields(cls) if _fits(field, stored)
+        }
+        return cls(**found)
+
+
+def _fits(field: dataclasses.Field[Any], stored: Mapping[str, Any]) -> bool:
+    """Whether a value is of its field's type, and a number that can be shown."""
+    value = stored.get(field.name)
+    if field.type == "str":
+        return isinstance(value, str)
+    kinds = int if field.type == "int" else (int, float)
+    return isinstance(value, kinds) and not isinstance(value, bool) and abs(value) < MOST_COUNTED
 
 
 def read_progress(folder: Path, since: float = 0.0) -> Progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -150,7 +151,13 @@ def parse_formats(text: str) -> list[str]:
 def chosen(asked: Figures) -> Iterator[Cell]:
     """The done cells that were named, or all below the run folders, and that fit the filters."""
     for path in record_paths(asked.cells, asked.runs):
-        cell = read_cell(path)
+        try:
+            cell = read_cell(path)
+        except UserError as error:
+            if asked.cells:
+                raise
+            print(f"bench: {error}", file=sys.stderr)
+            continue
         about = cell.record.cell
         row = f"{about.method}:{about.variant}" if about.variant else about.method
         fits = (
@@ -193,7 +200,7 @@ def record_paths(names: Sequence[str], outs: Sequence[Path]) -> Iterator[Path]:
 
     if not names:
         for out in outs:
-            yield from (path for path in map(Path, find(out)) if path.is_file())
+            yield from (path for path in map(Path, find(out)) if os.path.isfile(path))
         return
     for name in names:
         path = Path(name)

@@ -183,15 +183,18 @@ def read_json(path: Path, *, max_bytes: int = 64 << 20) -> Any:
     """The JSON value in `path`.
 
     Raises:
-        UserError: the file is missing, too large, or not JSON.
+        UserError: the file is missing, no regular one, too large, or not JSON.
     """
     try:
-        if path.stat().st_size > max_bytes:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise UserError(f"{path} is not a regular file.")
+        if about.st_size > max_bytes:
             raise UserError(f"{path} is larger than {max_bytes >> 20} MiB: not one of ours.")
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}).") from None
 
 

@@ -28,6 +28,9 @@ ATTEMPTS = "attempts.jsonl"
 MISSED_BEATS = 3
 INTERVAL_VARIABLE = "SEQDIS_HEARTBEAT"
 DEFAULT_INTERVAL = 10.0
+LONGEST_INTERVAL = 86_400.0
+LARGEST = 1 << 20
+LARGEST_PID = (1 << 31) - 1
 
 Holder = dict[str, Any]
 
@@ -248,18 +251,36 @@ def read_lease(folder: Path) -> tuple[Holder, int] | None:
     The file is opened rather than only looked at: on NFS that is what asks the server for its current times.
     """
     try:
-        with open(folder / LEASE, "rb") as file:
-            return _holder(file.read()), os.fstat(file.fileno()).st_mtime_ns
+        # Not blocking, for a pipe of that name that nobody writes to.
+        handle = os.open(folder / LEASE, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(handle, "rb") as file:
+            return _holder(file.read(LARGEST) or b""), os.fstat(file.fileno()).st_mtime_ns
     except FileNotFoundError:
         return None
 
 
 def _holder(content: bytes) -> Holder:
+    """What a lease or a line of attempts.jsonl says; nothing if a part of it is none that this module writes."""
     try:
         holder = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
-    return holder if isinstance(holder, dict) else {}
+    return holder if isinstance(holder, dict) and _is_sound(holder) else {}
+
+
+def _is_sound(holder: Holder) -> bool:
+    def is_number(value: Any, most: float) -> bool:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= most
+
+    process, restarts = holder.get("process"), holder.get("restarts")
+    return (
+        all(isinstance(holder.get(key, ""), str) for key in ("token", "host", "started", "job", "submission"))
+        and is_number(holder.get("interval", 0), LONGEST_INTERVAL)
+        and isinstance(holder.get("pid", 0), int)
+        and is_number(holder.get("pid", 0), LARGEST_PID)
+        and (restarts is None or (isinstance(restarts, str) and restarts.isdecimal() and len(restarts) < 10))
+        and (process is None or (isinstance(process, list) and all(isinstance(part, str) for part in process)))
+    )
 
 
 def process_identity(pid: int) -> list[str] | None:

@@ -116,7 +116,7 @@ class Range(Rule):
         kinds = (int,) if self.integer else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds):
             yield where, f"must be a{' whole' if self.integer else ''} number, not {shown(value)}"
-        elif not math.isfinite(value):
+        elif not _is_finite(value):
             yield where, "is not finite"
         elif not self.low <= value <= self.high:
             yield where, self._outside(value)
@@ -144,6 +144,13 @@ class Range(Rule):
         if self._is_open_above:
             return f"{kind} from {self.low:.12g}"
         return f"{kind} in [{self.low:.12g}, {self.high:.12g}]"
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every double
+        return False
 
 
 @dataclasses.dataclass(frozen=True)

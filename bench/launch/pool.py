@@ -147,7 +147,7 @@ class Pool:
                 "waiting",
                 "stopped at the end of its time; run the same line again to go on from its last checkpoint",
             )
-        with contextlib.suppress(UserError):
+        with contextlib.suppress(UserError, KeyError, TypeError):
             return "failed", str(read_json(folder / ERROR)["reason"])
         return "failed", f"ended with {_signal_name(code)}; its log: {folder / LOG}"
 

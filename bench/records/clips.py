@@ -21,10 +21,16 @@ Arrays (a method without an encoder has only those marked *, its rows are prior 
 from __future__ import annotations
 
 import io
+import lzma
+import math
+import os
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +61,26 @@ _DIMS = {
     "samples": 1,
     "interpolation": 2,
 }
+
+_DAMAGED = (
+    OSError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    EOFError,
+    MemoryError,  # also what Python's parser calls too many brackets
+    SyntaxError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+"""What zipfile and numpy raise for files that are damaged, or made to be."""
 
 Clips = dict[str, NDArray[Any]]
 
@@ -92,7 +118,7 @@ def load_clips(folder: Path) -> Clips:
         UserError: the file is damaged, too large, or holds something that is not ours.
     """
     path = folder / NAME
-    if not path.is_file():
+    if not os.path.isfile(path):
         return {}
     try:
         with zipfile.ZipFile(path) as archive:
@@ -103,22 +129,26 @@ def load_clips(folder: Path) -> Clips:
             for member in members:
                 name = member.filename.removesuffix(".npy")
                 with archive.open(member) as file:
+                    if _header_bytes(file) > member.file_size:
+                        raise UserError(f"{path}: {name!r} says that it is larger than it is; remove it.")
+                with archive.open(member) as file:
                     array = np.lib.format.read_array(file, allow_pickle=False)
                 problem = _problem(name, array)
                 if problem:
                     raise UserError(f"{path}: {problem}; remove it.")
                 clips[name] = array
             return clips
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        zipfile.BadZipFile,
-        zipfile.LargeZipFile,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
-        raise UserError(f"{path} cannot be read ({error}); remove it and run the cell again.") from None
+    except _DAMAGED as error:
+        what = str(error)[:200] or type(error).__name__
+        raise UserError(f"{path} cannot be read ({what}); remove it and run the cell again.") from None
+
+
+def _header_bytes(file: IO[bytes]) -> int:
+    """How large an array is by its header. One that claims more than there is would be allocated before it is read."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return math.prod(shape) * dtype.itemsize
 
 
 def _problem(name: str, array: NDArray[Any]) -> str:

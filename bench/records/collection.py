@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.core.schema import keys, unchecked
+from seqdis.bench.core.rules import MOST_COUNTED
+from seqdis.bench.core.schema import keys, problems, unchecked
 from seqdis.bench.records.config import describe_config
 from seqdis.bench.records.flatten import Shapes, flatten, headline_of
-from seqdis.bench.records.record import REQUIRED, SCHEMA, Data, Json, JudgeCard, Record
+from seqdis.bench.records.record import REQUIRED, SCHEMA, Config, Data, Json, JudgeCard, Protocol, Record
 from seqdis.bench.records.search import find, read_bytes
 
 MANY = 4000
@@ -227,7 +228,7 @@ class Loader:
         except UserError as error:
             self.collection.problems.append(str(error))
             return
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ArithmeticError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             self.collection.problems.append(
                 f"{path} is damaged ({type(error).__name__}: {error}); 'bench validate {path}' says where."
             )
@@ -295,6 +296,8 @@ class Loader:
 
     def _common(self, record: Json) -> Common:
         code, protocol, environment = record["code"] or {}, record["protocol"] or {}, record["environment"] or {}
+        if record["config"] != {}:  # as of a cell that failed before it had a record
+            _check(Config, record["config"], "config")
         config, batch_size = describe_config(record["config"])
         self.collection.configs.setdefault(config, record["config"])
         fields: RowFields = {
@@ -304,7 +307,7 @@ class Loader:
             "notes": tuple(self._text(note) for note in record["notes"]),
             "protocol": self._text(protocol.get("name")),
             "config": self._text(config),
-            "batch_size": batch_size,
+            "batch_size": _whole(batch_size),
             "device": self._text(environment.get("device")),
             "commit": self._text(code.get("commit")),
             "dirty": bool(code.get("dirty")),
@@ -320,14 +323,14 @@ class Loader:
             cell=str(cell["id"]),
             method=self._text(cell["method"]),
             variant=self._text(cell["variant"]),
-            seed=int(cell["seed"]),
-            batch=int(cell.get("batch") or 0),
+            seed=_whole(cell["seed"]),
+            batch=_whole(cell.get("batch")),
             status=self._text(record["status"]),
             signal=self._text(record.get("signal")),
             overrides=tuple(f"{key}={value}" for key, value in sorted(cell["overrides"].items())),
             complete=bool(training.get("complete", False)),
-            steps=int(training.get("steps") or 0),
-            planned_steps=int(training.get("planned_steps") or 0),
+            steps=_whole(training.get("steps")),
+            planned_steps=_whole(training.get("planned_steps")),
             setting=self._setting(cell, common, record["status"] == "done"),
             reason=self._text((record.get("error") or {}).get("reason")),
             names=self._layout(names),
@@ -350,16 +353,19 @@ class Loader:
         setting = Setting(
             dataset=self._text(cell["dataset"]),
             source=self._text(cell["source"]),
-            size=int(cell["size"] or 0),
+            size=_whole(cell["size"]),
             preset=self._text(cell["preset"]),
             revision=self._text(data.get("revision")),
             digest=self._text(data.get("digest")),
             judge=self._text(judge.get("sha256")),
-            protocol=int(protocol.get("version") or 0),
+            protocol=_whole(protocol.get("version")),
             sample=self._text(protocol.get("sample")),
-            draws=int(protocol.get("draws") or 0),
+            draws=_whole(protocol.get("draws")),
             version=self._text(code.get("version")),
         )
+        if is_done:
+            for key, kind in (("data", Data), ("protocol", Protocol), *([("judge", JudgeCard)] if judge else [])):
+                _check(kind, common.parts[key], key)
         setting = self._settings.setdefault(setting, setting)
         about = self.collection.about.get(setting)
         if about is None or (is_done and about.data is None):
@@ -409,6 +415,20 @@ def _object(raw: bytes) -> Json:
     if not isinstance(value, dict):
         raise ValueError(f"a JSON object was expected, not {type(value).__name__}")
     return value
+
+
+def _check(kind: type[Any], value: Any, key: str) -> None:
+    """That a part that tables read by its keys is what its definition says."""
+    for where, what in problems(kind, value, key):
+        raise ValueError(f"{where} {what}")
+
+
+def _whole(value: Any) -> int:
+    """A count; 0 for none. What is not exact as a double is refused: it fits no column of a table."""
+    number = int(value or 0)
+    if abs(number) > MOST_COUNTED:
+        raise ValueError("a number is too large")
+    return number
 
 
 def _sections(raw: bytes) -> Sections | None:

@@ -25,6 +25,7 @@ _ANYWHERE = re.compile(rb" (-?[0-9][0-9.eE+-]*)(?=[,\n])")
 _IN_LIST = re.compile(rb"\[\n *-?[0-9]")
 _MARK = re.compile(r"#([0-9]+)")
 _MOST_SHAPES = 200
+LARGEST = 1e30
 
 Leaves = list[Any]
 Names = tuple[str, ...]
@@ -74,9 +75,14 @@ def _finished(names: list[str], values: list[float], cost: dict[str, Any] | None
         if _is_number(value):
             names.append(f"cost/{name}")
             values.append(value)
-    if not math.isfinite(sum(values)):
-        raise ValueError("a number is not finite")
-    return tuple(names), array("d", values)
+    return tuple(names), _checked(values)
+
+
+def _checked(values: list[float]) -> array[float]:
+    """The numbers, if statistics of them stay finite too."""
+    if not math.isfinite(sum(values)) or max(values, default=0) > LARGEST or min(values, default=0) < -LARGEST:
+        raise ValueError("a number is not finite or too large")
+    return array("d", values)
 
 
 def _fields(metrics: dict[str, Any]) -> Iterator[tuple[str, Leaves]]:
@@ -158,9 +164,7 @@ class Shapes:
         if whole is None:
             whole = self._names[names, costs] = (*names, *(f"cost/{name}" for name in costs))
         values += [cost[name] for name in costs]
-        if not math.isfinite(sum(values)):
-            raise ValueError("a number is not finite")
-        return whole, array("d", values)
+        return whole, _checked(values)
 
 
 def _places(texts: list[bytes], before: bytes, headline: tuple[str, str]) -> list[tuple[str, slice, int]] | None:

@@ -58,7 +58,7 @@ def _take(checked: Checked, store: Store, result: Imported) -> None:
         raise ValueError(f"{cell!r} cannot name a folder")
     target = store.folder(cell) / RECORD
     if not publish(target, checked.raw):
-        if target.read_bytes() == checked.raw:
+        if _is_file_of(target, checked.raw):
             result.known.append(cell)
         else:
             result.refused.append((checked.path, (f"{target} holds another record of the same cell; it stays",)))
@@ -67,6 +67,12 @@ def _take(checked: Checked, store: Store, result: Imported) -> None:
     if config is not None and not config["plugin_digest"] and not (store.folder(cell) / CONFIG).exists():
         write_json(store.folder(cell) / CONFIG, config)
     result.taken.append(cell)
+
+
+def _is_file_of(path: Path, content: bytes) -> bool:
+    with contextlib.suppress(OSError):
+        return path.read_bytes() == content
+    return False
 
 
 def import_packed(files: list[Path], out: Path, *, state: bool = False) -> Imported:
@@ -125,8 +131,9 @@ def _take_state(source: Path, store: Store) -> bool:
     target = store.folder(source.name)
     if not re.fullmatch(CELL_ID, source.name) or store.is_done(source.name) or (target / CHECKPOINT).exists():
         return False
-    config = read_config(source / CONFIG) if (source / CONFIG).is_file() else None
-    checkpoint = packing.joined(source)
+    config, checkpoint = None, packing.joined(source)
+    with contextlib.suppress(UserError):
+        config = read_config(source / CONFIG)
     with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
         if checkpoint is not None and config is not None and config.id == source.name:
             store.add(source.name, config)

@@ -17,7 +17,7 @@ from typing import Any
 
 from seqdis.bench.core import schema
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.core.files import digest
+from seqdis.bench.core.files import digest, read_json
 from seqdis.bench.core.places import data_root
 from seqdis.bench.core.provenance import suite_version
 from seqdis.bench.core.rules import Problem, printable, shown
@@ -95,10 +95,15 @@ def check_file(path: Path) -> Checked:
         value = parse(raw)
     except UserError as error:
         return Checked(path, (str(error),))
-    found = list(shape(value))
-    record = None if found else schema.object_of(Record).read(value)
-    if record is not None:
-        found = list(contradictions(record))
+    record = None
+    try:
+        found = list(shape(value))
+        if not found:
+            record = schema.object_of(Record).read(value)
+            found = list(contradictions(record))
+    except (ArithmeticError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        # One record that a check has not foreseen must not keep those after it from being checked.
+        found = [("", f"cannot be checked ({type(error).__name__}: {str(error)[:100]})")]
     problems = [printable(f"{where}: {what}" if where else what) for where, what in found]
     in_store = path.name == RECORD and path.parent.parent.name == "cells"
     if in_store and record is not None and not problems and record.cell.id != path.parent.name:
@@ -368,8 +373,10 @@ def _local_data(record: Record, data: Data) -> Iterator[Problem]:
     if record.config.data:
         return  # prepared with options: another folder, whose name only the data set knows
     try:
-        meta = json.loads((folder / "meta.json").read_bytes())
-    except (OSError, ValueError):
+        meta = read_json(folder / "meta.json")
+    except UserError:
+        return
+    if not isinstance(meta, dict):
         return
     if meta.get("revision") == data.revision and data.digest and meta.get("digest") != data.digest:
         yield (

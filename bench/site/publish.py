@@ -46,7 +46,7 @@ HEADING = "Sequential disentanglement"
 ROW_LIMIT = 40
 CLIP_CELLS = 200
 MORE = ("ranks", "seeds", "augmentation", "estimators", "batch-size", "cost", "published", "audit")
-DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)
+DAMAGED = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError, MemoryError)
 
 Progress = Callable[[str], None]
 
@@ -253,11 +253,17 @@ class Site:
             for link in row.links[:1]:
                 page = by_slug[link.slug]
                 found = self.read(page) if page.shows and page.folder is not None else None
-                if page.folder is not None and found is not None and may_show(found):
-                    clips = load_clips(page.folder)
-                    if clips:
-                        titled.append((row.label, clips))
-                        attribution = attribution or licences.credit(found)
+                if page.folder is None or found is None:
+                    continue
+                try:
+                    clips = load_clips(page.folder) if may_show(found) else {}
+                    credit = licences.credit(found)
+                except (UserError, *DAMAGED) as error:
+                    self.problems.append(f"{page.folder}: no clips ({error})")
+                    continue
+                if clips:
+                    titled.append((row.label, clips))
+                    attribution = attribution or credit
         if len(titled) < 2:
             return [], ""
         try:
@@ -298,10 +304,10 @@ class Site:
             record = self.read(page)
             try:
                 self.write_cell(page, record)
+                rows.append(self.listing(page, record))
             except (UserError, *DAMAGED) as error:
                 self.problems.append(f"{page.entry.path}: no page ({type(error).__name__}: {error})")
                 continue
-            rows.append(self.listing(page, record))
             if count % 250 == 0:
                 self.progress(f"{count} of {len(self.pages)} cells")
         return {"columns": columns, "rows": rows}
@@ -353,7 +359,7 @@ class Site:
     def config(self, page: Page) -> Any:
         """The config file beside the record, if there is a readable one."""
         path = page.folder / "config.json" if page.folder is not None else None
-        if path is None or not path.is_file() or path.is_symlink():
+        if path is None or not os.path.isfile(path) or path.is_symlink():
             return None
         try:
             return read_json(path, max_bytes=1 << 20)

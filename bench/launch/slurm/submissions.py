@@ -78,6 +78,12 @@ class Manifest:
         """
         stored: dict[str, Any] = read_json(folder / MANIFEST)
         try:
+            if not all(
+                isinstance(cell, str)
+                for task in (*stored.get("tasks", []), stored.get("prerequisites", []))
+                for cell in task
+            ):
+                raise ValueError("tasks and prerequisites are not lists of names")
             return cls(
                 **{name: stored[name] for name in ("schema", "id", "kind", "title", "created")},
                 **{name: stored.get(name, []) for name in ("tasks", "argv", "cell_arguments", "prerequisites")},
@@ -150,8 +156,8 @@ class Submission:
 
     def cancelled(self) -> set[str]:
         """The cells of it that the user cancelled."""
-        with contextlib.suppress(UserError):
-            return set(read_json(self.folder / CANCELLED))
+        with contextlib.suppress(UserError, TypeError):
+            return {str(cell) for cell in read_json(self.folder / CANCELLED)}
         return set()
 
     def cancel(self, cells: Iterable[str]) -> None:
@@ -159,7 +165,7 @@ class Submission:
 
     def error(self) -> str:
         """The last line of why a command failed; empty if it did not."""
-        with contextlib.suppress(UserError):
+        with contextlib.suppress(UserError, AttributeError):
             return str(read_json(self.folder / ERROR).get("reason", ""))
         return ""
 
@@ -218,6 +224,8 @@ def load_all(out: Path) -> list[Submission]:
             folders = sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise UserError(f"{root(out)} cannot be read ({error.strerror}).") from None
     found = []
     for folder in folders:
         with contextlib.suppress(UserError):
