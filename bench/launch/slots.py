@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 
 from seqdis.bench.core.environment import cores, worker_environment
@@ -43,10 +44,17 @@ def _beside(count: int, n_gpus: int, n_cores: int) -> dict[str, str]:
 
 
 def _gpus() -> list[str]:
-    """The GPUs that workers may use, as CUDA_VISIBLE_DEVICES names them."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name for name in visible.split(",") if name]
+    """The GPUs that workers may use, as CUDA_VISIBLE_DEVICES names them: numbers, UUIDs or MIG names.
+
+    CUDA reads that list as far as each entry is a GPU, so -1 or any other word hides those after it. Of several MIG
+    names a process sees the first only; each worker gets one of its own.
+    """
     import torch
 
-    return [str(index) for index in range(torch.cuda.device_count())]
+    count = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None or not count:
+        return [str(index) for index in range(count)]
+    names = [name.strip() for name in visible.split(",")]
+    slices = list(itertools.takewhile(lambda name: name.startswith("MIG-"), names))
+    return slices or names[:count]

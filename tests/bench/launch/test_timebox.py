@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from seqdis.bench.launch.slots import slots
 from seqdis.bench.launch.timebox import TimeBox
@@ -98,16 +99,45 @@ def test_saving_killing_and_ending_come_in_this_order_with_time_between(seconds:
         assert made.kill_at - made.stop_at >= 15
 
 
+def see(monkeypatch: pytest.MonkeyPatch, visible: str, count: int) -> None:
+    """Makes torch see `count` GPUs under a CUDA_VISIBLE_DEVICES."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
 def test_several_cells_side_by_side_share_the_cores_of_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    see(monkeypatch, "3", 1)
     places = slots("auto", None, per_device=4)
     assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in places] == ["3"] * 4
     assert {place.environment["SEQDIS_BESIDE"] for place in places} == {"4"}
     assert {place.device for place in places} == {"cuda"}
     cores = len(os.sched_getaffinity(0))
     assert {int(place.environment["SEQDIS_THREADS"]) for place in places} == {max(1, cores // 4)}
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    see(monkeypatch, "0,1", 2)
     assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in slots("auto", None)] == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("visible", "count", "names"),
+    [
+        ("0,-1,2", 1, ["0"]),
+        ("1, 0", 2, ["1", "0"]),
+        ("GPU-8932f937,GPU-1f2e", 2, ["GPU-8932f937", "GPU-1f2e"]),
+        ("MIG-4c1a,MIG-77d0", 1, ["MIG-4c1a", "MIG-77d0"]),
+        ("MIG-4c1a,-1", 1, ["MIG-4c1a"]),
+    ],
+)
+def test_each_gpu_that_cuda_sees_is_a_place_under_its_own_name(
+    visible: str, count: int, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    see(monkeypatch, visible, count)
+    assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in slots("cuda", None)] == names
+
+
+@pytest.mark.parametrize("visible", ["-1", "NoDevFiles", "none", ""])
+def test_hidden_gpus_leave_the_cpu(visible: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    see(monkeypatch, visible, 0)
+    assert {place.device for place in slots("auto", None)} == {"cpu"}
 
 
 def test_cells_are_planned_seed_by_seed_in_the_order_that_was_typed() -> None:
