@@ -7,6 +7,7 @@ import platform
 
 import torch
 
+from seqdis.bench.core.environment import check_device
 from seqdis.bench.core.errors import UserError
 from seqdis.methods.base import Method
 
@@ -15,17 +16,30 @@ def pick_device(name: str) -> torch.device:
     """The device of that name; `auto` is the GPU where there is one.
 
     Raises:
-        UserError: an unknown device, or a GPU that isn't there.
+        UserError: a device of another kind, or a GPU that isn't there.
     """
+    check_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"unknown device {name!r}; use --device auto, cpu, cuda or cuda:0.") from None
+    device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device {name} was asked for, but torch sees no GPU here; use --device cpu.")
+    if (device.index or 0) >= max(1, torch.cuda.device_count()):
+        raise UserError(f"--device {name} was asked for, but torch sees {torch.cuda.device_count()} GPUs here, from 0.")
     return device
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Whether the device computes in it: without TF32 units torch would take float32 and say nothing.
+
+    Raises:
+        UserError: TF32 on a CPU, or on a GPU older than Ampere.
+    """
+    if precision == "tf32" and (device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0)):
+        raise UserError(
+            f"precision tf32 needs an NVIDIA GPU from Ampere on, and {device_name(device)} computes in float32 instead: "
+            "use float32 or bfloat16, or another --device."
+        )
 
 
 def set_precision(precision: str) -> None:

@@ -15,7 +15,7 @@ from seqdis.bench.cell.build import NotApplicable, build_method, check_applicabl
 from seqdis.bench.cell.checkpoint import State
 from seqdis.bench.cell.clips import ClipConfig, make_clips
 from seqdis.bench.cell.data import open_dataset, training_split
-from seqdis.bench.cell.device import set_precision, set_repeatable
+from seqdis.bench.cell.device import check_precision, set_precision, set_repeatable
 from seqdis.bench.cell.energy import EnergyMeter
 from seqdis.bench.cell.progress import Report, Update
 from seqdis.bench.cell.report import cost_part, method_record, oracle_record, training_part
@@ -121,11 +121,13 @@ class Experiment:
 
         Raises:
             NotApplicable: it cannot be scored on these data.
+            UserError: the device has not the precision.
             Interrupted: asked to stop; the state is saved.
             Diverged: a loss is not finite.
         """
         kind, config = self._method()
         check_applicable(kind, config, dataset.spec)
+        check_precision(self.config.training.precision, self.device)
         self._note_scale(kind, dataset.spec)
         split = training_split(dataset, kind.needs(config))
         if self.device.type == "cuda" and dataset.spec.modality == "video":

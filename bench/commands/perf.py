@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import torch
 
-    from seqdis.bench.cell.device import pick_device, set_precision, set_repeatable
+    from seqdis.bench.cell.device import check_precision, pick_device, set_precision, set_repeatable
     from seqdis.bench.perf.testbed import Settings
 
     if args.rounds < 1 or (args.batch is not None and args.batch < 2):
@@ -81,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     device = pick_device(args.device)
+    check_precision(args.precision, device)
     set_precision(args.precision)  # convolutions and recurrent layers too, as training does
     set_repeatable(False)
     batch = args.batch or _batch_size(args.preset, args.dataset)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqdis.bench.commands import slurm_flags
+from seqdis.bench.core.environment import check_device
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE, FAILED
 from seqdis.bench.launch.request import JobWishes, Request
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         jobs=slurm_flags.wishes(args),
     )
+    check_device(request.device)
     store = Store(request.out)
     found = survey(store, only=match(store, args.filter) if args.filter else None)
     if found.scheduler not in ("ok", "none") and request.launcher != "local":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from seqdis.bench.commands import grid, slurm_flags
 from seqdis.bench.commands.grid import Grid
+from seqdis.bench.core.environment import check_device
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE, FAILED, INTERRUPTED
 from seqdis.bench.launch.request import Place, Request
@@ -73,8 +74,10 @@ def run(args: argparse.Namespace) -> int:
     planned, store = asked.plan(), Store(request.out)
     if args.dry_run:
         return _dry_run(planned, store, asked, request, launcher, as_json=args.json)
-    store.check_writable()
     missing = [cell for cell in planned if not store.is_done(cell.id)]
+    if launcher == "local":
+        _check_precision(missing, request.device)
+    store.check_writable()
     store.add_all((cell.id, cell.config) for cell in missing)
     print(
         f"{len(planned)} cells: {len(planned) - len(missing)} done already, {len(missing)} to run ({launcher}); "
@@ -101,7 +104,7 @@ def _asked(args: argparse.Namespace) -> tuple[Grid, Request]:
     """What is typed: which cells, and how and where they are to run.
 
     Raises:
-        UserError: a number that runs nothing, an unknown name, a time that is none, a device that is not here.
+        UserError: a number that runs nothing, an unknown name, a time that is none.
     """
     from seqdis.bench.core.times import parse_duration
 
@@ -120,10 +123,7 @@ def _asked(args: argparse.Namespace) -> tuple[Grid, Request]:
         budget=parse_duration(args.time_budget) if args.time_budget else None,
         jobs=slurm_flags.wishes(args),
     )
-    if request.device != "auto" and request.launcher != "slurm":
-        from seqdis.bench.cell.device import pick_device
-
-        pick_device(request.device)  # a login node need not have the device that its jobs will have
+    check_device(request.device)
     return asked, request
 
 
@@ -131,7 +131,7 @@ def _launcher(asked: Grid, request: Request, *, dry_run: bool) -> Place:
     """Where the cells run.
 
     Raises:
-        UserError: data or a GPU that they need are not there.
+        UserError: data or a device that they need are not there.
     """
     from seqdis.bench.launch.slurm.scheduler import is_available
 
@@ -140,11 +140,29 @@ def _launcher(asked: Grid, request: Request, *, dry_run: bool) -> Place:
         launcher = "slurm" if is_available() else "local"
     else:
         launcher = request.launcher
+    if launcher == "local" and request.device != "auto":
+        from seqdis.bench.cell.device import pick_device
+
+        pick_device(request.device)  # a login node need not have the device that its jobs will have
     if asked.data_source == "real":
         asked.require_data(request.root)
     if launcher == "local" and asked.scale.needs_gpu and request.device == "auto" and not dry_run:
         asked.require_gpu()
     return launcher
+
+
+def _check_precision(missing: Sequence[Planned], device: str) -> None:
+    """Whether the device here computes in what is asked for.
+
+    Raises:
+        UserError: it does not.
+    """
+    wanted = {cell.config.training.precision for cell in missing} - {"float32"}
+    if wanted:
+        from seqdis.bench.cell.device import check_precision, pick_device
+
+        for precision in sorted(wanted):
+            check_precision(precision, pick_device(device))
 
 
 def _submit(missing: Sequence[Planned], store: Store, asked: Grid, request: Request) -> int:

@@ -1,7 +1,7 @@
 """Files that are either whole or absent, digests, and canonical JSON. Standard library only.
 
 Everything is written aside and renamed (`os.replace`), so that a reader never sees half a file, and a file that
-must exist once is published with a hard link, so that of two writers the first wins.
+must exist once is published with a hard link, so that of two writers the first wins (see `give_name`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import secrets
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,7 @@ def publish(path: Path, data: bytes) -> bool:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.link(temporary, path)
+        give_name(temporary, path)
     except FileExistsError:
         return False
     except OSError as error:
@@ -154,6 +155,50 @@ def publish(path: Path, data: bytes) -> bool:
     finally:
         temporary.unlink(missing_ok=True)
     return True
+
+
+NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+"""What file systems without hard links (exFAT, SMB, many FUSE mounts) answer."""
+CLAIM_SECONDS = 10.0
+
+
+def give_name(temporary: Path, path: Path) -> None:
+    """Gives a finished file the name `path`, unless there is something of that name. `temporary` may stay behind.
+
+    With a hard link where there are any. Elsewhere a folder beside it, which only one process can make, claims the
+    name while the file is renamed; a claim of 10 seconds is that of a process that died.
+
+    Raises:
+        FileExistsError: there is.
+        OSError: the folder cannot be written.
+    """
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+    else:
+        return
+    claim, deadline = path.parent / f".{path.name}.claim", time.monotonic() + CLAIM_SECONDS
+    while True:
+        try:
+            claim.mkdir()
+            break
+        except FileExistsError:
+            if os.path.lexists(path):
+                raise
+        if time.monotonic() > deadline:
+            with contextlib.suppress(OSError):
+                claim.rmdir()
+            deadline = time.monotonic() + CLAIM_SECONDS
+        time.sleep(0.02)
+    try:
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            claim.rmdir()
 
 
 @contextlib.contextmanager

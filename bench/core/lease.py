@@ -1,8 +1,8 @@
 """Who works on a folder: a lease file with a heartbeat. Standard library only; no locks, fit for NFS.
 
 The lease saves work, it does not make anything correct: of two processes that finish the same cell, the first
-to publish its record wins (`core.files.publish`). It is created whole (written aside, then hard-linked, which
-fails if it exists) and its modification time is the heartbeat. The owner keeps the file open and touches that
+to publish its record wins (`core.files.publish`). It is created whole (written aside, then given its name,
+which fails if it exists) and its modification time is the heartbeat. The owner keeps the file open and touches that
 very file, so an owner that was asleep while another took over can never revive its lease by accident.
 
 Whether a foreign lease is alive is decided by watching its heartbeat move, never by comparing two hosts' clocks.
@@ -22,6 +22,8 @@ import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from seqdis.bench.core.files import give_name
 
 LEASE = "lease.json"
 ATTEMPTS = "attempts.jsonl"
@@ -133,7 +135,7 @@ class Lease:
         try:
             os.write(descriptor, json.dumps(self._content()).encode())
             os.fsync(descriptor)
-            os.link(temporary, self.path)
+            give_name(temporary, self.path)
         except FileExistsError:
             os.close(descriptor)
             return False
@@ -201,7 +203,7 @@ class Lease:
                 return
             # Another process was quicker and this is its fresh lease: put the same file back.
             with contextlib.suppress(FileExistsError):
-                os.link(aside, self.path)
+                give_name(aside, self.path)
             raise LeaseHeld(self.folder, holder)
         finally:
             aside.unlink(missing_ok=True)

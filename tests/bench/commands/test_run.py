@@ -224,6 +224,44 @@ def test_method_from_one_file_outside_the_repository(data: Path, tmp_path: Path,
             "not a duration",
         ),
         (["--methods", "dsvae", "--datasets", "sprites", "--preset", "quick", "--device", "cuda"], "no GPU"),
+        (
+            ["--methods", "dsvae", "--datasets", "sprites", "--preset", "quick", "--device", "mps"],
+            "unknown device 'mps'",
+        ),
+        (
+            [
+                *[
+                    "--methods",
+                    "dsvae",
+                    "--datasets",
+                    "sprites",
+                    "--preset",
+                    "quick",
+                    "--launcher",
+                    "slurm",
+                    "--device",
+                    "xpu:0",
+                ]
+            ],
+            "unknown device 'xpu:0'",
+        ),
+        (
+            [
+                *[
+                    "--methods",
+                    "dsvae",
+                    "--datasets",
+                    "sprites",
+                    "--preset",
+                    "quick",
+                    "--launcher",
+                    "local",
+                    "--set",
+                    "training.precision=tf32",
+                ]
+            ],
+            "precision tf32 needs an NVIDIA GPU",
+        ),
         (["--datasets", "sprites", "--preset", "quick", "--table", "comparisons"], "did you mean 'comparison'"),
     ],
 )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
 
+from seqdis.bench.core import files
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import (
     canonical_json,
@@ -61,6 +64,44 @@ def test_publish_first_writer_wins(tmp_path: Path) -> None:
     assert publish(path, b"first")
     assert not publish(path, b"second")
     assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def without_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system as exFAT is: link(2) says EPERM."""
+
+    def link(*names: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+
+
+@pytest.mark.usefixtures("without_links")
+def test_publish_first_writer_wins_without_hard_links(tmp_path: Path) -> None:
+    path, won = tmp_path / "record.json", []
+    start = threading.Barrier(8)
+
+    def write(number: int) -> None:
+        start.wait()
+        if publish(path, b"%d" % number):
+            won.append(number)
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [path.read_bytes()] == [b"%d" % number for number in won]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.usefixtures("without_links")
+def test_claim_of_a_process_that_died_does_not_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "record.json"
+    monkeypatch.setattr(files, "CLAIM_SECONDS", 0.1)
+    (tmp_path / ".record.json.claim").mkdir()
+    assert publish(path, b"first")
     assert list(tmp_path.iterdir()) == [path]
 
 

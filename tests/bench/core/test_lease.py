@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -183,3 +184,22 @@ def test_unreadable_lease_is_replaced(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "lease.json").write_text('{"interval": 0.1, "host"')
     with Lease(tmp_path) as lease:
         lease.check()
+
+
+def test_lease_without_hard_links_is_exclusive_and_taken_over_from_the_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*names: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    with Lease(tmp_path, interval=0.1) as lease:
+        with pytest.raises(LeaseHeld), Lease(tmp_path, interval=0.1):
+            pass
+        lease.check()
+        dead = {**read_lease(tmp_path)[0], "host": "elsewhere", "process": ["boot", "space", "1"]}
+    (tmp_path / "lease.json").write_text(json.dumps(dead))
+    with Lease(tmp_path, interval=0.1) as lease:
+        lease.check()
+        assert lease.attempt == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["attempts.jsonl"]
