@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqdis.bench.commands import slurm_flags
+from seqdis.bench.core.arguments import check_range
 from seqdis.bench.core.environment import check_device
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE, FAILED
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
         jobs=slurm_flags.wishes(args),
     )
     check_device(request.device)
+    check_range("--workers", request.workers, 1, 1000)
     store = Store(request.out)
     found = survey(store, only=match(store, args.filter) if args.filter else None)
     if found.scheduler not in ("ok", "none") and request.launcher != "local":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from seqdis.bench.commands import grid, slurm_flags
 from seqdis.bench.commands.grid import Grid
+from seqdis.bench.core.arguments import check_range
 from seqdis.bench.core.environment import check_device
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE, FAILED, INTERRUPTED
@@ -108,9 +109,10 @@ def _asked(args: argparse.Namespace) -> tuple[Grid, Request]:
     """
     from seqdis.bench.core.times import parse_duration
 
-    for flag, number in (("--seeds", args.seeds), ("--workers", args.workers), ("--per-device", args.per_device)):
-        if number is not None and number < 1:
-            raise UserError(f"{flag} {number} runs nothing; give 1 or more.")
+    check_range("--seeds", args.seeds, 1, 10_000)
+    check_range("--first-seed", args.first_seed, 0, 1_000_000_000)
+    check_range("--workers", args.workers, 1, 1000)
+    check_range("--per-device", args.per_device, 1, 1000)
     asked = Grid.typed(args)
     asked.check()
     request = Request(
@@ -140,6 +142,8 @@ def _launcher(asked: Grid, request: Request, *, dry_run: bool) -> Place:
         launcher = "slurm" if is_available() else "local"
     else:
         launcher = request.launcher
+    if launcher == "local":
+        slurm_flags.refuse_here(request.jobs)
     if launcher == "local" and request.device != "auto":
         from seqdis.bench.cell.device import pick_device
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from seqdis.bench.core.errors import UserError
 from seqdis.bench.launch.request import JobWishes
 
 
@@ -46,3 +47,16 @@ def wishes(args: argparse.Namespace) -> JobWishes:
         setup=tuple(args.setup or ()),
         hold=args.hold,
     )
+
+
+def refuse_here(jobs: JobWishes) -> None:
+    """Looks whether something is said of jobs although the cells run on this machine.
+
+    Raises:
+        UserError: it is; names the flags.
+    """
+    others = ("profile", "max_jobs", "setup", "hold")
+    said = [*jobs.needs, *(name for name in others if getattr(jobs, name) not in (None, (), False))]
+    if said:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in said)
+        raise UserError(f"{flags}: for SLURM jobs, but the cells would run on this machine; leave it out.")

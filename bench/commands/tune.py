@@ -6,6 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from seqdis.bench.core.arguments import check_range
+
 HELP = """Searches a preset's settings of one method: seeded trials, one seed each, on validation clips only.
 
 The quick preset's settings come from: bench tune --methods METHOD --dataset sprites --trials 8
@@ -41,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     from seqdis.bench.plan import catalog, settings
     from seqdis.bench.plan.cells import grid, plan
 
+    check_range("--trials", args.trials, 1, 10_000)
+    check_range("--workers", args.workers, 1, 1000)
     root = args.data_dir or data_root()
     refs = catalog.parse_methods(args.methods)
     example = plan(grid(refs[:1], [args.dataset], source=args.source, preset=args.preset, seeds=[0]))

@@ -24,3 +24,14 @@ def folder_and_options(argv: Sequence[str], names: Sequence[str]) -> tuple[Path,
         wanted = " ".join(f"[{flag} VALUE]" for flag in known)
         raise UserError(f"{' '.join(argv) or 'nothing'!r} is not of the form FOLDER {wanted}.")
     return Path(folder[0]), {flag.removeprefix("--"): value for flag, value in zip(flags, values, strict=True)}
+
+
+def check_range(flag: str, number: int | None, least: int, most: int) -> None:
+    """Looks whether a number that may have been typed is in [least, most].
+
+    Raises:
+        UserError: it is not.
+    """
+    if number is not None and not least <= number <= most:
+        why = "runs nothing" if number < least == 1 else "is out of range"
+        raise UserError(f"{flag} {number} {why}; give {least} to {most}.")
