@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.core.rules import MOST_COUNTED
+from seqdis.bench.core.rules import MOST_COUNTED, printable
 from seqdis.bench.core.schema import keys, problems, unchecked
 from seqdis.bench.records.config import describe_config
 from seqdis.bench.records.flatten import Shapes, flatten, headline_of
@@ -418,9 +418,18 @@ def _object(raw: bytes) -> Json:
 
 
 def _check(kind: type[Any], value: Any, key: str) -> None:
-    """That a part that tables read by its keys is what its definition says."""
-    for where, what in problems(kind, value, key):
+    """That a part that tables read by its keys is what its definition says; characters that cannot be shown are no
+    reason to show nothing."""
+    for where, what in problems(kind, _shown(value), key):
         raise ValueError(f"{where} {what}")
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {printable(name): _shown(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_shown(item) for item in value]
+    return printable(value) if isinstance(value, str) else value
 
 
 def _whole(value: Any) -> int:
