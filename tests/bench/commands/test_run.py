@@ -150,7 +150,7 @@ def test_killed_run_goes_on_and_gives_the_same_record(
 def test_run_whose_output_is_no_longer_read_stops_softly_and_says_so(
     data: Path, tmp_path: Path, finished: Path
 ) -> None:
-    words = ["run", "--methods", "dsvae,cdsvae", "--datasets", "sprites", *TINY, "--workers", "1"]
+    words = ["run", "--methods", "dsvae,cdsvae", "--datasets", "sprites", *TINY]
     process = subprocess.Popen(
         [sys.executable, "-m", "seqdis.bench.cli", *words],
         cwd=tmp_path,
@@ -163,7 +163,8 @@ def test_run_whose_output_is_no_longer_read_stops_softly_and_says_so(
     assert process.stderr is not None
     assert any("running:" in line for line in iter(process.stdout.readline, ""))
     process.stdout.close()
-    said = process.stderr.read()
+    with process.stderr:
+        said = process.stderr.read()
     assert process.wait(120) == 141
     assert said == (
         "bench: nobody reads the output any more: the cells were saved and stopped; run the same line again to go on.\n"
