@@ -55,7 +55,12 @@ def _in_the_way(path: Path) -> UserError | None:
                 f"{folder} is a link to {target}, which does not exist: make that folder, or remove the link."
             )
         if folder.exists():
-            return None if folder.is_dir() else UserError(f"{folder} is a file, where a folder is needed.")
+            if folder.is_dir():
+                return None
+            return UserError(
+                f"cannot write {path}: {folder} is a file, where a folder is needed. Choose another folder with --out, or "
+                "with --data-dir if it is for prepared data."
+            )
     return None
 
 

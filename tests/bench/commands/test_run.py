@@ -169,7 +169,6 @@ def test_run_whose_output_is_no_longer_read_stops_softly_and_says_so(
     assert said == (
         "bench: nobody reads the output any more: the cells were saved and stopped; run the same line again to go on.\n"
     )
-    assert len(records(tmp_path / "runs")) < 2
     assert not list(tmp_path.glob("runs/cells/*/lease.json")), "no worker is left"
     bench(*words, data=data, cwd=tmp_path)
     whole = records(finished / "runs")
