@@ -58,7 +58,7 @@ class Check(Generic[S]):
             return Case(subject.where, "skipped", str(reason))
         except Failure as failure:
             return Case(subject.where, "fails", str(failure))
-        except Exception as error:
+        except Exception as error:  # the examined code is the user's and may raise anything: that is a finding
             return Case(subject.where, "fails", raised(error, subject.files))
 
 

@@ -147,13 +147,11 @@ def test_killed_run_goes_on_and_gives_the_same_record(
     assert comparable(resumed) == comparable(whole)
 
 
-def test_run_whose_output_is_no_longer_read_stops_softly_and_says_so(
-    data: Path, tmp_path: Path, finished: Path
-) -> None:
-    words = ["run", "--methods", "dsvae,cdsvae", "--datasets", "sprites", *TINY]
+def _unread(words: list[str], data: Path, cwd: Path) -> None:
+    """Runs a line whose reader goes away while cells train; it says so and ends with 141."""
     process = subprocess.Popen(
         [sys.executable, "-m", "seqdis.bench.cli", *words],
-        cwd=tmp_path,
+        cwd=cwd,
         env={**os.environ, "SEQDIS_DATA": str(data), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -169,6 +167,21 @@ def test_run_whose_output_is_no_longer_read_stops_softly_and_says_so(
     assert said == (
         "bench: nobody reads the output any more: the cells were saved and stopped; run the same line again to go on.\n"
     )
+
+
+def test_cells_that_train_when_the_reader_goes_away_are_saved_and_stopped(data: Path, tmp_path: Path) -> None:
+    words = ["run", "--methods", "dsvae", "--datasets", "sprites", *TINY, "--set", "training.steps=100000"]
+    _unread(words, data, tmp_path)
+    assert records(tmp_path / "runs") == {}
+    assert list(tmp_path.glob("runs/cells/*/checkpoint.safetensors")), "its state is saved"
+    assert not list(tmp_path.glob("runs/cells/*/lease.json")), "no worker is left"
+
+
+def test_run_whose_output_is_no_longer_read_stops_softly_and_says_so(
+    data: Path, tmp_path: Path, finished: Path
+) -> None:
+    words = ["run", "--methods", "dsvae,cdsvae", "--datasets", "sprites", *TINY]
+    _unread(words, data, tmp_path)
     assert not list(tmp_path.glob("runs/cells/*/lease.json")), "no worker is left"
     bench(*words, data=data, cwd=tmp_path)
     whole = records(finished / "runs")
