@@ -60,7 +60,8 @@ def entries(folder: Path, hidden: Counter[str] | None = None) -> list[os.DirEntr
     """What lies in a folder, by name; what is hidden is left out, and counted in `hidden` if given.
 
     Raises:
-        UserError: it cannot be read, or a link in it leads nowhere: what it stands for would be missed by nobody.
+        UserError: it cannot be read, or holds a link that leads nowhere, a pipe or device, or a name that is not UTF-8:
+            what it stands for would be missed by nobody.
     """
     try:
         found = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -72,7 +73,21 @@ def entries(folder: Path, hidden: Counter[str] | None = None) -> list[os.DirEntr
     for entry in shown:
         if entry.is_symlink() and not Path(entry).exists():
             raise UserError(f"{entry.path} is a link that leads nowhere ({os.readlink(entry)}); mend it or remove it.")
+        if not (entry.is_dir() or entry.is_file()):
+            raise UserError(f"{entry.path} is a pipe or a device; remove it.")
+        if not _is_utf8(entry.name):
+            raise UserError(
+                f"{folder} holds the name {os.fsencode(entry.name)!r}, not in UTF-8; rename it (convmv does)."
+            )
     return shown
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def subfolders(folder: Path, hidden: Counter[str] | None = None) -> list[Path]:

@@ -7,6 +7,7 @@ unpack to far more than they say. Nothing is unpacked before the list is checked
 from __future__ import annotations
 
 import contextlib
+import lzma
 import shutil
 import stat
 import tarfile
@@ -19,6 +20,7 @@ from typing import IO
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import make_folder
+from seqdis.bench.core.rules import shown
 
 MAX_FILES = 200_000
 MAX_BYTES = 64 << 30
@@ -73,7 +75,9 @@ def unpack(archive: Path, folder: Path, *, max_files: int = MAX_FILES, max_bytes
         EOFError,
         RuntimeError,
         NotImplementedError,
+        ValueError,
         zlib.error,
+        lzma.LZMAError,
         tarfile.TarError,
         zipfile.BadZipFile,
     ) as error:
@@ -86,12 +90,12 @@ def new_member(name: str) -> zipfile.ZipInfo:
 
 
 def _zip_members(archive: Path, zipped: zipfile.ZipFile, max_files: int, limit: int) -> Iterator[Reader]:
-    members = [member for member in zipped.infolist() if not member.is_dir()]
+    members = [member for member in zipped.infolist() if not member.filename.endswith("/")]
     _check_size(archive, len(members), sum(member.file_size for member in members), max_files, limit)
     for member in members:
         kind = stat.S_IFMT(member.external_attr >> 16)
         if kind not in (0, stat.S_IFREG):
-            raise UserError(f"{archive} holds {member.filename!r}, a link or device: not unpacked.")
+            raise UserError(f"{archive} holds {shown(member.filename)}, a link or device: not unpacked.")
         _checked_path(archive, member.filename)
     for member in members:
         with zipped.open(member) as file:
@@ -105,7 +109,7 @@ def _tar_members(archive: Path, tar: tarfile.TarFile, max_files: int, limit: int
         if member.isdir():
             continue
         if not member.isreg():
-            raise UserError(f"{archive} holds {member.name!r}, a link or device: not unpacked.")
+            raise UserError(f"{archive} holds {shown(member.name)}, a link or device: not unpacked.")
         _checked_path(archive, member.name)
         members.append(member)
         total += member.size
@@ -125,8 +129,10 @@ def _check_size(archive: Path, n_files: int, n_bytes: int, max_files: int, limit
 
 def _checked_path(archive: Path, name: str) -> PurePosixPath:
     path = PurePosixPath(name.replace("\\", "/"))
+    if not path.parts:
+        raise UserError(f"{archive} holds {shown(name)}, which names no file: not unpacked.")
     if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in name:
-        raise UserError(f"{archive} holds {name!r}, a path that leads out of its folder: not unpacked.")
+        raise UserError(f"{archive} holds {shown(name)}, a path that leads out of its folder: not unpacked.")
     return path
 
 
@@ -140,9 +146,9 @@ def _write(archive: Path, folder: Path, members: Iterator[Reader]) -> int:
             while piece := file.read(PIECE):
                 written += len(piece)
                 if written > size:
-                    raise UserError(f"{archive}: {name!r} unpacks to more than the {size} bytes that it says.")
+                    raise UserError(f"{archive}: {shown(name)} unpacks to more than the {size} bytes that it says.")
                 out.write(piece)
         if written != size:
-            raise UserError(f"{archive} is damaged: {name!r} has {written} of {size} bytes.")
+            raise UserError(f"{archive} is damaged: {shown(name)} has {written} of {size} bytes.")
         n_files += 1
     return n_files

@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from seqdis.bench.core.errors import UserError
 
@@ -246,6 +246,19 @@ def read_json(path: Path, *, max_bytes: int = 64 << 20) -> Any:
         raise UserError(f"{path} does not exist.") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}).") from None
+
+
+def own_file(path: Path) -> IO[bytes]:
+    """Opens a file for reading, if it is one: nothing behind a link is given away, and no pipe is waited for.
+
+    Raises:
+        OSError: it is not there, a link (ELOOP), no regular file (EINVAL), or cannot be read.
+    """
+    handle = os.open(path, os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return open(handle, "rb")
 
 
 def canonical_json(value: Any) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from seqdis.bench.core.archive import new_member
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.core.files import digest, read_json, write_bytes
+from seqdis.bench.core.files import digest, own_file, read_json, write_bytes
 from seqdis.bench.core.lease import ATTEMPTS
 from seqdis.bench.records.record import RECORD
 from seqdis.bench.records.store import CHECKPOINT, CONFIG, ERROR, LOG, PROGRESS, Store
@@ -122,25 +122,26 @@ def pack(
     state_bytes = 0
     for _, cell_id in cells:
         source = store.folder(cell_id)
-        records = [*_small(source)]
+        records = [*_small(source, packed)]
         if records:
             groups["records"].append([press(f"cells/{cell_id}/{file}", data) for file, data in records])
             packed.records += any(file == RECORD for file, _ in records)
         if store.is_done(cell_id):
-            with contextlib.suppress(OSError):
-                groups["clips"].append([press(f"cells/{cell_id}/{clips.NAME}", (source / clips.NAME).read_bytes())])
+            for data in _content(source / clips.NAME, packed):
+                groups["clips"].append([press(f"cells/{cell_id}/{clips.NAME}", data)])
             continue
-        with contextlib.suppress(OSError):
-            size = (source / CHECKPOINT).stat().st_size
+        with _named(source / CHECKPOINT, packed), own_file(source / CHECKPOINT) as checkpoint:
+            size = os.fstat(checkpoint.fileno()).st_size
             if state_bytes + size > STATE_BYTES:
                 packed.left_out.append(
                     f"the state of {cell_id}, {size / 2**20:.0f} MiB: only "
                     f"{STATE_BYTES >> 20} MiB of state are carried, so it begins anew elsewhere"
                 )
                 continue
-            state = (source / CHECKPOINT).read_bytes()
+            state = checkpoint.read()
             state_bytes += len(state)
-            config = press(f"cells/{cell_id}/{CONFIG}", (source / CONFIG).read_bytes())
+            with own_file(source / CONFIG) as file:
+                config = press(f"cells/{cell_id}/{CONFIG}", file.read())
             parts = _parts(state, limit - config.size - 8 * MEMBER_BYTES)
             groups["state"] += [[config, press(f"cells/{cell_id}/{part}", data)] for part, data in parts]
             packed.states += 1
@@ -177,16 +178,33 @@ def _cells(store: Store, packed: Packed) -> Iterator[tuple[int, str]]:
             yield int(read_json(store.folder(cell_id) / CONFIG)["cell"]["seed"]), cell_id
 
 
-def _small(folder: Path) -> Iterator[tuple[str, bytes]]:
+def _small(folder: Path, packed: Packed) -> Iterator[tuple[str, bytes]]:
     """A cell's small files, its record first; nothing for a cell that has not begun."""
     if not any((folder / name).exists() for name in (RECORD, LOG, ERROR)):
         return
-    for file in (RECORD, CONFIG, ERROR, PROGRESS, ATTEMPTS):
-        with contextlib.suppress(OSError):
-            yield file, (folder / file).read_bytes()
-    with contextlib.suppress(OSError), open(folder / LOG, "rb") as log:
-        log.seek(max(0, (folder / LOG).stat().st_size - LOG_BYTES))
-        yield LOG, log.read(LOG_BYTES)
+    for name in (RECORD, CONFIG, ERROR, PROGRESS, ATTEMPTS, LOG):
+        for data in _content(folder / name, packed, last=LOG_BYTES if name == LOG else 0):
+            yield name, data
+
+
+def _content(path: Path, packed: Packed, *, last: int = 0) -> Iterator[bytes]:
+    """What a file of a cell holds, or its `last` bytes, if it can be read. What lies behind a link is not the cell's."""
+    with _named(path, packed), own_file(path) as file:
+        if last:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - last))
+        yield file.read()
+
+
+@contextlib.contextmanager
+def _named(path: Path, packed: Packed) -> Iterator[None]:
+    """What of a cell's files is there and cannot be read in the block is left out, and named."""
+    try:
+        yield
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        reason = "a link" if path.is_symlink() else error.strerror
+        packed.left_out.append(f"{path.parent.name}/{path.name}: {reason}")
 
 
 def _parts(state: bytes, room: int) -> Iterator[tuple[str, bytes]]:

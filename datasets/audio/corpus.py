@@ -105,8 +105,6 @@ def read_lengths(found: Found, features: Features, rate: int, progress: Progress
         rate = rate or header.rate
         if header.rate != rate:
             raise UserError(f"{utterance.path} is sampled at {header.rate} Hz, and {rate} Hz is expected; resample it.")
-        if header.n_samples <= 0:
-            raise UserError(f"{utterance.path} has no samples; remove it.")
         if progress is not None and done % 50 == 0:
             progress(done, len(found.utterances), "reading headers")
         phones = None if utterance.transcript is None else functools.partial(read_phones, utterance.transcript)

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.rules import shown
 
 Phones = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Ends (P,) in samples and classes (P,) of an utterance's phones."""
 
 UNLABELLED = -1
+LAST_SAMPLE = 1 << 40
 
 # The usual folding of TIMIT's 61 symbols (Lee and Hon 1989); q, the glottal stop, is left out.
 _FOLDED = {
@@ -65,12 +67,16 @@ def read_phones(path: Path) -> Phones:
             continue
         try:
             start, end, phone = line.split()
+            if int(end) > LAST_SAMPLE:
+                raise ValueError("no utterance is that long")
             if not 0 <= int(start) <= int(end) or (ends and int(end) < ends[-1]):
                 raise ValueError("times run backwards")
             ends.append(int(end))
             phones.append(PHONE_NUMBER[phone.lower()])
         except (ValueError, KeyError) as error:
-            raise UserError(f"{path}, line {number}: {line.strip()!r} is not 'start end phone' ({error}).") from None
+            raise UserError(
+                f"{path}, line {number}: {shown(line.strip())} is not 'start end phone' ({error})."
+            ) from None
     if not ends:
         raise UserError(f"{path} is empty: a transcript has a line for each phone.")
     return np.asarray(ends), np.asarray(phones)

@@ -50,6 +50,17 @@ def test_bad_files_are_named_and_leave_nothing_behind(tmp_path: Path, content: b
     assert [path for path in (tmp_path / "caches").glob("*") if path.is_dir()] == []
 
 
+def test_pipes_and_names_that_are_not_utf8_are_named(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", {f"s{i}": 2 for i in range(8)})
+    os.mkfifo(corpus / "s5" / "2.wav")
+    with pytest.raises(UserError, match=r"2\.wav is a pipe or a device"):
+        LibriSpeechMini.prepare(tmp_path / "caches", "real", from_dir=corpus)
+    (corpus / "s5" / "2.wav").unlink()
+    (corpus / "s5" / "1.wav").rename(os.fsdecode(os.fsencode(corpus / "s5") + b"/\xfc.wav"))
+    with pytest.raises(UserError, match=r"holds the name b'\\xfc\.wav', not in UTF-8"):
+        LibriSpeechMini.prepare(tmp_path / "caches", "real", from_dir=corpus)
+
+
 def test_any_folder_of_speakers_is_split_by_speaker(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path / "corpus", {f"s{i}": 3 for i in range(10)} | {"once": 1})
     (corpus / "README").write_text("hello")

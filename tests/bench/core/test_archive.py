@@ -23,7 +23,10 @@ FILES = {"a/one.bin": b"1" * 5000, "a/b/two.bin": os.urandom(3_000_000), "empty"
 def make_zip(path: Path, files: dict[str, bytes]) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped:
         for name, content in files.items():
-            zipped.writestr(name, content)
+            info = zipfile.ZipInfo("x")
+            info.filename, info.compress_type = name, zipfile.ZIP_DEFLATED
+            with zipped.open(info, "w") as file:
+                file.write(content)
     return path
 
 
@@ -59,6 +62,43 @@ def test_paths_that_lead_out_are_refused(tmp_path: Path, name: str, kind: str) -
         archive.unpack(path, target)
     assert list(target.iterdir()) == []  # not even the good one
     assert not (tmp_path / "out.txt").exists()
+
+
+@pytest.mark.parametrize("name", [".", "./.", "", "./"])
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_names_of_nothing_are_refused(tmp_path: Path, name: str, kind: str) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    path = (make_zip if kind == "zip" else make_tar)(tmp_path / f"c.{kind}", {"good.txt": b"x", name: b"y"})
+    if name != "./" or kind == "tar":  # which zip calls a folder
+        with pytest.raises(UserError, match="names no file"):
+            archive.unpack(path, target)
+        assert list(target.iterdir()) == []
+
+
+def test_a_name_that_is_not_what_it_says_is_damage(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "c.zip", {"ü.txt": b"x"})
+    path.write_bytes(path.read_bytes().replace("ü".encode(), b"\xff\xfe"))
+    with pytest.raises(UserError, match="damaged"):
+        archive.unpack(path, tmp_path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
+def test_a_member_with_a_flipped_byte_is_damage(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "c.zip"
+    content = os.urandom(300)
+    with zipfile.ZipFile(path, "w", method) as zipped:
+        zipped.writestr("a", content)
+    good = path.read_bytes()
+    for place in range(len(good)):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 0xFF]) + good[place + 1 :])
+        target = tmp_path / f"t{place}"
+        target.mkdir()
+        try:
+            archive.unpack(path, target)
+        except UserError:
+            continue
+        assert all(file.read_bytes() == content for file in target.rglob("*") if file.is_file())
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])

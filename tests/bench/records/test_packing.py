@@ -114,6 +114,20 @@ def test_no_file_is_larger_than_the_limit_nor_are_there_too_many(store: Store, t
     assert bool(packed.left_out) == (limit < 15 << 20)
 
 
+def test_what_lies_behind_a_link_is_not_packed(store: Store, cells: list[Planned], tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("SECRET")
+    for cell, name in zip(cells, ("log.txt", "clips.npz", "error.json", CHECKPOINT), strict=True):
+        path = store.folder(cell.id) / name
+        path.unlink()
+        path.symlink_to(tmp_path / "secret")
+    packed = pack(store, tmp_path / "packs")
+    assert {text.rpartition(": ")[2] for text in packed.left_out} == {"a link"}
+    assert len(packed.left_out) == 4
+    for path in packed.files:
+        with zipfile.ZipFile(path) as zipped:
+            assert all(b"SECRET" not in zipped.read(name) for name in zipped.namelist())
+
+
 def test_state_beyond_the_limit_is_named_and_left_out(
     store: Store, tmp_path: Path, cells: list[Planned], monkeypatch: pytest.MonkeyPatch
 ) -> None:

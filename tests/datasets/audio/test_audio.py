@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from seqdis.bench.core.errors import UserError
@@ -46,6 +48,12 @@ def sphere(samples: np.ndarray, *, rate: int = RATE, order: str = "01", count: i
     ]
     header = "\n".join(lines).encode().ljust(1024, b" ")
     return header + samples.astype("<i2" if order == "01" else ">i2").tobytes()
+
+
+def wav(samples: np.ndarray, subtype: str = "PCM_16") -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, RATE, format="WAV", subtype=subtype)
+    return buffer.getvalue()
 
 
 def noise(n: int, seed: int = 0) -> np.ndarray:
@@ -94,6 +102,15 @@ def test_channels_are_averaged(tmp_path: Path, kind: str) -> None:
         (sphere(noise(100), rate=8000), "8000 Hz"),
         (sphere(noise(100), extra="sample_coding -s26 pcm,embedded-shorten-v2.00"), "shorten"),
         (sphere(noise(100)).replace(b"sample_rate -i", b"sample_late -i"), "header"),
+        (sphere(noise(100)).replace(b"channel_count -i 1", b"channel_count -i -1"), "says that it has -1 channels"),
+        (sphere(noise(100)).replace(b"   1024", b"  -1024"), "begin at byte -1024"),
+        (sphere(noise(100)).replace(b"count -i 100", b"count -i " + b"9" * 700), "longer than an hour"),
+        (sphere(noise(100)).replace(b"count -i 1\n", b"count -i " + b"9" * 700 + b"\n"), "9... channels"),
+        (wav(noise(100)).replace((16_000).to_bytes(4, "little"), (1).to_bytes(4, "little")), "sampled at 1 Hz"),
+        (wav(noise(100))[:-50], "cut short.*200 bytes of samples and has 150"),
+        (wav(noise(100)).replace((200).to_bytes(4, "little"), (1 << 31).to_bytes(4, "little")), "cut short"),
+        (wav(np.array([0.0, 3e38] * 50, np.float32), "FLOAT"), "beyond 32768"),
+        (wav(np.array([0.0, np.nan] * 50, np.float32), "FLOAT"), "not numbers"),
         (b"RIFF\x10\x00\x00\x00WAVEfmt ", "damaged|no audio"),
     ],
 )
@@ -103,6 +120,17 @@ def test_bad_files_are_named(tmp_path: Path, content: bytes, text: str) -> None:
     with pytest.raises(UserError, match=text) as caught:
         read_audio(path, rate=RATE)
     assert "bad.wav" in str(caught.value)
+
+
+def test_a_pipe_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(UserError, match=r"pipe\.wav is not a regular file"):
+        read_audio(tmp_path / "pipe.wav")
+
+
+def test_floats_that_hold_16_bit_numbers_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "loud.wav").write_bytes(wav(np.array([-32768.0, 32767.0] * 50, np.float32), "FLOAT"))
+    assert read_audio(tmp_path / "loud.wav")[0].min() == -32768
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
