@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from seqdis.bench.core.meaning import meaning
 
 
 def assigned(path: Path, name: str) -> ast.expr | None:
@@ -50,21 +53,12 @@ def imported(path: Path, package: str) -> Iterator[str]:
     Args:
         package: what its relative imports start from.
     """
-    try:
-        nodes = list(ast.walk(ast.parse(path.read_bytes())))
-    except (SyntaxError, ValueError):
-        return
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level and package:
-                try:
-                    base = importlib.util.resolve_name("." * node.level + base, package)
-                except ImportError:
-                    continue
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+    for name in meaning(path).imports:
+        if not name.startswith("."):
+            yield name
+        elif package:
+            with contextlib.suppress(ImportError):
+                yield importlib.util.resolve_name(name, package)
 
 
 def _origin(tree: ast.Module, name: str) -> Path | None:

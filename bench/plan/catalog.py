@@ -127,12 +127,15 @@ class MethodRef:
 
     @property
     def digest(self) -> str:
-        """Of a plug-in's file and of those beside it that it imports, else empty: a changed file is another method.
+        """Of what a plug-in's class, its file and the user's files that it imports do; empty for other methods.
+
+        Code that does something else is another method; comments, docstrings and layout do nothing.
 
         Raises:
             UserError: it cannot be read.
         """
-        return plugins.digest_of(Path(self.plugin.rpartition(":")[0])) if self.plugin else ""
+        file, _, name = self.plugin.rpartition(":")
+        return plugins.digest_of(Path(file), name) if self.plugin else ""
 
 
 def parse_methods(text: str) -> list[MethodRef]:

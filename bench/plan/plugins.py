@@ -7,6 +7,7 @@ name do not meet, and an edited one is another module. An `__init__.py` beside t
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import sys
@@ -15,50 +16,49 @@ from pathlib import Path
 from typing import Any
 
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.core.files import canonical_json, digest, file_digest
-from seqdis.bench.core.source import imported
+from seqdis.bench.core.files import digest
+from seqdis.bench.core.source import assigned
+from seqdis.bench.plan.code import Place, behind, digest_of_files, reached, users
 
 PACKAGE = "seqdis_plugin"
 _NOT_BESIDE = {*sys.stdlib_module_names, "seqdis"}
 
 
 def files_of(path: Path) -> list[Path]:
-    """A plug-in's file, then those in its folder or below that it imports, also through one another; nothing is run."""
-    root, found, todo = path.parent, [], [path]
-    while todo:
-        file = todo.pop(0)
-        if file in found:
-            continue
-        found.append(file)
-        package = ".".join((PACKAGE, *file.parent.relative_to(root).parts))
-        for name in imported(file, package):
-            parts = name.split(".")
-            if parts[0] not in _NOT_BESIDE:
-                todo += _behind(root, parts[1:] if parts[0] == PACKAGE else parts)
-    return found
+    """A plug-in's file, then those of the user's that it imports, also through one another; nothing is run.
+
+    The user's are those in its folder or below, and of packages elsewhere that were not installed (see `code.users`).
+    """
+    return list(_modules(path))
 
 
-def _behind(root: Path, parts: list[str]) -> list[Path]:
-    """The files in a folder that an import of a dotted name runs."""
-    found = []
-    for depth in range(1, len(parts) + 1):
-        place = root.joinpath(*parts[:depth])
-        choices = (place / "__init__.py", place.with_name(f"{place.name}.py"))
-        found += [file for file in choices if file.is_file()][:1]
-    return found
+def _modules(path: Path) -> dict[Path, str]:
+    """The same, each with the name of its module."""
+
+    def found(name: str) -> list[Place]:
+        first, _, rest = name.partition(".")
+        if first == PACKAGE:
+            return behind(path.parent, rest, PACKAGE)
+        return [] if first in _NOT_BESIDE else [*behind(path.parent, name, PACKAGE), *users(name)]
+
+    return reached([(path, f"{PACKAGE}.{path.stem}")], found)
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a plug-in's file, or, if it imports files beside it, of the names and digests of them all.
+def digest_of(path: Path, name: str = "") -> str:
+    """Digest of what the files of a plug-in do, and of which of its classes is meant, if one is.
 
     Raises:
         UserError: it cannot be read.
     """
     try:
-        digests = {file.relative_to(path.parent).as_posix(): file_digest(file) for file in files_of(path)}
+        chosen = assigned(path, name) if name else None
+    except (OSError, SyntaxError, ValueError):
+        chosen = None
+    name = chosen.id if isinstance(chosen, ast.Name) else name  # METHOD = Mine is Mine
+    try:
+        return digest_of_files(_modules(path), name)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from error
-    return digests[path.name] if len(digests) == 1 else digest(canonical_json(digests))
 
 
 def load(path: Path, name: str) -> Any:
@@ -83,7 +83,7 @@ def load(path: Path, name: str) -> Any:
 def _words(path: Path, error: BaseException) -> str:
     first, *_ = str(error).splitlines() or [""]
     name = error.name if isinstance(error, ModuleNotFoundError) else None
-    hint = f"; write 'from .{name} import ...'" if name and _behind(path.parent, [name]) else ""
+    hint = f"; write 'from .{name} import ...'" if name and behind(path.parent, name, PACKAGE) else ""
     return f"{type(error).__name__}: {first}{hint}"
 
 

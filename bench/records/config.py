@@ -95,7 +95,7 @@ class RunConfig:
         data: options of the data set that differ from its defaults.
         versions: of the protocol and the data, and how a signal was made.
         plugin: "path/to/file.py:Class" of a method outside of the suite, else empty. No part of the identity.
-        plugin_digest: SHA-256 of that file and of those beside it that it imports.
+        plugin_digest: of what that class, its file and the user's files that it imports do; in version 0.1.0 of their bytes.
     """
 
     schema: Literal[1] = 1

@@ -63,7 +63,10 @@ class Config(Open):
         Settings | None, OPTIONAL, "of the protocol and the data, and how a signal was made: part of the cell's id"
     ] = None
     plugin_digest: Annotated[
-        str | None, OPTIONAL, Text(128), "SHA-256 of a method's files outside of the suite; empty for its own"
+        str | None,
+        OPTIONAL,
+        Text(128),
+        "of what a method's class and files outside of the suite do (in version 0.1.0 of their bytes); empty for its own",
     ] = None
 
 

@@ -158,8 +158,11 @@ def _name(entry: Entry) -> str:
 
 
 def _group(entry: Entry, titles: dict[tuple[str, str], str], by_device: bool) -> Group:
-    title = titles.get((entry.method, entry.variant)) or TITLES.get(entry.method, entry.method) + (
-        f" ({entry.variant})" if entry.variant else ""
+    own = entry.title if entry.status == "done" else ""  # two plug-ins may have one name
+    title = (
+        own
+        or titles.get((entry.method, entry.variant))
+        or TITLES.get(entry.method, entry.method) + (f" ({entry.variant})" if entry.variant else "")
     )
     return Group(
         entry.method,

@@ -51,15 +51,22 @@ def test_ids_are_stable_and_survive_json() -> None:
     assert first.id.startswith("sprites-synth-dsvae-quick-s0-")
 
 
-def test_plugin_path_does_not_change_the_id_but_its_content_does(tmp_path: Path) -> None:
-    source = Path(catalog.method_modules()["dsvae"]).read_text()
+def test_plugin_path_does_not_change_the_id_but_what_it_does_and_its_class_do(tmp_path: Path) -> None:
+    source = Path(catalog.method_modules()["dsvae"]).read_text() + "\nclass Other(DSVAE):\n    pass\n"
     ids = []
-    for folder, text in (("a", source), ("b", source), ("c", source + "\n# changed\n")):
+    for folder, text, name in (
+        ("a", source, "DSVAE"),
+        ("b", source, "METHOD"),  # DSVAE by another name
+        ("c", source + "\n# changed\n", "DSVAE"),
+        ("d", source + "\nCHANGED = True\n", "DSVAE"),
+        ("e", source, "Other"),
+    ):
         path = tmp_path / folder / "mine.py"
         path.parent.mkdir()
         path.write_text(text)
-        ids.append(planned(f"{path}:DSVAE")[0].id)
-    assert ids[0] == ids[1] != ids[2]
+        ids.append(planned(f"{path}:{name}")[0].id)
+    assert ids[0] == ids[1] == ids[2]
+    assert len(set(ids)) == 3
 
 
 @pytest.mark.parametrize(

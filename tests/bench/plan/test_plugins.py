@@ -9,7 +9,6 @@ import pytest
 
 from seqdis.bench.cli import main
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.core.files import file_digest
 from seqdis.bench.plan import catalog, plugins
 from seqdis.bench.plan.catalog import MethodRef
 from seqdis.methods.base import Method
@@ -96,12 +95,49 @@ def test_an_edited_file_is_another_method_whichever_it_is(tmp_path: Path) -> Non
     assert len(set(digests)) == 3
 
 
-def test_the_digest_hangs_on_no_folder_and_of_a_file_alone_it_is_that_of_its_content(tmp_path: Path) -> None:
+def test_the_digest_hangs_on_no_folder_and_on_nothing_that_does_nothing(tmp_path: Path) -> None:
     one, other = (written(tmp_path / name, nets="DEPTH = 3\n").digest for name in "ab")
-    assert one == other
-    assert written(tmp_path / "c", ALONE, nets="", random="", seqdis="").digest == file_digest(
-        tmp_path / "c" / "mine.py"
+    remarked = WITH_OTHERS.replace('"""A method."""', '"""Another text."""  # and a comment')
+    assert (
+        written(tmp_path / "c", remarked, nets='"""Depths."""\nDEPTH = (  # of nets\n    3\n)\n').digest == one == other
     )
+    assert written(tmp_path / "d", ALONE, nets="", random="", seqdis="").digest == written(tmp_path / "e", ALONE).digest
+
+
+def test_each_class_of_a_file_has_a_digest_of_its_own(tmp_path: Path) -> None:
+    written(tmp_path, ALONE + "class Yours(Mine):\n    pass\nMETHOD = Yours\n")
+    path = tmp_path / "mine.py"
+    mine, yours, named = (MethodRef("mine", "", f"{path}:{name}").digest for name in ("Mine", "Yours", "METHOD"))
+    assert mine != yours == named
+
+
+def test_packages_of_the_user_s_elsewhere_count_and_installed_ones_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab, installed = tmp_path / "lab", tmp_path / "site-packages"
+    for folder, name in ((lab, "my_lab"), (installed, "their_package")):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text("")
+        (folder / name / "nets.py").write_text("from .sizes import DEPTH\n")
+        (folder / name / "sizes.py").write_text("DEPTH = 6\n")
+        monkeypatch.syspath_prepend(folder)
+    text = WITH_OTHERS.replace("from .nets import DEPTH", "from my_lab.nets import DEPTH\nimport their_package.nets")
+    ref = written(tmp_path / "here", text)
+    files = plugins.files_of(tmp_path / "here" / "mine.py")
+    assert [path.relative_to(tmp_path).as_posix() for path in files] == [
+        "here/mine.py",
+        "lab/my_lab/__init__.py",
+        "lab/my_lab/nets.py",
+        "lab/my_lab/sizes.py",
+    ]
+    assert depth(ref) == 6
+    digests = [ref.digest]
+    for path in (lab / "my_lab" / "sizes.py", installed / "their_package" / "sizes.py"):
+        path.write_text("DEPTH = 7\n")
+        digests.append(ref.digest)
+    assert digests[0] != digests[1] == digests[2]
+    (lab / "my_lab-1.0.dist-info").mkdir()
+    assert [path.name for path in plugins.files_of(tmp_path / "here" / "mine.py")] == ["mine.py"]
 
 
 def test_what_cannot_be_read_from_the_text_is_refused(tmp_path: Path) -> None:

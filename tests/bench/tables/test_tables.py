@@ -470,3 +470,11 @@ def test_records_of_earlier_versions_say_that_only_seeds_are_drawn(build, make_r
     intervals, _ = build("seeds", records).tables
     assert not any("identities_low" in row.cells for row in intervals.rows)
     assert any("only seeds are drawn anew" in note for note in intervals.notes)
+
+
+def test_two_plug_ins_of_one_file_keep_their_titles(build, make_record):
+    records = [
+        make_record("mine", changes={"title": title, "config.plugin_digest": code * 64})
+        for title, code in (("Mine", "1"), ("Yours", "2"))
+    ]
+    assert {row.label[:-9] for row in _only(build("comparison", records)).rows} == {"Mine", "Yours"}
