@@ -16,6 +16,7 @@ from seqdis.bench.core.provenance import code_version
 from seqdis.bench.core.schema import from_json
 from seqdis.bench.core.times import utc_now
 from seqdis.bench.plan.catalog import MethodRef
+from seqdis.bench.plan.contract import supervision
 from seqdis.bench.records.config import RunConfig
 from seqdis.bench.records.record import (
     Augment,
@@ -32,7 +33,6 @@ from seqdis.bench.records.record import (
     Protocol,
     Record,
     Splits,
-    Supervision,
     Training,
 )
 from seqdis.datasets.base import DataSet
@@ -40,7 +40,7 @@ from seqdis.judges.controls import Oracle
 from seqdis.judges.judge import Judge
 from seqdis.judges.scores import Evaluation, Metrics
 from seqdis.judges.settings import PROTOCOL_VERSION
-from seqdis.methods.base import Method, Needs
+from seqdis.methods.base import Method
 
 
 def method_record(
@@ -70,7 +70,7 @@ def method_record(
         _done(config, dataset, judge, found, device),
         title=kind.variant_title(config.cell.variant),
         paper=kind.paper,
-        supervision=_supervision(needs, dataset),
+        supervision=supervision(needs, dataset.spec.signal),
         ranked=capabilities.ranked,
         notes=(*([capabilities.note] if capabilities.note else []), *notes),
         training=training,
@@ -235,11 +235,3 @@ def _blank(config: RunConfig) -> Record:
         attempts=1,
         finished=utc_now(),
     )
-
-
-def _supervision(needs: Needs, dataset: DataSet) -> Supervision:
-    if needs.motion_labels:
-        return "motion labels"
-    if needs.signal and dataset.spec.signal is not None:
-        return "privileged signal" if dataset.spec.signal.privileged else "external signal"
-    return "none"

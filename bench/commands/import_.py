@@ -1,4 +1,4 @@
-"""`bench import`: takes records from another lab, after validation. Imports no torch."""
+"""`bench import`: takes records from another lab, after validation. torch only with records of our methods and data."""
 
 from __future__ import annotations
 
@@ -23,14 +23,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from seqdis.bench.core.rules import printable
+    from seqdis.bench.plan.claims import claims
     from seqdis.bench.records.importing import import_packed, import_records
     from seqdis.bench.records.packing import packs
 
     files = packs(args.folder)
-    result = import_packed(files, args.out, state=args.state) if files else import_records(args.folder, args.out)
+    result = (
+        import_packed(files, args.out, claims, state=args.state)
+        if files
+        else import_records(args.folder, args.out, claims)
+    )
     for path, problems in result.refused:
         for problem in problems:
             print(f"{printable(path)}: {problem}")
+    for what, records in result.unchecked.items():
+        print(f"not checked in {records} record{'s' if records > 1 else ''}: {what}", file=sys.stderr)
     print(
         f"{len(result.taken)} imported into {args.out}, {len(result.known)} already there, "
         f"{len(result.refused)} refused"

@@ -104,6 +104,11 @@ def dataset_names() -> list[str]:
     return sorted({*dataset_modules(), *_plugins("seqdis.datasets")})
 
 
+def is_outside(method: str, plugin_digest: str) -> bool:
+    """Whether a method is none of this suite: no file here has its name, or a plug-in's digest says that another had."""
+    return bool(plugin_digest) or (method != ORACLE and method not in method_modules())
+
+
 def docstring(name: str) -> str:
     """A method's module docstring, read without importing it."""
     if name not in method_modules():

@@ -12,8 +12,10 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.rules import shown
 from seqdis.bench.plan.settings import fault
 from seqdis.bench.records.config import TrainingConfig
+from seqdis.bench.records.record import Supervision
 
 if TYPE_CHECKING:
+    from seqdis.datasets.base import Signal
     from seqdis.methods.base import Capabilities, Method, Needs
 
 
@@ -57,6 +59,15 @@ def declared(method: type[Method], config: Any) -> tuple[Needs, Capabilities]:
         found.append(said)
     needs, capabilities = found
     return needs, capabilities
+
+
+def supervision(needs: Needs, signal: Signal | None) -> Supervision:
+    """What a method with such needs is given beside the clips of data that have such a signal."""
+    if needs.motion_labels:
+        return "motion labels"
+    if needs.signal and signal is not None:
+        return "privileged signal" if signal.privileged else "external signal"
+    return "none"
 
 
 def _refusal(method: type[Method], what: str) -> UserError:

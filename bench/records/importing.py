@@ -9,15 +9,17 @@ import contextlib
 import dataclasses
 import re
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import publish, write_bytes, write_json
 from seqdis.bench.records import packing
 from seqdis.bench.records.config import read_config
+from seqdis.bench.records.contradictions import rebuilt_config
 from seqdis.bench.records.record import CELL_ID, RECORD
 from seqdis.bench.records.store import CHECKPOINT, CONFIG, LOG, Store
-from seqdis.bench.records.validate import Checked, check_files, rebuilt_config, record_files
+from seqdis.bench.records.validate import Check, Checked, check_files, record_files
 
 
 @dataclasses.dataclass
@@ -27,14 +29,17 @@ class Imported:
     taken: list[str] = dataclasses.field(default_factory=list)
     known: list[str] = dataclasses.field(default_factory=list)
     refused: list[tuple[Path, tuple[str, ...]]] = dataclasses.field(default_factory=list)
+    unchecked: Counter[str] = dataclasses.field(default_factory=Counter)
+    """What could not be checked, and in how many records."""
     clips: int = 0
     states: list[str] = dataclasses.field(default_factory=list)
 
 
-def import_records(folder: Path, out: Path) -> Imported:
+def import_records(folder: Path, out: Path, claims: Check | None = None) -> Imported:
     """Copies the valid records below `folder` to `<out>/cells/<id>/record.json`, byte for byte.
 
-    A record that is already there stays, also if the other one says something else (that one is refused).
+    A record that is already there stays, also if the other one says something else (that one is refused). For `claims`
+    see `validate.check_file`.
 
     Raises:
         UserError: nothing to import, or `out` cannot be written.
@@ -43,7 +48,8 @@ def import_records(folder: Path, out: Path) -> Imported:
         raise UserError(f"{folder} is not a folder: name the folder of the records to import.")
     store = Store(out)
     result = Imported()
-    for checked in check_files(record_files([folder])):
+    for checked in check_files(record_files([folder]), claims):
+        result.unchecked.update(checked.unchecked)
         if checked.problems or checked.record is None:
             result.refused.append((checked.path, checked.problems))
         else:
@@ -75,7 +81,7 @@ def _is_file_of(path: Path, content: bytes) -> bool:
     return False
 
 
-def import_packed(files: list[Path], out: Path, *, state: bool = False) -> Imported:
+def import_packed(files: list[Path], out: Path, claims: Check | None = None, *, state: bool = False) -> Imported:
     """Takes packed files: records as `import_records`, clips and logs of what was taken, and the state if asked for.
 
     Args:
@@ -103,7 +109,7 @@ def import_packed(files: list[Path], out: Path, *, state: bool = False) -> Impor
                     path.replace(target)
         whole = Path(folder) / "all"
         if any(whole.glob(f"cells/*/{RECORD}")):
-            result = import_records(whole, out)
+            result = import_records(whole, out, claims)
         for cell in (*result.taken, *result.known):
             result.clips += _take_clips(whole / "cells" / cell, store.folder(cell))
         if state:

@@ -16,10 +16,11 @@ from seqdis.bench.cell.run import run_cell
 from seqdis.bench.plan import catalog
 from seqdis.bench.plan.cells import Cell, Planned, plan
 from seqdis.bench.records.config import cell_id
+from seqdis.bench.records.contradictions import rebuilt_config
 from seqdis.bench.records.importing import import_records
 from seqdis.bench.records.record import Record, read_record, write_record
 from seqdis.bench.records.store import Store
-from seqdis.bench.records.validate import check_file, rebuilt_config
+from seqdis.bench.records.validate import check_file
 
 PLUGIN = f"{Path(__file__).resolve().parents[3] / 'examples' / 'first_frame_vae.py'}:FirstFrameVAE"
 TINY = {
