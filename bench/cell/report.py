@@ -17,11 +17,13 @@ from seqdis.bench.core.schema import from_json
 from seqdis.bench.core.times import utc_now
 from seqdis.bench.plan.catalog import MethodRef
 from seqdis.bench.plan.contract import supervision
+from seqdis.bench.plan.today import method_code, suite_code
 from seqdis.bench.records.config import RunConfig
 from seqdis.bench.records.record import (
     Augment,
     Cell,
     Code,
+    CodeDigests,
     Config,
     Cost,
     Data,
@@ -231,7 +233,12 @@ def _blank(config: RunConfig) -> Record:
             threads=torch.get_num_threads(),
             precision="",
         ),
-        code=Code(**code_version()._asdict()),
+        code=Code(
+            **code_version()._asdict(),
+            digests=CodeDigests(
+                method=config.plugin_digest or method_code(cell.method), suite=suite_code(cell.dataset)
+            ),
+        ),
         attempts=1,
         finished=utc_now(),
     )

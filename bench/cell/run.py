@@ -24,6 +24,7 @@ from seqdis.bench.core.lease import Lease, LeaseHeld, LeaseLost
 from seqdis.bench.core.places import data_root
 from seqdis.bench.core.provenance import code_version
 from seqdis.bench.core.times import utc_now
+from seqdis.bench.plan.today import method_code, suite_code
 from seqdis.bench.records.config import RunConfig, read_config
 from seqdis.bench.records.record import RECORD, Record, write_record
 from seqdis.bench.records.store import CHECKPOINT, CONFIG, ERROR
@@ -85,7 +86,8 @@ def run_cell(folder: Path, *, device: str = "auto", data_dir: Path | None = None
 
 
 def _attempt(run: Callable[[], Record], folder: Path, config: RunConfig, lease: Lease, report: Report) -> int:
-    code_version()  # asked now and kept: it is this code that runs, whatever is checked out when the record is written
+    # Asked now and kept: it is this code that runs, whatever is checked out when the record is written.
+    code_version(), method_code(config.cell.method), suite_code(config.cell.dataset)
     try:
         record = run()
     except Interrupted as interrupted:

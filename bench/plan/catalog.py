@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import importlib
 import importlib.util
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ CONTROLS = ("oracle", "autoencoder:all-in-z", "autoencoder:all-in-s")
 ORACLE = "oracle"
 PLUGIN_GROUPS = ("seqdis.methods", "seqdis.datasets")
 """Entry points by which installed packages bring methods and data sets."""
+_GROUPS = dict(zip(("method", "data set"), PLUGIN_GROUPS, strict=True))
 
 
 def _room(room: str) -> Path:
@@ -90,8 +91,14 @@ def data_facts(name: str) -> DataFacts | None:
     return DataFacts(values.get("title", ours), values.get("may_show", True), values.get("attribution", ""))
 
 
-def _plugins(group: str) -> dict[str, Any]:
+def _plugins(group: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=group)}
+
+
+def entry_point(kind: str, name: str) -> str:
+    """What an installed package names as "package.module:Class", empty for none. `kind` is "method" or "data set"."""
+    point = _plugins(_GROUPS[kind]).get(name)
+    return point.value if point is not None else ""
 
 
 def method_names() -> list[str]:
@@ -234,9 +241,8 @@ def load_class(ref: MethodRef) -> type[Method]:
 
 def _loaded(kind: str, name: str) -> Any:
     """What an entry point names. `kind` is "method" or "data set"."""
-    group = dict(zip(("method", "data set"), PLUGIN_GROUPS, strict=True))[kind]
     try:
-        return _plugins(group)[name].load()
+        return _plugins(_GROUPS[kind])[name].load()
     except (Exception, SystemExit) as error:  # a plug-in may raise anything at import
         raise UserError(f"{kind} {name!r} cannot be imported ({type(error).__name__}: {error}).") from error
 

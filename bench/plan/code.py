@@ -1,11 +1,4 @@
-"""Which code a cell's numbers come from: its files, followed along their imports, and the digest of what they do.
-
-Two digests are in every record (`bench/records/record.py`). That of the method: its file and what it imports of
-`methods/`; of one that is not the suite's, what it imports of its own package or folder. That of the suite: all other
-code that decides numbers, which is what the data set's file and `bench/cell/experiment.py` import of ROOMS, less what
-only measures, saves or says (`_SAYS_ONLY`). How settings are chosen is no part of it: the record has the settings.
-Nothing is imported here, so that tables can ask.
-"""
+"""Files that a Python file imports, followed without running any, and the digest of what they all do."""
 
 from __future__ import annotations
 
@@ -64,14 +57,14 @@ def behind(root: Path, name: str, package: str = "") -> list[Place]:
 def users(name: str) -> list[Place]:
     """The files that an import of a dotted name runs, if its package is the user's: none of Python's, and not where
     packages are installed to (an editable installation is the user's)."""
-    folder = _folder_of(name.partition(".")[0])
+    folder = package_folder(name.partition(".")[0])
     if folder is None or _INSTALLED & set(folder.parts) or any(folder.glob("*.dist-info")):
         return []
     return behind(folder, name)
 
 
-def _folder_of(top: str) -> Path | None:
-    """The folder that a package or module of one word lies in; None if there is none, or it is no file of Python's."""
+def package_folder(top: str) -> Path | None:
+    """The folder that a package or module of one word lies in; None if there is none, or it is Python's or the suite's."""
     if not top or top in sys.stdlib_module_names or top == "seqdis":
         return None
     try:

@@ -81,6 +81,7 @@ class RowFields(TypedDict):
     device: str
     commit: str
     dirty: bool
+    codes: tuple[str, str]
 
 
 class Common(NamedTuple):
@@ -94,7 +95,10 @@ class Common(NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class Entry:
-    """One record, reduced. `names` is shared by all entries with the same metrics; `values` holds their numbers."""
+    """One record, reduced. `names` is shared by all entries with the same metrics; `values` holds their numbers.
+
+    `codes` are the digests of the method's and of the suite's code, empty in records of version 0.1.0.
+    """
 
     path: str
     cell: str
@@ -119,6 +123,7 @@ class Entry:
     device: str
     commit: str
     dirty: bool
+    codes: tuple[str, str]
     reason: str
     names: dict[str, int]
     values: array[float]
@@ -296,6 +301,7 @@ class Loader:
 
     def _common(self, record: Json) -> Common:
         code, protocol, environment = record["code"] or {}, record["protocol"] or {}, record["environment"] or {}
+        digests = code.get("digests") or {}
         if record["config"] != {}:  # as of a cell that failed before it had a record
             _check(Config, record["config"], "config")
         config, batch_size = describe_config(record["config"])
@@ -311,6 +317,7 @@ class Loader:
             "device": self._text(environment.get("device")),
             "commit": self._text(code.get("commit")),
             "dirty": bool(code.get("dirty")),
+            "codes": (self._text(digests.get("method")), self._text(digests.get("suite"))),
         }
         return Common({name: record.get(name) for name in _SHARED}, headline_of(record["data"]), fields, {})
 

@@ -199,6 +199,17 @@ class Environment(Open):
     precision: Annotated[str, Text(50)]
 
 
+Sha256 = Annotated[str, Text(64, "[0-9a-f]{64}")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CodeDigests(Open):
+    """What the code did that decided the numbers: digests of syntax trees, without comments and docstrings."""
+
+    method: Annotated[Sha256, "the method's file and what it imports of its own kind; empty for the oracle"]
+    suite: Annotated[Sha256, "the data set's file, training and judging, and what they import"]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Code(Open):
     """Which code made it."""
@@ -206,6 +217,7 @@ class Code(Open):
     version: Annotated[str, Text(50)]
     commit: Annotated[str | None, Text(64), "null outside of a checkout"]
     dirty: Annotated[bool | None, "whether files differed from the commit; null where that is not known"]
+    digests: Annotated[CodeDigests | None, OPTIONAL, "not in records of version 0.1.0"] = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

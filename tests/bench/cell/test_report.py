@@ -15,6 +15,7 @@ from seqdis.bench.cell import prerequisites
 from seqdis.bench.cell.run import run_cell
 from seqdis.bench.plan import catalog
 from seqdis.bench.plan.cells import Cell, Planned, plan
+from seqdis.bench.plan.today import method_code, suite_code
 from seqdis.bench.records.config import cell_id
 from seqdis.bench.records.contradictions import rebuilt_config
 from seqdis.bench.records.importing import import_records
@@ -105,7 +106,10 @@ def test_kinds_that_a_judge_looks_at_are_what_they_are_called(made):
     assert of["matched"].metrics.generator.matched is not None
     assert of["labels"].metrics.generator.labels is not None
     assert of["labels"].supervision == "motion labels"
-    assert of["plug-in"].config.plugin_digest
+    assert of["plug-in"].code.digests.method == of["plug-in"].config.plugin_digest != ""
+    assert of["encoder"].code.digests.method == method_code(of["encoder"].cell.method)
+    assert of["encoder"].code.digests.suite == suite_code(of["encoder"].cell.dataset)
+    assert of["oracle"].code.digests.method == ""
     assert not of["oracle"].ranked
 
 
