@@ -18,10 +18,9 @@ from seqdis.bench.cell.data import open_dataset, training_split
 from seqdis.bench.cell.device import check_precision, set_precision, set_repeatable
 from seqdis.bench.cell.energy import EnergyMeter
 from seqdis.bench.cell.progress import Report, Update
-from seqdis.bench.cell.report import cost_part, method_record, oracle_record, training_part
+from seqdis.bench.cell.report import change_notes, cost_part, method_record, oracle_record, training_part
 from seqdis.bench.cell.trainer import Trainer
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.core.provenance import code_version
 from seqdis.bench.core.seeds import derive
 from seqdis.bench.plan import catalog, presets
 from seqdis.bench.plan.catalog import MethodRef
@@ -202,13 +201,10 @@ class Experiment:
 
     def _note_training(self, trainer: Trainer) -> None:
         """Says what of this training was not as planned, or not of one piece."""
-        wanted, resumed = trainer.config.batch_size, trainer.resumed
+        wanted = trainer.config.batch_size
         if trainer.batch_size < wanted:
             self.notes.append(f"batch of {trainer.batch_size}: the split has no {wanted} clips")
-        if resumed is not None and resumed.commit != str(code_version().commit):
-            self.notes.append(f"resumed from a checkpoint of commit {resumed.commit[:12]}")
-        if resumed is not None and resumed.gpu:
-            self.notes.append(f"begun on another GPU ({resumed.gpu})")
+        self.notes += change_notes(trainer.state.changes or ())
 
     def _oracle(self, dataset: DataSet, judge: Judge | None) -> Record:
         """The control that renders the true factors: real clips of the test set, looked up by their labels."""

@@ -7,6 +7,7 @@ import os
 import platform
 import resource
 import sys
+from collections.abc import Sequence
 
 import torch
 
@@ -22,6 +23,7 @@ from seqdis.bench.records.config import RunConfig
 from seqdis.bench.records.record import (
     Augment,
     Cell,
+    Change,
     Code,
     CodeDigests,
     Config,
@@ -106,10 +108,21 @@ def training_part(state: State, *, planned_steps: int, batch_size: int) -> Train
         epochs=state.epoch + 1,
         selected_step=state.best_step if state.best_step >= 0 else state.step,
         selection="validation score" if state.validation else "last step",
-        validation=tuple(state.validation),
-        losses=tuple(state.losses),
+        validation=state.validation,
+        losses=state.losses,
         batch_size=batch_size,
+        changes=state.changes,
     )
+
+
+def change_notes(changes: Sequence[Change]) -> list[str]:
+    """A sentence for each kind of thing that was not the same in all parts of a run."""
+    notes = []
+    for what in dict.fromkeys(change.what for change in changes):
+        found = [change for change in changes if change.what == what]
+        spans = "".join(f" to step {change.step}, then {change.after}" for change in found)
+        notes.append(f"not run in one piece: {what} {found[0].before}{spans}"[:500])
+    return notes
 
 
 def cost_part(

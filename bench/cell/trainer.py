@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqdis.bench.cell.checkpoint import Checkpoint, Kept, Resumed, State
+from seqdis.bench.cell.checkpoint import Checkpoint, Kept, State
 from seqdis.bench.cell.progress import Report, TrainingUpdate
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.seeds import derive
@@ -57,7 +57,7 @@ class Trainer:
 
     Attributes:
         state: where training stands.
-        resumed: what it went on from; None if it began anew.
+        resumed: whether it went on from a checkpoint.
         compiled: the method's loss, through torch.compile where the config says so; another way of compiling it may be
             put in its place.
     """
@@ -95,7 +95,7 @@ class Trainer:
         self.epoch_sequences: Tensor | None = None
         self.n_steps = config.steps or config.epochs * (len(split) // self.batch_size)
         self.compiled = torch.compile(method.loss) if config.compile else method.loss
-        self.resumed: Resumed | None = None
+        self.resumed = False
         self._last_save = time.monotonic()
         self._began = 0.0
 
@@ -254,7 +254,7 @@ class Trainer:
                     f"{', '.join(bad)} of {player} is not finite at step {self.state.step}; "
                     "try a lower rate (--set method.lr=...)"
                 )
-            self.state.losses.append({"step": self.state.step, "player": player, **values})
+            self.state.losses += ({"step": self.state.step, "player": player, **values},)
         if self.report is not None:
             seconds, step = self.state.seconds, self.state.step
             self.report(
@@ -283,8 +283,8 @@ class Trainer:
         began = time.monotonic()
         scores = self.validate(self.method)
         self._began += time.monotonic() - began  # no part of the seconds that training took
-        self.state.validation.append({"step": self.state.step, **scores})
-        if scores["score"] > self.state.best:
+        self.state.validation += ({"step": self.state.step, **scores},)
+        if scores["score"] > (-math.inf if self.state.best is None else self.state.best):
             self.state.best, self.state.best_step, self.state.stale = scores["score"], self.state.step, 0
             self.best = {name: value.detach().clone() for name, value in self.method.state_dict().items()}
         else:
@@ -292,10 +292,12 @@ class Trainer:
             self.state.finished = bool(self.config.patience) and self.state.stale >= self.config.patience
 
     def _resume(self) -> None:
-        self.resumed = self.checkpoint.resume(self.method, self.optimisers) if self.checkpoint is not None else None
-        if self.resumed is not None:
-            self.state, self.best = self.resumed.state, self.resumed.best
-            self.epoch_sequences = self.resumed.epoch_sequences
+        if self.checkpoint is None:
+            return
+        kept = self.checkpoint.resume(self.method, self.optimisers, self.n_steps)
+        if kept is not None:
+            self.resumed, self.state, self.best = True, kept.state, kept.best
+            self.epoch_sequences = kept.epoch_sequences
 
     def _save_where_due(self, validated: bool) -> None:
         # On a GPU a validation comes every few seconds and a checkpoint is large: the clock decides when to save. A

@@ -153,6 +153,19 @@ class Protocol(Open):
     sample: Annotated[Literal["draw", "means", ""], "draws of the dynamic prior, or the means of its steps"]
 
 
+Changed = Literal["code", "device", "threads", "torch"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Change(Open):
+    """What was other than before when a run that had been stopped went on: its numbers are not those of one in one piece."""
+
+    step: Annotated[Count, "from which on"]
+    what: Changed
+    before: Annotated[str, Text(200)]
+    after: Annotated[str, Text(200)]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training(Open):
     """How training went."""
@@ -166,6 +179,9 @@ class Training(Open):
     validation: Annotated[tuple[Settings, ...], "{step, score, ...} of each validation"]
     losses: Annotated[tuple[Settings, ...], "{step, player, total, term: value} now and then"]
     batch_size: Annotated[Count | None, OPTIONAL, "clips a step"] = None
+    changes: Annotated[
+        tuple[Change, ...] | None, OPTIONAL, "what was other when it went on; absent where nothing was"
+    ] = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

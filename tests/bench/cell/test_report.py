@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from seqdis.bench.cell import prerequisites
+from seqdis.bench.cell.report import change_notes
 from seqdis.bench.cell.run import run_cell
 from seqdis.bench.plan import catalog
 from seqdis.bench.plan.cells import Cell, Planned, plan
@@ -19,7 +20,7 @@ from seqdis.bench.plan.today import method_code, suite_code
 from seqdis.bench.records.config import cell_id
 from seqdis.bench.records.contradictions import rebuilt_config
 from seqdis.bench.records.importing import import_records
-from seqdis.bench.records.record import Record, read_record, write_record
+from seqdis.bench.records.record import Change, Record, read_record, write_record
 from seqdis.bench.records.store import Store
 from seqdis.bench.records.validate import check_file
 
@@ -129,3 +130,17 @@ def test_a_plugin_is_imported_without_a_config_that_names_no_file(made, tmp_path
     os.link(path, there / "record.json")
     assert import_records(tmp_path / "theirs", tmp_path / "ours").taken == [record.cell.id]
     assert [one.name for one in (tmp_path / "ours" / "cells" / record.cell.id).iterdir()] == ["record.json"]
+
+
+def test_a_run_of_several_pieces_says_what_was_other_in_each() -> None:
+    changes = (
+        Change(step=12, what="threads", before="1", after="2"),
+        Change(step=12, what="torch", before="2.10", after="2.11"),
+        Change(step=40, what="threads", before="2", after="1"),
+    )
+    assert change_notes(changes) == [
+        "not run in one piece: threads 1 to step 12, then 2 to step 40, then 1",
+        "not run in one piece: torch 2.10 to step 12, then 2.11",
+    ]
+    many = [Change(step=step, what="device", before="A", after="B") for step in range(1000)]
+    assert [len(note) for note in change_notes(many)] == [500]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from seqdis.bench.cell.trainer import Diverged, Interrupted, Trainer
+from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.provenance import code_version
 from seqdis.bench.records.config import TrainingConfig
+from seqdis.bench.records.store import CHECKPOINT
 from seqdis.datasets.base import Factor, Spec, Split
 from seqdis.methods.base import Batch, Context, Method, Needs, Optimisation, Shape
 
@@ -114,7 +119,7 @@ def make(
         seed=1,
         device=torch.device("cpu"),
         validate=validate,
-        checkpoint=tmp / "checkpoint.safetensors" if tmp else None,
+        checkpoint=tmp / CHECKPOINT if tmp else None,
     )
     if stop_at is not None:
         trainer.should_stop = lambda: trainer.state.step >= stop_at
@@ -197,66 +202,156 @@ def test_infinite_loss_is_a_clear_failure() -> None:
         make(None, config=Config(explode=True)).fit()
 
 
-@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty"])
-def test_damaged_checkpoint_is_set_aside_and_training_starts_anew(
-    tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stopped = make(tmp_path, stop_at=12)
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
+    """The checkpoint of a run that was stopped at step 12, with weights kept as best."""
     with pytest.raises(Interrupted):
-        stopped.fit()
-    path = tmp_path / "checkpoint.safetensors"
-    data = path.read_bytes()
-    path.write_bytes({"truncated": data[: len(data) // 2], "garbage": b"x" * 400, "empty": b""}[damage])
-    whole, again = make(None), make(tmp_path)
-    whole.fit(), again.fit()
-    assert "set aside" in capsys.readouterr().out
-    assert (tmp_path / "checkpoint.damaged").exists()
-    assert again.state.losses == whole.state.losses
+        make(tmp_path, stop_at=12, validate=score).fit()
+    return tmp_path / CHECKPOINT
 
 
-def rewritten(path: Path, change: Callable[[dict[str, Tensor], dict[str, str]], None]) -> None:
+@pytest.fixture(scope="module")
+def whole() -> Trainer:
+    """The run, undisturbed."""
+    trainer = make(None, validate=score)
+    trainer.fit()
+    return trainer
+
+
+def assert_begins_anew(folder: Path, whole: Trainer, capsys: pytest.CaptureFixture[str]) -> str:
+    """That a run takes nothing of the checkpoint. Returns the line that it says."""
+    capsys.readouterr()
+    again = make(folder, validate=score)
+    again.fit()
+    assert not again.resumed
+    assert again.state == dataclasses.replace(whole.state, seconds=again.state.seconds)
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(again)[name]), name
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "set aside as checkpoint.damaged-" in line
+    return line
+
+
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty", "folder", "pipe", "dead link"])
+def test_damaged_checkpoint_is_kept_aside_and_training_starts_anew(
+    stopped: Path, whole: Trainer, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = stopped.read_bytes()
+    stopped.unlink()
+    aside = stopped.with_name("checkpoint.damaged-2")
+    aside.with_name("checkpoint.damaged-1").write_bytes(b"an earlier one")
+    if damage == "folder":
+        stopped.mkdir()
+    elif damage == "pipe":
+        os.mkfifo(stopped)
+    elif damage == "dead link":
+        stopped.symlink_to("nowhere")
+    else:
+        stopped.write_bytes({"truncated": data[: len(data) // 2], "garbage": b"x" * 400, "empty": b""}[damage])
+    assert "set aside as checkpoint.damaged-2" in assert_begins_anew(stopped.parent, whole, capsys)
+    assert os.path.lexists(aside)
+    assert aside.with_name("checkpoint.damaged-1").read_bytes() == b"an earlier one"
+
+
+def test_checkpoint_that_may_not_be_read_is_left_where_it_is(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    stopped.chmod(0)
+    with pytest.raises(UserError, match=r"cannot be read .*give yourself the right"):
+        make(stopped.parent, validate=score).fit()
+    assert stopped.exists()
+
+
+Change = Callable[[dict[str, Tensor], dict[str, Any]], None]
+"""Of a checkpoint's tensors and of its state and maker."""
+
+
+def rewrite(path: Path, change: Change) -> None:
     with safe_open(path, "pt") as file:
         tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-    change(tensors, metadata)
-    save_file(tensors, path, metadata=metadata)
+    texts = {name: json.loads(text) for name, text in metadata.items()}
+    change(tensors, texts)
+    save_file(tensors, path, metadata={name: json.dumps(value) for name, value in texts.items()})
 
 
-def foreign_moment(tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Of the last player, so that the first one's are loaded before it is found."""
-    tensors["adam/maker/first/exp_avg"] = torch.zeros(1)
+def of_state(**values: Any) -> Change:
+    return lambda tensors, texts: texts["state"].update(values)
 
 
-def other_torch(tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    metadata["maker"] = json.dumps({**json.loads(metadata["maker"]), "torch": "0.1"})
+def of_maker(**values: Any) -> Change:
+    return lambda tensors, texts: texts["maker"].update(values)
+
+
+def of_tensors(name: str, value: Tensor | None) -> Change:
+    return lambda tensors, texts: tensors.pop(name) if value is None else tensors.update({name: value})  # type: ignore[func-returns-value, return-value]
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"), [(foreign_moment, "invalid literal"), (other_torch, "it was made by .*'torch': '0.1'")]
+    ("change", "reason"),
+    [
+        # Of the last player, so that the first one's moments are loaded before it is found.
+        (of_tensors("adam/maker/first/exp_avg", torch.zeros(1)), "adam/maker/first/exp_avg is unknown"),
+        (of_tensors("adam/maker/0/exp_avg", None), "moments 0 of maker are not whole"),
+        (of_tensors("adam/maker/0/exp_avg_sq", torch.full((6, 6), math.nan)), "exp_avg_sq holds numbers"),
+        (of_tensors("model/maker.0.weight", torch.full((6, 6), math.inf)), "maker.0.weight holds numbers"),
+        (of_tensors("model/maker.0.weight", torch.zeros(6, 7)), r"is \[6, 7\] and should be \[6, 6\]"),
+        (of_tensors("model/maker.0.weight", torch.zeros(6, 6, dtype=torch.int64)), "is torch.int64 and should be"),
+        (lambda tensors, texts: (tensors.pop("model/critic.bias"), tensors.pop("best/critic.bias")), "Missing key"),
+        (of_tensors("best/maker.0.weight", None), "not whole"),
+        (of_tensors("epoch_sequences", torch.zeros(8)), "epoch_sequences is torch.float32"),
+        (of_tensors("epoch_sequences", torch.zeros(8, 2, dtype=torch.int64)), r"epoch_sequences is \[8, 2\]"),
+        (of_state(step=10**9), "step 1000000000 of 30"),
+        (of_state(step=-1), "step"),
+        (of_state(step="12"), "step: must be a whole number"),
+        (of_state(step=12.5), "step: must be a whole number"),
+        (of_state(step=None), "step: must be a whole number"),
+        (of_state(step_in_epoch=10**6), "1000000 of its epoch"),
+        (of_state(best=math.nan), "best: is not finite"),
+        (of_state(best=None), "best are not whole"),
+        (of_state(seconds=math.inf), "seconds: is not finite"),
+        (of_state(finished=1), "finished: must be true or false"),
+        (of_state(losses={}), "losses: must be a list"),
+        (of_state(losses=[1]), r"losses\[0\]: must be an object"),
+        (of_state(validation=[{"score": math.nan}]), "validation"),
+        (of_state(changes="none"), "changes: must be a list"),
+        (of_maker(threads="two"), "threads: must be a whole number"),
+        (lambda tensors, texts: texts.pop("maker"), "KeyError"),
+        (lambda tensors, texts: texts.update(state=[]), "must be an object"),
+    ],
 )
 def test_checkpoint_that_does_not_fit_leaves_nothing_behind(
-    tmp_path: Path, change: Any, reason: str, capsys: pytest.CaptureFixture[str]
+    stopped: Path, whole: Trainer, change: Change, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(Interrupted):
-        make(tmp_path, stop_at=12).fit()
-    rewritten(tmp_path / "checkpoint.safetensors", change)
-    whole, again = make(None), make(tmp_path)
-    whole.fit(), again.fit()
-    assert re.search(reason, capsys.readouterr().out)
-    assert again.resumed is None
-    assert again.state.losses == whole.state.losses
+    rewrite(stopped, change)
+    assert re.search(reason, assert_begins_anew(stopped.parent, whole, capsys))
 
 
-def test_resumed_run_tells_whose_checkpoint_it_went_on_from(tmp_path: Path) -> None:
+def test_checkpoint_of_other_threads_torch_and_code_is_gone_on_from_and_says_so(stopped: Path, whole: Trainer) -> None:
+    rewrite(stopped, of_maker(threads=64, torch="2.0.1", commit="abc", gpu=""))
+    again = make(stopped.parent, stop_at=20, validate=score)
     with pytest.raises(Interrupted):
-        make(tmp_path, stop_at=12).fit()
-    rewritten(
-        tmp_path / "checkpoint.safetensors",
-        lambda tensors, metadata: metadata.update(maker=json.dumps({**json.loads(metadata["maker"]), "commit": "abc"})),
-    )
-    resumed = make(tmp_path)
+        again.fit()
+    rewrite(stopped, of_maker(device="cuda", gpu="A GPU"))
+    resumed = make(stopped.parent, validate=score)
     resumed.fit()
-    assert resumed.resumed is not None
-    assert (resumed.resumed.commit, resumed.resumed.gpu) == ("abc", "")
+    assert resumed.resumed
+    assert resumed.state.losses == whole.state.losses
+    now = {"code": code_version().commit, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    found = [(change.step, change.what, change.before, change.after) for change in resumed.state.changes or ()]
+    assert found == [
+        (12, "code", "abc", str(now["code"])[:12]),
+        (12, "threads", "64", str(now["threads"])),
+        (12, "torch", "2.0.1", now["torch"]),
+        (20, "device", "A GPU", "cpu"),
+    ]
+
+
+def test_checkpoint_as_version_0_1_0_wrote_it_is_gone_on_from(stopped: Path) -> None:
+    rewrite(stopped, of_maker(gpu="", threads=torch.get_num_threads()))
+    resumed = make(stopped.parent, validate=score)
+    resumed.fit()
+    assert resumed.resumed
+    assert resumed.state.changes is None
 
 
 def test_a_step_reads_no_number_back(monkeypatch: pytest.MonkeyPatch) -> None:
