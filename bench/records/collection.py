@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import gc
 import json
 import os
@@ -18,12 +19,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.core.rules import MOST_COUNTED, printable
+from seqdis.bench.core.rules import MOST_COUNTED, printable, shown
 from seqdis.bench.core.schema import keys, problems, unchecked
 from seqdis.bench.records.config import describe_config
 from seqdis.bench.records.flatten import Shapes, flatten, headline_of
 from seqdis.bench.records.record import REQUIRED, SCHEMA, Config, Data, Json, JudgeCard, Protocol, Record
 from seqdis.bench.records.search import find, read_bytes
+from seqdis.judges.cards import shipped_cards
 
 MANY = 4000
 _CHUNK = 500
@@ -137,10 +139,11 @@ class Entry:
 @dataclasses.dataclass(frozen=True)
 class About:
     """What was scored in a setting, and by which judge, their texts and numbers unchecked; None where no record of it
-    is done, or nothing was judged."""
+    is done, or nothing was judged. `is_shipped_judge`: its weights are those of a judge that comes with the suite."""
 
     data: Data | None = None
     judge: JudgeCard | None = None
+    is_shipped_judge: bool = False
 
 
 @dataclasses.dataclass
@@ -215,6 +218,11 @@ class Loader:
         self._layouts: dict[tuple[str, ...], dict[str, int]] = {}
         self._texts: dict[str, str] = {}
         self._seen: set[str] = set()
+
+    @functools.cached_property
+    def _shipped(self) -> dict[str, str]:
+        """Names of the judges that come with the suite, by the digest of their weights."""
+        return {card.sha256: card.name for card in shipped_cards().values()}
 
     def add(self, path: str) -> None:
         """Reads one record, or why the cell failed where there is none; notes what cannot be read."""
@@ -373,12 +381,21 @@ class Loader:
         if is_done:
             for key, kind in (("data", Data), ("protocol", Protocol), *([("judge", JudgeCard)] if judge else [])):
                 _check(kind, common.parts[key], key)
+            named = self._shipped.get(judge["sha256"]) if judge else None
+            if named is not None and named != judge["name"]:
+                raise ValueError(f"judge.name is {shown(judge['name'])}, but these weights are those of {named}")
         setting = self._settings.setdefault(setting, setting)
         about = self.collection.about.get(setting)
         if about is None or (is_done and about.data is None):
             self._describe(
                 setting,
-                About(unchecked(Data, data), unchecked(JudgeCard, judge) if judge else None) if is_done else About(),
+                About(
+                    unchecked(Data, data),
+                    unchecked(JudgeCard, judge) if judge else None,
+                    bool(judge) and judge["sha256"] in self._shipped,
+                )
+                if is_done
+                else About(),
             )
         common.settings[place] = setting
         return setting

@@ -19,6 +19,7 @@ from seqdis.bench.figures.curves import (
     loss_points,
     validation_points,
 )
+from seqdis.bench.plan.catalog import is_outside
 from seqdis.bench.records.record import Config, Json, Training
 from seqdis.bench.site.render import json_text
 from seqdis.bench.tables import metrics
@@ -266,6 +267,11 @@ def numbers(found: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 # Provenance
 
 
+def _is_outside(record: Json) -> bool:
+    """Whether the method is none of this suite, whatever it is called."""
+    return is_outside(text(mapping(record, "cell").get("method")), text(mapping(record, "config").get("plugin_digest")))
+
+
 def facts(record: Json) -> Iterable[tuple[str, tuple[tuple[str, str], ...]]]:
     """Where the numbers come from, in groups of (name, text)."""
     data, cell, training = mapping(record, "data"), mapping(record, "cell"), mapping(record, "training")
@@ -324,6 +330,7 @@ def facts(record: Json) -> Iterable[tuple[str, tuple[tuple[str, str], ...]]]:
     yield (
         "Code",
         pairs(
+            ("Outside of the suite", _is_outside(record) or ""),
             ("Version", code.get("version")),
             ("Commit", text(code.get("commit"))[:12]),
             ("Uncommitted changes", code.get("dirty")),

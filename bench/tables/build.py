@@ -219,6 +219,8 @@ def _speaker_intervals(group: Group, cells: dict[str, Cell], view: columns.View)
 def _published_cells(
     group: Group, block: Block, view: columns.View, cells: dict[str, Cell], name: str, footnotes: footers.Footnotes
 ) -> dict[str, Cell]:
+    if group.is_outside:  # it may have the name of a published method
+        return {}
     variant = f"batch {group.batch_size}" if _varies_batch(name) else group.variant
     found = {}
     for key in view.published:

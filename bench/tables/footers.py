@@ -16,6 +16,7 @@ _SUPERVISION = {
     "privileged signal": "trained with a signal that only the data's generator knows",
     "motion labels": "trained with motion labels; not an unsupervised row",
 }
+_OUTSIDE = "outside the suite: its code is not ours to check, and its name and supervision are what its author says"
 _SPREAD = (
     "± is one standard deviation over seeds; 95 % intervals (on the page, in JSON and parquet) are Student's, cut at the "
     "metric's limits."
@@ -82,7 +83,7 @@ class Footnotes:
 
     def for_group(self, group: Group, headline: Source | None) -> tuple[str, ...]:
         """Marks of a row's label: supervision, notes, other configs, failed and inapplicable cells."""
-        texts = []
+        texts = [_OUTSIDE] if group.is_outside else []
         for entry in group.entries[:1]:
             if entry.supervision in _SUPERVISION:
                 signal = f" ({entry.signal})" if entry.signal else ""
@@ -208,7 +209,10 @@ def _judge(block: Block) -> str:
         return "" if block.setting.judge == "" else f"Judge: SHA-256 {block.setting.judge[:8]}."
     known = {factor: value for factor, value in judge.accuracy.items() if isinstance(value, int | float)}
     right = ", ".join(f"{factor} {100 * value:.1f} %" for factor, value in known.items())
-    return f"Judge: {judge.name} ({block.setting.judge[:8]}), right on held-out clips: {right or 'not recorded'}."
+    whose = "" if block.about.is_shipped_judge else ", which does not come with this suite"
+    return (
+        f"Judge: {judge.name} ({block.setting.judge[:8]}){whose}, right on held-out clips: {right or 'not recorded'}."
+    )
 
 
 def _protocol(block: Block, view: View) -> str:

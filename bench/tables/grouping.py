@@ -28,7 +28,10 @@ _FIELDS = {
 
 @dataclasses.dataclass
 class Group:
-    """The records of one row: same method, variant, config and protocol, one a seed. `missing` failed or is n/a."""
+    """The records of one row: same method, variant, config and protocol, one a seed. `missing` failed or is n/a.
+
+    `is_outside` says that the method is none of this suite, whatever it is called.
+    """
 
     method: str
     variant: str
@@ -37,6 +40,7 @@ class Group:
     batch_size: int
     device: str
     title: str
+    is_outside: bool = False
     entries: list[Entry] = dataclasses.field(default_factory=list)
     missing: list[Entry] = dataclasses.field(default_factory=list)
     has_twin: bool = False
@@ -125,10 +129,10 @@ def arrange(
         taken.add(place)
         groups = blocks.setdefault(entry.setting, {})
         if key not in groups:
-            groups[key] = _group(entry, titles, by_device)
+            groups[key] = _group(entry, titles, by_device, collection)
         groups[key].entries.append(entry)
     for entry in missing:
-        _attach(entry, blocks, titles, by_device)
+        _attach(entry, blocks, titles, by_device, collection)
     arranged = [
         Block(setting, collection.about[setting], _sorted(list(groups.values())))
         for setting, groups in sorted(blocks.items(), key=lambda item: _block_order(item[0]))
@@ -157,7 +161,7 @@ def _name(entry: Entry) -> str:
     return f"{entry.title} on {setting.dataset} ({setting.source}), {setting.preset}, seed {entry.seed}"
 
 
-def _group(entry: Entry, titles: dict[tuple[str, str], str], by_device: bool) -> Group:
+def _group(entry: Entry, titles: dict[tuple[str, str], str], by_device: bool, collection: Collection) -> Group:
     own = entry.title if entry.status == "done" else ""  # two plug-ins may have one name
     title = (
         own
@@ -172,6 +176,7 @@ def _group(entry: Entry, titles: dict[tuple[str, str], str], by_device: bool) ->
         entry.batch_size,
         entry.device if by_device else "",
         title,
+        catalog.is_outside(entry.method, str((collection.configs.get(entry.config) or {}).get("plugin_digest") or "")),
     )
 
 
@@ -180,6 +185,7 @@ def _attach(
     blocks: dict[Setting, dict[tuple[str, ...], Group]],
     titles: dict[tuple[str, str], str],
     by_device: bool,
+    collection: Collection,
 ) -> None:
     """A cell without numbers knows neither judge nor revision: it goes to the fullest block of its data and preset."""
     where = ("dataset", "source", "size", "preset")
@@ -200,7 +206,7 @@ def _attach(
         ):
             group.missing.append(entry)
             return
-    group = _group(entry, titles, by_device)
+    group = _group(entry, titles, by_device, collection)
     group.missing.append(entry)
     groups[(entry.method, entry.variant, "", "", str(entry.batch))] = group
 

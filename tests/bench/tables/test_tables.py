@@ -7,6 +7,7 @@ import pytest
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.records.collection import Collection, load
 from seqdis.bench.tables.build import build as build_table
+from seqdis.judges.cards import shipped_cards
 
 LEVELS = {"dsvae": 0.4, "cdsvae": 0.9, "s3vae": 0.6, "rwae": 0.5}
 
@@ -478,3 +479,40 @@ def test_two_plug_ins_of_one_file_keep_their_titles(build, make_record):
         for title, code in (("Mine", "1"), ("Yours", "2"))
     ]
     assert {row.label[:-9] for row in _only(build("comparison", records)).rows} == {"Mine", "Yours"}
+
+
+def test_methods_outside_of_the_suite_are_marked_and_get_no_published_numbers(build, make_record):
+    """Also one that calls itself by a published method's name."""
+    records = [
+        make_record("cdsvae"),
+        make_record("ours"),
+        make_record("cdsvae", seed=1, changes={"title": "Sheep", "config.plugin_digest": "1" * 64}),
+    ]
+    table = _only(build("comparison", records))
+    for row in table.rows:
+        is_ours = row.label.startswith("C-DSVAE")
+        said = [table.footnotes[mark] for mark in row.marks]
+        assert any(text.startswith("outside the suite") for text in said) is not is_ours
+        assert (row.cell("acc_published").mean is not None) is is_ours
+
+
+def test_judges_that_do_not_come_with_the_suite_are_said_and_stand_apart(build, make_record):
+    shipped = shipped_cards()["sprites-real-32"]
+    ours = {"name": shipped.name, "sha256": shipped.sha256, "accuracy": shipped.accuracy}
+    theirs = {**ours, "sha256": "0" * 64}
+    document = build(
+        "comparison", [make_record(changes={"judge": ours}), make_record(seed=1, changes={"judge": theirs})]
+    )
+    said = [note for table in document.tables for note in table.notes if note.startswith("Judge:")]
+    assert len(said) == 2
+    assert sum("which does not come with this suite" in note for note in said) == 1
+
+
+def test_a_judge_under_another_name_is_left_out_and_named(build, make_record):
+    shipped = shipped_cards()["sprites-real-32"]
+    judge = {"name": "mine", "sha256": shipped.sha256, "accuracy": shipped.accuracy}
+    document = build("comparison", [make_record(), make_record(seed=1, changes={"judge": judge})])
+    assert _row(_only(document), "C-DSVAE").cell("n").mean == 1
+    assert any(
+        "judge.name is 'mine', but these weights are those of sprites-real-32" in note for note in document.notes
+    )
