@@ -29,7 +29,8 @@ class EvaluationConfig:
 
     Attributes:
         draws: prior draws a test clip, in each direction.
-        sample: decode `draw`s of the dynamic prior, or the `means` of its steps as the official code does.
+        sample: decode `draw`s of the dynamic prior, or the `means` of its steps as the official code does. `training codes`
+            is how a model from elsewhere is scored that has no prior.
         max_clips: test clips examined, evenly spread over the split; 0 is all of them.
         selection_clips: validation clips that choose the checkpoint; 0 is all of them.
         shuffle_clips: clips for the static code's change under frame shuffles.
@@ -38,7 +39,7 @@ class EvaluationConfig:
     """
 
     draws: Positive = 10
-    sample: Literal["draw", "means"] = "draw"
+    sample: Literal["draw", "means", "training codes"] = "draw"
     max_clips: Count = 0
     selection_clips: Count = 256
     shuffle_clips: Count = 256

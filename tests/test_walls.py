@@ -45,6 +45,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         *("bench/launch", "bench/tables", "bench/formats", "bench/figures", "bench/site"),
     ),
     "bench": ("bench/core", "bench/commands"),
+    # the library: `import seqdis`
+    "bench/front": ("bench/commands",),
 }
 MOST_ARROWS = 60
 

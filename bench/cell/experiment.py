@@ -20,7 +20,9 @@ from seqdis.bench.cell.energy import EnergyMeter
 from seqdis.bench.cell.progress import Report, Update
 from seqdis.bench.cell.report import change_notes, cost_part, method_record, oracle_record, training_part
 from seqdis.bench.cell.trainer import Trainer
+from seqdis.bench.core.environment import weights_limit
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.files import write_bytes
 from seqdis.bench.core.seeds import derive
 from seqdis.bench.plan import catalog, presets
 from seqdis.bench.plan.catalog import MethodRef
@@ -28,7 +30,7 @@ from seqdis.bench.plan.settings import built
 from seqdis.bench.records.clips import save_clips
 from seqdis.bench.records.config import RunConfig, TrainingConfig
 from seqdis.bench.records.record import Record
-from seqdis.bench.records.store import CHECKPOINT
+from seqdis.bench.records.store import CHECKPOINT, WEIGHTS
 from seqdis.datasets.base import DataSet, Spec, Split
 from seqdis.judges import protocol
 from seqdis.judges.controls import Oracle
@@ -86,6 +88,7 @@ class Experiment:
         started = time.monotonic()
         found = protocol.evaluate(trained.method, dataset, judge, self.evaluation, self.device)
         evaluation_seconds = time.monotonic() - started
+        self._keep_weights(trained.method)
         save_clips(self.folder, make_clips(trained.method, dataset, ClipConfig(seed=self.evaluation.seed), self.device))
         return method_record(
             self.config,
@@ -143,6 +146,15 @@ class Experiment:
         joules = None if trainer.resumed else energy.joules
         return Trained(trainer.method, state, trainer.n_steps, trainer.batch_size, joules)
 
+    def untrained(self, dataset: DataSet) -> Method:
+        """The method with its first weights.
+
+        Raises:
+            UserError: its plug-in has changed.
+        """
+        kind, config = self._method()
+        return self._build(kind, config, dataset.spec, training_split(dataset, kind.needs(config)))
+
     def _method(self) -> tuple[type[Method], Any]:
         """The method's class and its config."""
         ref = MethodRef(self.cell.method, self.cell.variant, self.config.plugin)
@@ -191,6 +203,20 @@ class Experiment:
             )
         finally:
             set_precision(precision)
+
+    def _keep_weights(self, method: Method) -> None:
+        """Writes the trained weights beside the record, if the user wants them and they are not too many."""
+        from safetensors.torch import save
+
+        limit = weights_limit()
+        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in method.state_dict().items()}
+        size = sum(value.nbytes for value in tensors.values())
+        if limit == 0:
+            return
+        if size > limit:
+            print(f"weights not kept: {size / 2**20:.0f} MiB are more than SEQDIS_WEIGHTS allows", flush=True)
+            return
+        write_bytes(self.folder / WEIGHTS, save(tensors, metadata={"cell": self.config.id}))
 
     def _note_scale(self, kind: type[Method], spec: Spec) -> None:
         """Says that the preset does not train this row, where it is known and the settings are the preset's."""

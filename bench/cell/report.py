@@ -94,6 +94,31 @@ def oracle_record(
     )
 
 
+def rescored(record: Record, config: RunConfig, judge: Judge, found: Evaluation, *, device: torch.device) -> Record:
+    """The record of a finished cell that another judge has scored; its training and cost are those of the first.
+
+    Args:
+        record: of the finished cell.
+        config: the same, with the judge among its versions.
+        found: what `judges.protocol.evaluate` gave under `judge`.
+    """
+    blank, card = _blank(config), judge.card
+    return dataclasses.replace(
+        record,
+        cell=blank.cell,
+        config=blank.config,
+        notes=(*record.notes, f"scored again by the judge {card.name}; trained once, as {record.cell.id}"),
+        judge=JudgeCard(name=card.name, sha256=card.sha256, accuracy=card.accuracy),
+        metrics=found.metrics,
+        identities=found.identities,
+        environment=dataclasses.replace(
+            blank.environment, device=device_name(device), precision=record.environment.precision
+        ),
+        code=blank.code,
+        finished=blank.finished,
+    )
+
+
 def not_applicable(config: RunConfig, reason: str) -> Record:
     """The record of a cell whose method cannot be scored on its data; `reason` is what the table prints."""
     return dataclasses.replace(_blank(config), status="n/a", error=Failure(reason=reason))

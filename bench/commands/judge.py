@@ -28,6 +28,7 @@ HELP = """Judges: classifiers of every factor, trained once on real clips, the s
 
   bench judge show [NAME]      cards of the judges at hand: how they were made and how well they do
   bench judge train NAME       train one into the data folder (nothing to do if there is one)
+  bench judge apply CELL ...   score finished cells again under another judge (--name second), without training
   bench judge verify [NAME]    check weights against cards, and accuracies on the test clips that are prepared"""
 
 # What comes with the suite. Judges of licensed data can't; their users train them.
@@ -74,8 +75,13 @@ class Judges:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("train", "verify", "show"), help="what to do")
-    parser.add_argument("dataset", nargs="?", metavar="NAME", help="data set ('bench list datasets')")
+    parser.add_argument("action", choices=("train", "verify", "show", "apply"), help="what to do")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="data set ('bench list datasets'); apply: cells' folders"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs"), help="apply: output folder of the new records (default: ./runs)"
+    )
     parser.add_argument("--source", choices=("real", "synthetic"), help="of the data (train: real)")
     parser.add_argument("--size", type=int, help="side of the frames in pixels (train: 64)")
     parser.add_argument(
@@ -100,6 +106,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.action == "apply":
+        return _apply(args)
+    if len(args.names) > 1:
+        raise UserError(f"bench judge {args.action} takes one data set, not {len(args.names)}.")
+    args.dataset = next(iter(args.names), None)
     if args.dataset is not None and args.dataset not in catalog.dataset_names():
         raise unknown_name("data set", args.dataset, catalog.dataset_names(), "bench list datasets")
     asked = Judges(
@@ -179,6 +190,29 @@ def _train_shipped(asked: Judges) -> int:
         save_judge(judge, shipped_folder(), stem(dataset.spec, name))
         cards.append(judge.card)
     return _print(cards, asked.as_json)
+
+
+def _apply(args: argparse.Namespace) -> int:
+    """Scores finished cells again: a record a cell, in which only the judge and what it said are other."""
+    from seqdis.bench.cell import weights
+    from seqdis.bench.commands.figure import record_paths
+    from seqdis.bench.core.places import data_root
+    from seqdis.bench.records.config import read_config
+    from seqdis.bench.records.store import CONFIG
+    from seqdis.judges.judge import load_judge
+
+    if not args.names or not args.name:
+        raise UserError("name the judge and the cells: bench judge apply runs/cells/* --name second.")
+    root, device = args.data_dir or data_root(), _device(args.device)
+    for path in record_paths(args.names, [args.out]):
+        config = read_config(path.parent / CONFIG)
+        dataset = catalog.load_dataset(config.cell.dataset)
+        spec = dataset.describe(config.cell.source, config.cell.size, **config.data)
+        folder = weights.score_again(
+            path.parent, load_judge(spec, root, args.name), args.out, device=device, data_dir=root
+        )
+        print(folder)
+    return DONE
 
 
 class Lines:

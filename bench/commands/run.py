@@ -61,12 +61,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="keep the results that are there packed in few files in DIR (see bench pack)",
     )
+    parser.add_argument(
+        "--no-weights",
+        action="store_true",
+        help="do not keep trained weights beside the records ($SEQDIS_WEIGHTS: most MiB a cell, 512, or no)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show the cells and an estimate; change nothing")
     parser.add_argument("--json", action="store_true", help="with --dry-run: the plan as JSON")
     slurm_flags.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    from seqdis.bench.core.environment import WEIGHTS, variables
+
+    with variables({WEIGHTS: "no"} if args.no_weights else {}):  # workers inherit it, here and on SLURM
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     from seqdis.bench.records.store import Store
 
     started = time.monotonic()

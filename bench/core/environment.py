@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator, Mapping
 
 from seqdis.bench.core.errors import UserError
 
@@ -21,6 +23,39 @@ def check_device(name: str) -> None:
         raise UserError(
             f"unknown device {name!r}: the suite runs on a CPU or on GPUs; use --device auto, cpu, cuda or cuda:0."
         )
+
+
+@contextlib.contextmanager
+def variables(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Sets variables of this process's environment, which its workers inherit, and puts them back."""
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+WEIGHTS = "SEQDIS_WEIGHTS"
+WEIGHTS_MIB = 512
+
+
+def weights_limit() -> int:
+    """Bytes of weights that a finished cell may keep: $SEQDIS_WEIGHTS in MiB, or `no` for none (default: 512 MiB).
+
+    Raises:
+        UserError: it is neither.
+    """
+    text = os.environ.get(WEIGHTS, "") or str(WEIGHTS_MIB)
+    if text == "no":
+        return 0
+    if not re.fullmatch(r"\d{1,6}", text):
+        raise UserError(f"{WEIGHTS} is {text[:40]!r}: it is a number of MiB, or no.")
+    return int(text) << 20
 
 
 def cores() -> int:

@@ -112,18 +112,13 @@ def json_text(document: Document) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def parquet_bytes(document: Document) -> bytes:
-    """One row of the file for each number of each table: identity, `metric`, `mean`, `std`, `n`, `low`, `high`."""
-    import pyarrow
-    import pyarrow.parquet
-
-    keys: dict[str, None] = {}
+def numbers(document: Document) -> list[dict[str, Any]]:
+    """Each number of each table as a line: what identifies its row, `metric`, `mean`, `std`, `n`, `low`, `high`."""
     lines = []
     for table in document.tables:
         for section in table.sections:
             for row in section.rows:
                 about = _about(table, row, section)
-                keys.update(dict.fromkeys(about))
                 for column in table.columns:
                     value = row.cell(column.key)
                     if value.mean is not None:
@@ -139,14 +134,33 @@ def parquet_bytes(document: Document) -> bytes:
                                 "high": high,
                             }
                         )
-    numbers: list[Any] = [
+    return lines
+
+
+def parquet_bytes(document: Document) -> bytes:
+    """`numbers` as the rows of a file."""
+    import pyarrow
+    import pyarrow.parquet
+
+    measured: list[Any] = [
         ("mean", pyarrow.float64()),
         ("std", pyarrow.float64()),
         ("n", pyarrow.int64()),
         ("low", pyarrow.float64()),
         ("high", pyarrow.float64()),
     ]
-    schema = pyarrow.schema([*((key, _arrow_type(lines, key)) for key in keys), ("metric", pyarrow.string()), *numbers])
+    lines, after = numbers(document), {"metric", *(name for name, _ in measured)}
+    keys = dict.fromkeys(
+        key
+        for table in document.tables
+        for section in table.sections
+        for row in section.rows
+        for key in _about(table, row, section)
+        if key not in after
+    )
+    schema = pyarrow.schema(
+        [*((key, _arrow_type(lines, key)) for key in keys), ("metric", pyarrow.string()), *measured]
+    )
     sink = pyarrow.BufferOutputStream()
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(lines, schema), sink)
     return bytes(sink.getvalue().to_pybytes())

@@ -149,6 +149,11 @@ def resolve(cell: Cell) -> Resolved:
     if cell.batch:
         layers.append(Layer(origin="study batch-size", training={"batch_size": cell.batch}))
     parts = merged(kinds, layers, overrides)
+    if parts["evaluation"].config.sample == "training codes":
+        raise UserError(
+            "evaluation.sample: the methods here have priors, which are drawn from; codes of training clips stand for the prior "
+            "of a model from elsewhere (seqdis.evaluate). Use draw or means."
+        )
     versions: Settings = {"protocol": PROTOCOL_VERSION, "data": spec.revision}
     if method is not None and declared(method, parts["method"].config)[0].signal:
         versions["signal"] = spec.signal.how if spec.signal is not None else ""

@@ -150,7 +150,10 @@ class Protocol(Open):
     name: Literal["encoder", "generator", "verification", "none"]
     version: Positive
     draws: Annotated[Count, "prior draws a test clip"]
-    sample: Annotated[Literal["draw", "means", ""], "draws of the dynamic prior, or the means of its steps"]
+    sample: Annotated[
+        Literal["draw", "means", "training codes", ""],
+        "draws of the priors, with the means of the dynamic one's steps, or codes of random training clips (no prior)",
+    ]
 
 
 Changed = Literal["code", "device", "threads", "torch"]

@@ -8,6 +8,7 @@
                       attempts.jsonl          a line for each time it was started (see `core.lease`)
                       lease.json              who is at work on it (see `core.lease`)
                       error.json              why it failed; `bench retry` clears it
+                      model.safetensors       its trained weights, unless --no-weights
                       clips.npz               a few reconstructions and swaps, for figures and pages
 """
 
@@ -25,6 +26,7 @@ from seqdis.bench.records.record import RECORD
 
 CONFIG, PROGRESS, LOG, ERROR = "config.json", "progress.json", "log.txt", "error.json"
 CHECKPOINT = "checkpoint.safetensors"
+WEIGHTS = "model.safetensors"
 
 
 class Store:

@@ -227,11 +227,14 @@ def _protocol(block: Block, view: View) -> str:
     test = block.about.data.splits.test if block.about.data is not None else 0
     over = " to ".join(f"{value:.0f}" for value in clips)
     share = f" of {test}" if clips and test and clips != [test] else ""
-    how = "prior draws" if setting.sample == "draw" else "prior rolls, decoded as step means"
+    how = _DRAWS.get(setting.sample, "prior draws")
     return (
         f"Protocol {setting.protocol}: the kept code is the posterior mean; {setting.draws} {how} a test clip, "
         f"averaged within a seed; judged against the true label" + (f" on {over}{share} test clips." if over else ".")
     )
+
+
+_DRAWS = {"means": "prior rolls, decoded as step means", "training codes": "codes of random training clips (no prior)"}
 
 
 def _ceilings(block: Block, view: View) -> str:
