@@ -81,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         discard(sys.stdout.fileno())  # Python would complain once more when it flushes at exit
         return UNREAD if code is None else code
+    except OSError as error:
+        return refuse(error)
 
 
 def _run(arguments: list[str]) -> int:

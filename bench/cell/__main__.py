@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder, given = folder_and_options(sys.argv[1:] if argv is None else argv, ("device", "data-dir"))
         data_dir = Path(given["data-dir"]) if "data-dir" in given else None
         return run(folder, device=given.get("device", "auto"), data_dir=data_dir)
-    except UserError as error:
+    except (UserError, OSError) as error:
         return refuse(error)
 
 

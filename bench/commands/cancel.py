@@ -6,14 +6,13 @@ import argparse
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.core.exits import DONE
+from seqdis.bench.core.exits import DONE, say
 
 if TYPE_CHECKING:
     from seqdis.bench.launch.slurm.scheduler import Job
@@ -118,7 +117,7 @@ def _stop_processes(store: Store, wanted: set[str]) -> int:
         try:
             seen = read_lease(store.folder(cell))
         except OSError as error:
-            print(f"bench: {cell} is left out: its folder cannot be read ({error.strerror})", file=sys.stderr)
+            say(f"{cell} is left out: its folder cannot be read ({error.strerror})")
             continue
         if seen is None or seen[0].get("job"):
             continue

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqdis.bench.core.errors import UserError, unknown_name
-from seqdis.bench.core.exits import DONE
+from seqdis.bench.core.exits import DONE, say
 
 if TYPE_CHECKING:
     from seqdis.bench.figures.cells import Cell
@@ -156,7 +156,7 @@ def chosen(asked: Figures) -> Iterator[Cell]:
         except UserError as error:
             if asked.cells:
                 raise
-            print(f"bench: {error}", file=sys.stderr)
+            say(error)
             continue
         about = cell.record.cell
         row = f"{about.method}:{about.variant}" if about.variant else about.method
@@ -241,7 +241,7 @@ def draw_sheets(asked: Figures, cells: Sequence[Cell]) -> list[Path]:
         except UserError as error:
             if asked.cells or len(cells) == 1:
                 raise
-            print(f"bench: {cell.folder.name} is left out: {error}", file=sys.stderr)
+            say(f"{cell.folder.name} is left out: {error}")
             continue
         title = f"{cell.title}, seed {cell.record.cell.seed}"
         files = drawing.sheet_files(grids, title, cell.context, asked.formats, asked.frames)
@@ -265,7 +265,7 @@ def draw_comparisons(asked: Figures, cells: Sequence[Cell]) -> list[Path]:
             try:
                 titled.append((cell.title, cell.clips(private=asked.private)))
             except UserError as error:  # a control has no clips, and is no reason to show nobody
-                print(f"bench: {cell.folder.name} is left out: {error}", file=sys.stderr)
+                say(f"{cell.folder.name} is left out: {error}")
         if not titled:
             continue
         files = drawing.sheet_files(
@@ -307,7 +307,7 @@ def draw_curves(asked: Figures, cells: Sequence[Cell]) -> list[Path]:
         except UserError as error:
             if len(groups) == 1:
                 raise
-            print(f"bench: {' '.join(group)} is left out: {error}", file=sys.stderr)
+            say(f"{' '.join(group)} is left out: {error}")
             continue
         paths += drawing.write_files(asked.folder, stem(f"{asked.kind}-{'-'.join(group)}"), files)
     if not paths:
@@ -340,7 +340,7 @@ def draw_ranks(asked: Figures) -> list[Path]:
     if not paths:
         raise UserError(reasons[0] if reasons else "no finished cell fits; 'bench status' shows what there is.")
     for reason in reasons:
-        print(f"bench: {reason}", file=sys.stderr)
+        say(reason)
     return paths
 
 

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in names or ["comparison"]:
         try:
             write(name, store.out)
-        except UserError as error:
+        except (UserError, OSError) as error:
             code = refuse(error)
     return code
 

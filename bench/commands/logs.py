@@ -8,6 +8,7 @@ from pathlib import Path
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE
+from seqdis.bench.core.rules import printable
 
 HELP = "Prints what a cell printed, all attempts, and why it failed if it did."
 
@@ -49,7 +50,7 @@ def _print(path: Path, lines: int) -> bool:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from None
     for line in content[-lines:] if lines else content:
-        print(line)
+        print(printable(line.expandtabs()))
     return bool(content)
 
 

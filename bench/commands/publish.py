@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from seqdis.bench.core.exits import DONE
+from seqdis.bench.core.exits import DONE, say
 
 HELP = """A static leaderboard site from records: it opens from disk, with no network and no server.
 
@@ -50,11 +49,11 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         heading=args.title or publish.HEADING,
         clips=args.clips,
-        progress=lambda text: print(f"bench: {text}", file=sys.stderr),
+        progress=say,
     )
     for problem in done.problems[:20]:
-        print(f"bench: left out: {problem}", file=sys.stderr)
+        say(f"left out: {problem}")
     if len(done.problems) > 20:
-        print(f"bench: and {len(done.problems) - 20} more problems; the page lists them.", file=sys.stderr)
+        say(f"and {len(done.problems) - 20} more problems; the page lists them.")
     print(f"{done.n_cells} cells, {done.n_tables} tables: {done.out / 'index.html'}")
     return DONE

@@ -5,6 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from seqdis.bench.core.rules import shown
+
+LONGEST_NAME = 200
+
 
 class UserError(Exception):
     """Something the user can put right: the message says what is wrong and what to type or do next."""
@@ -28,6 +32,6 @@ def unknown_name(kind: str, name: str, known: Iterable[str], listing: str) -> Us
         listing: the command that lists them.
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name.lower(), known, n=1)
+    near = difflib.get_close_matches(name[:LONGEST_NAME].lower(), known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    return UserError(f"unknown {kind} {name!r}{hint} '{listing}' shows all {len(known)}.")
+    return UserError(f"unknown {kind} {shown(name)}{hint} '{listing}' shows all {len(known)}.")

@@ -9,6 +9,9 @@ import stat
 import sys
 from types import FrameType
 
+from seqdis.bench.core.files import refusal
+from seqdis.bench.core.rules import printable
+
 DONE, FAILED, USER = 0, 1, 2
 """All that could be done is done; something failed; something is the user's to put right."""
 WAITING = 3
@@ -22,18 +25,27 @@ ENDED = 143
 
 UNREAD = 141
 """Cut short because the reader of its output (head, less) went away: 128 and SIGPIPE."""
+LONGEST_MESSAGE = 4000
 
 
 def refuse(error: Exception, code: int = USER) -> int:
-    """Says on stderr, in one sentence, why a process does not do what was asked. Returns its exit code."""
-    say(error)
+    """Says on stderr, in one sentence, why a process does not do what was asked. Returns its exit code.
+
+    Of an error of the system it is what the user can do (see `files.refusal`).
+    """
+    say((refusal(error) if isinstance(error, OSError) else None) or error)
     return code
 
 
 def say(message: object) -> None:
-    """Says one sentence on stderr, if that is still open: what is said last never changes an exit code."""
+    """Says one sentence on stderr, if that is still open: what is said last never changes an exit code.
+
+    What it quotes of files and plug-ins may be long and hold control characters; the terminal gets neither.
+    """
+    lines = str(message)[:LONGEST_MESSAGE].split("\n")
+    cut = "..." if len(str(message)) > LONGEST_MESSAGE else ""
     with contextlib.suppress(OSError):
-        print(f"bench: {message}", file=sys.stderr, flush=True)
+        print("bench:", "\n".join(map(printable, lines)) + cut, file=sys.stderr, flush=True)
 
 
 def interrupt_on_signals() -> None:

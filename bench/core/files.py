@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -21,16 +22,53 @@ from pathlib import Path
 from typing import IO, Any
 
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.rules import printable
+
+LONGEST_PATH = 300
+_REFUSALS = {
+    errno.ENOSPC: "no space left to write {path}: free some or choose another folder with --out, then run again.",
+    errno.EISDIR: "cannot write {path}: it is a folder, where a file is meant. Name a file in it, or another.",
+    errno.ENAMETOOLONG: "{path}: the name is too long for this file system; choose a shorter one.",
+    errno.ELOOP: "{path}: its links lead in a circle; mend them or choose another path.",
+    errno.EMFILE: "{path}: too many files are open; raise the limit (ulimit -n 4096), then run again.",
+}
+_REFUSALS[errno.EDQUOT] = _REFUSALS[errno.ENOSPC]
+_NO_FOLDER = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENOTEMPTY}
 
 
-def _space_error(path: Path, error: OSError) -> UserError | None:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+def refusal(error: OSError, path: Path | None = None) -> UserError | None:
+    """What a user reads when the system does not let a file be written; None if it is none of his to put right.
+
+    Args:
+        path: what was being written; without one, or where the error names a file that does not lie beside it, the
+            error is of that file.
+    """
+    named = None if error.filename is None else Path(os.fsdecode(error.filename))
+    if error.errno is None:  # of the network, say
+        return None
+    if path is not None and named is not None and not _touches(named.absolute(), path.absolute()):
+        path = None
+    place = named if path is None else path
+    if error.errno in _REFUSALS:
+        return UserError(_REFUSALS[error.errno].format(path="a file" if place is None else shown_path(place)))
+    if path is not None and error.errno in _NO_FOLDER:
         return UserError(
-            f"no space left to write {path}: free some or choose another folder with --out, then run again."
+            f"cannot write {shown_path(path)}: {error.strerror}. Choose a folder that you may write to with --out."
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
-        return UserError(f"cannot write {path}: {error.strerror}. Choose a folder that you may write to with --out.")
+    if place is not None:
+        return UserError(f"{shown_path(place)}: {error.strerror}.")
     return None
+
+
+def _touches(named: Path, path: Path) -> bool:
+    """Whether what an error names is the file that is written, one beside it, or a folder above."""
+    return named.is_relative_to(path.parent) or path.is_relative_to(named)
+
+
+def shown_path(path: Path) -> str:
+    """A path as it may be quoted in a message: without control characters, and short."""
+    text = printable(path)
+    return text if len(text) <= LONGEST_PATH else f"{text[:LONGEST_PATH]}..."
 
 
 def make_folder(path: Path) -> None:
@@ -42,7 +80,7 @@ def make_folder(path: Path) -> None:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
         raise _in_the_way(path) or error from error
 
 
@@ -87,7 +125,14 @@ def writing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise _space_error(path, error) or error from error
+        raise refusal(error, path) or error from error
+    except Exception as error:
+        # Libraries in Rust say the system's errors in words of their own.
+        match = re.search(r"\(os error (\d+)\)", str(error))
+        if match is None:
+            raise
+        told = OSError(int(match[1]), os.strerror(int(match[1])))
+        raise refusal(told, path) or error from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -115,7 +160,7 @@ def write_output(path: Path, data: bytes) -> None:
     except FileNotFoundError:
         mode = stat.S_IFREG
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}.") from None
+        raise refusal(error, path) or error from None
     if stat.S_ISDIR(mode):
         raise UserError(f"{path} is a folder: name a file in it.")
     # /dev/stdout leads to the very file that the shell has open: another one in its place would be lost.
@@ -128,7 +173,7 @@ def write_output(path: Path, data: bytes) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise _space_error(path, error) or UserError(f"cannot write {path}: {error.strerror}.") from None
+        raise refusal(error, path) or error from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -146,7 +191,7 @@ def publish(path: Path, data: bytes) -> bool:
     try:
         handle, temporary = _beside(path)
     except OSError as error:
-        raise _space_error(path, error) or error from error
+        raise refusal(error, path) or error from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -156,7 +201,7 @@ def publish(path: Path, data: bytes) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        raise _space_error(path, error) or error from error
+        raise refusal(error, path) or error from error
     finally:
         temporary.unlink(missing_ok=True)
     return True
@@ -217,14 +262,14 @@ def writing_folder(path: Path) -> Iterator[Path]:
         temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}.tmp"
         temporary.mkdir()
     except OSError as error:
-        raise _space_error(path, error) or error from error
+        raise refusal(error, path) or error from error
     try:
         yield temporary
         os.rename(temporary, path)
     except OSError as error:
         if path.is_dir() and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             return
-        raise _space_error(path, error) or error from error
+        raise refusal(error, path) or error from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

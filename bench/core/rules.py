@@ -17,6 +17,8 @@ LONGEST_TEXT = 2000
 LONGEST_KEY = 80
 MOST_KEYS = 500
 MOST_ITEMS = 200_000
+REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that make a text read otherwise than it is."""
 MOST_COUNTED = 1 << 53
 """Beyond it not every whole number is a double, which is what many readers of JSON make of it."""
 
@@ -28,8 +30,8 @@ def printable(text: object) -> str:
 
 def shown(value: Any) -> str:
     """A value as it may be quoted in a message: short, on one line, without control characters."""
-    text = printable(repr(value)[:60])
-    return text if len(repr(value)) <= 60 else text + "..."
+    text = repr(value)
+    return printable(text[:60]) + ("..." if len(text) > 60 else "")
 
 
 class Rule(abc.ABC):
@@ -86,7 +88,8 @@ class Text(Rule):
             yield where, f"{shown(value)} is not {self.form or f'of the form {self.pattern}'}"
 
     def _is_control(self, char: str) -> bool:
-        return unicodedata.category(char) in ("Cc", "Cs") and not (self.lines and char in "\n\t")
+        is_control = unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in REORDERING
+        return is_control and not (self.lines and char in "\n\t")
 
     def json_schema(self) -> dict[str, Any]:
         found: dict[str, Any] = {"type": "string", "maxLength": self.longest}

@@ -16,7 +16,8 @@ from seqdis.bench.cell.progress import Progress, read_progress
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE, INTERRUPTED, WAITING
 from seqdis.bench.core.files import read_json
-from seqdis.bench.launch.logs import last_line
+from seqdis.bench.core.rules import printable
+from seqdis.bench.launch.logs import LONGEST_REASON, last_line
 from seqdis.bench.launch.slots import Slot
 from seqdis.bench.launch.timebox import TimeBox
 from seqdis.bench.records.store import ERROR, LOG, Store
@@ -148,7 +149,7 @@ class Pool:
                 "stopped at the end of its time; run the same line again to go on from its last checkpoint",
             )
         with contextlib.suppress(UserError, KeyError, TypeError):
-            return "failed", str(read_json(folder / ERROR)["reason"])
+            return "failed", printable(str(read_json(folder / ERROR)["reason"])[:LONGEST_REASON])
         return "failed", f"ended with {_signal_name(code)}; its log: {folder / LOG}"
 
     def _stop(self) -> None:

@@ -30,8 +30,9 @@ from seqdis.bench.cell.progress import Progress, read_progress
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import read_json
 from seqdis.bench.core.lease import LEASE, MISSED_BEATS, Holder, is_gone, read_attempts, read_lease
+from seqdis.bench.core.rules import printable
 from seqdis.bench.core.times import duration
-from seqdis.bench.launch.logs import last_line
+from seqdis.bench.launch.logs import LONGEST_REASON, last_line
 from seqdis.bench.launch.slurm import submissions
 from seqdis.bench.launch.slurm.scheduler import RUNNING, Job, SchedulerUnknown, queue
 from seqdis.bench.launch.slurm.submissions import Submission
@@ -280,7 +281,7 @@ def error_text(folder: Path) -> str:
     reason = ""
     with contextlib.suppress(UserError, AttributeError):
         reason = str(read_json(folder / ERROR).get("reason") or "").strip()
-    return reason.splitlines()[-1] if reason else "no reason was written; see its log"
+    return printable(reason.splitlines()[-1])[:LONGEST_REASON] if reason else "no reason was written; see its log"
 
 
 def shared_now(out: Path) -> float:

@@ -70,7 +70,7 @@ class Store:
         """
         try:
             with os.scandir(self.cells) as entries:
-                yield from (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+                yield from (e.name for e in entries if e.name.isprintable() and e.is_dir(follow_symlinks=False))
         except FileNotFoundError:
             return
         except OSError as error:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.core.files import make_folder
+from seqdis.bench.core.files import make_folder, refusal
 
 MARKER = ".seqdis-page"
 
@@ -65,10 +65,12 @@ def replacing(out: Path) -> Iterator[Path]:
                 raise
             aside = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=whole))
     except OSError as error:
-        raise UserError(f"cannot write {out} ({error.strerror}); choose another folder with --out.") from None
+        raise refusal(error, out) or error from None
     try:
         yield aside
         put_in_place(aside, out)
+    except OSError as error:
+        raise refusal(error, out) or error from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         take_threads()
         make([read_config(folder / CONFIG)], Path(given["data-dir"]) if "data-dir" in given else data_root())
-    except UserError as error:
+    except (UserError, OSError) as error:
         return refuse(error)
     return DONE
 

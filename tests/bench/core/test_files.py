@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,66 @@ def test_read_only_folder_is_one_sentence(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match="cannot write"):
         write_json(tmp_path / "a.json", 1)
+
+
+def write_each(path: Path) -> Iterator[Callable[[], object]]:
+    yield lambda: write_json(path, 1)
+    yield lambda: write_output(path, b"x")
+    yield lambda: publish(path, b"x")
+
+    def folder() -> None:
+        with writing_folder(path):
+            pass
+
+    yield folder
+
+
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda root: root / ("x" * 300), "name is too long"),
+        (lambda root: root / "circle" / "a", "does not exist: make that folder|links lead in a circle|Too many levels"),
+        (lambda root: root / "file" / "a", "a folder is needed|Not a directory"),
+        (lambda root: Path("/proc/none/a"), "cannot write /proc/none/a"),
+    ],
+)
+def test_places_where_nothing_can_be_written_are_one_sentence(
+    tmp_path: Path, make: Callable[[Path], Path], text: str, number: int
+) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(UserError, match=text):
+        list(write_each(make(tmp_path)))[number]()
+    assert (tmp_path / "file").read_text() == "kept"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_folder_where_a_file_is_meant_stays(tmp_path: Path) -> None:
+    (tmp_path / "a.json").mkdir()
+    for write in (write_json, lambda path, _: write_output(path, b"x")):
+        with pytest.raises(UserError, match="is a folder"):
+            write(tmp_path / "a.json", 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_library_s_own_words_for_a_full_disk_are_one_sentence(tmp_path: Path) -> None:
+    def save() -> None:
+        with writing(tmp_path / "a"):
+            raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(UserError, match="no space left to write"):
+        save()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_another_file_does_not_blame_the_output(tmp_path: Path) -> None:
+    def read() -> None:
+        with writing(tmp_path / "out" / "a"):
+            (tmp_path / "none").read_bytes()
+
+    with pytest.raises(UserError, match=r"/none: No such file"):
+        read()
 
 
 def test_read_json_says_what_is_wrong(tmp_path: Path) -> None:
