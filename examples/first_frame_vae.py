@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqdis.methods.base import Batch, Context, Shape
+from seqdis.methods.base import Batch, Context, Shape, with_total
 from seqdis.methods.nets import GaussianHead, init_normal
-from seqdis.methods.vae import Inference, SequentialVAE, VAEConfig, with_total
+from seqdis.methods.vae import Inference, SequentialVAE, VAEConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,8 @@ class FirstFrameVAE(SequentialVAE):
 
     def loss(self, batch: Batch, player: str, ctx: Context) -> dict[str, Tensor]:
         """The evidence lower bound."""
-        q = self.infer(self.embed(batch.x), ctx.generator)
-        return with_total(self.elbo(batch.x, q, ctx.generator), self.elbo_weights())
+        q = self.draw(self.embed(batch.x), ctx)
+        return with_total(self.elbo(batch.x, q, ctx.generator), self.elbo_weights(), ctx)
 
 
 METHOD = FirstFrameVAE

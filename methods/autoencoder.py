@@ -22,7 +22,18 @@ import torch
 from torch import Tensor
 
 from seqdis.methods import estimators, scales
-from seqdis.methods.base import Batch, Capabilities, Context, Latents, Method, Rule, Shape, default_device, randn
+from seqdis.methods.base import (
+    Batch,
+    Capabilities,
+    Context,
+    Latents,
+    Method,
+    Rule,
+    Shape,
+    default_device,
+    randn,
+    with_total,
+)
 from seqdis.methods.nets import (
     DecoderKind,
     DynamicPosterior,
@@ -31,7 +42,7 @@ from seqdis.methods.nets import (
     init_normal,
 )
 from seqdis.methods.nets.segments import FlatPosterior, FlatUnroll
-from seqdis.methods.vae import reconstruction_error, with_total
+from seqdis.methods.vae import reconstruction_error
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,6 +77,7 @@ class Autoencoder(Method):
         "all-in-z": {"holds": "dynamic"},
         "all-in-s": {"holds": "static"},
     }
+    schedulable: ClassVar[tuple[str, ...]] = ("recon", "kl_static", "kl_dynamic")
     rules: ClassVar[tuple[Rule, ...]] = (
         # A control must be able to hold the whole clip in either code.
         Rule(presets=scales.SMALL, method={"dynamic_dim": 32}),
@@ -120,6 +132,7 @@ class Autoencoder(Method):
         return with_total(
             {"recon": recon, **penalty},
             {"recon": config.recon_weight, "kl_dynamic": config.kl_weight, "kl_static": config.kl_weight},
+            ctx,
         )
 
     def _unrolled(self, s: Tensor, n_frames: int) -> Tensor:

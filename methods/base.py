@@ -121,6 +121,9 @@ class Context:
 
     `segments(sequences)` iterates over batches holding every training clip of the given sequences (M,), in order
     (for methods that rebuild a table between epochs); `Batch.x`, `sequence`, `n_segments` and `index` are set.
+
+    `capacity` is what the capacity schedule has at this step, by the names of `Method.schedulable`: `with_total` and
+    `noisy` apply it and note in `applied` what they did. The trainer refuses a schedule that nobody applies.
     """
 
     n_train: int
@@ -129,6 +132,17 @@ class Context:
     n_steps: int
     generator: torch.Generator
     segments: Callable[[Tensor], Iterator[Batch]] | None = None
+    capacity: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    applied: set[str] = dataclasses.field(default_factory=set)
+
+    def noisy(self, code: Literal["static", "dynamic"], sample: Tensor) -> Tensor:
+        """Samples of a code (B, ...) as the loss reads them: with the noise that the capacity schedule has for it now."""
+        name = f"noise_{code}"
+        self.applied.add(name)
+        deviation = self.capacity.get(name)
+        if not deviation:
+            return sample
+        return sample + deviation * randn(sample.shape, self.generator, sample.device, sample.dtype)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -169,7 +183,8 @@ class Rule:
         modality: "video" or "audio"; empty for both.
         variants: of the method; empty for all, "" is the plain one.
         method: changes to the method's config; settings that a subclass's config lacks are passed over.
-        training: changes to the preset's training, such as `steps` or `batch_size`.
+        training: changes to the preset's training, such as `steps` or `batch_size`; of `capacity`, names that are not
+            in a subclass's `schedulable` are passed over.
         not_trained: why rows are not trained at this scale, one sentence without an end; records and tables print it.
     """
 
@@ -197,6 +212,9 @@ class Method(nn.Module):
             `width` (channels of the first convolution), `embedding_dim` (g), `hidden_dim` where it has them.
         variants: name -> changes to the config's defaults. The empty name is not listed: it is the plain method.
         rules: what it changes at a scale, see `Rule`.
+        schedulable: what a capacity schedule (`--set training.capacity.NAME=...`) may change: names of loss terms, whose
+            weights it multiplies, and `noise_static`, `noise_dynamic` where the loss passes that code's samples through
+            `Context.noisy`.
         space: what `bench tune` draws from: setting ("method.lr", "training.batch_size") -> the values to try.
         players: parameter groups that take turns in each step, in order. VAEs have one. An instance may set its
             own, where the config decides.
@@ -207,6 +225,7 @@ class Method(nn.Module):
     Config: ClassVar[type[Any]]
     variants: ClassVar[dict[str, dict[str, Any]]] = {}
     rules: ClassVar[tuple[Rule, ...]] = ()
+    schedulable: ClassVar[tuple[str, ...]] = ()
     space: ClassVar[dict[str, tuple[Any, ...]]] = {}
     players: ClassVar[tuple[str, ...]] = ("model",)
 
@@ -280,6 +299,23 @@ class Method(nn.Module):
     def pool(self, latents: Latents) -> tuple[Tensor, Tensor]:
         """One static vector (Ds,) and one dynamic vector (Dd,) for all B segments of one sequence: their means."""
         return latents.static.mean(0), latents.dynamic.flatten(0, 1).mean(0)
+
+
+def with_total(terms: dict[str, Tensor], weights: Mapping[str, float], ctx: Context) -> dict[str, Tensor]:
+    """The terms and their weighted sum, `total`, each weight times the factor that the capacity schedule has for it now.
+
+    A term without a weight, or of weight 0, is logged only.
+
+    Raises:
+        ValueError: a term is no scalar.
+    """
+    for name, value in terms.items():
+        if value.dim():
+            raise ValueError(f"loss term {name} has shape {tuple(value.shape)}, not that of a scalar")
+    weighted = {name: weights[name] for name in terms if weights.get(name)}
+    ctx.applied.update(weighted)
+    parts = [weight * ctx.capacity.get(name, 1.0) * terms[name] for name, weight in weighted.items()]
+    return {"total": torch.stack(parts).sum(), **terms}
 
 
 def required(value: Tensor | None, name: str) -> Tensor:

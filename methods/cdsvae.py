@@ -41,8 +41,8 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from seqdis.methods import estimators
-from seqdis.methods.base import Batch, Context, Needs, required
-from seqdis.methods.vae import SequentialVAE, VAEConfig, permute_frames, with_total
+from seqdis.methods.base import Batch, Context, Needs, required, with_total
+from seqdis.methods.vae import SequentialVAE, VAEConfig, permute_frames
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,10 @@ class CDSVAE(SequentialVAE):
         "no-motion-aug": {"contrastive_dynamic_weight": 0.0},
         "gamma0": {"mi_cross_weight": 0.0},
     }
+    schedulable: ClassVar[tuple[str, ...]] = (
+        *SequentialVAE.schedulable,
+        *("contrastive_static", "contrastive_dynamic", "mi_cross"),
+    )
     space: ClassVar[dict[str, tuple[Any, ...]]] = {
         **SequentialVAE.space,
         "method.contrastive_static_weight": (1.0, 5.0, 10.0),
@@ -108,7 +112,7 @@ class CDSVAE(SequentialVAE):
             motion = self.embed(
                 required(batch.motion_view, "motion_view"), update_statistics=config.bn_stats == "all_views"
             )
-        q = self.infer(features, ctx.generator, content=content, motion=motion)
+        q = self.draw(features, ctx, content=content, motion=motion)
         terms = self.elbo(batch.x, q, ctx.generator)
         if q.content_mean is not None:
             terms["contrastive_static"] = estimators.infonce(q.static.mean, q.content_mean, config.temperature)
@@ -125,6 +129,7 @@ class CDSVAE(SequentialVAE):
                 "contrastive_dynamic": config.contrastive_dynamic_weight,
                 "mi_cross": config.mi_cross_weight,
             },
+            ctx,
         )
 
 

@@ -24,8 +24,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from seqdis.methods.base import Batch, Context
-from seqdis.methods.vae import SequentialVAE, VAEConfig, with_total
+from seqdis.methods.base import Batch, Context, with_total
+from seqdis.methods.vae import SequentialVAE, VAEConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,7 @@ class DSVAE(SequentialVAE):
     variants: ClassVar[dict[str, dict[str, Any]]] = {
         "mws": {"mi_static_weight": 1.0, "mi_dynamic_weight": 1.0, "mi_cross_weight": 1.0},
     }
+    schedulable: ClassVar[tuple[str, ...]] = (*SequentialVAE.schedulable, "mi_static", "mi_dynamic", "mi_cross")
     config: DSVAEConfig
 
     @classmethod
@@ -60,14 +61,14 @@ class DSVAE(SequentialVAE):
 
     def loss(self, batch: Batch, player: str, ctx: Context) -> dict[str, Tensor]:
         config = self.config
-        q = self.infer(self.embed(batch.x), ctx.generator)
+        q = self.draw(self.embed(batch.x), ctx)
         weights = {
             "mi_static": -config.mi_static_weight,
             "mi_dynamic": -config.mi_dynamic_weight,
             "mi_cross": config.mi_cross_weight,
         }
         terms = self.elbo(batch.x, q, ctx.generator) | self.information(q, ctx.n_train, weights)
-        return with_total(terms, self.elbo_weights() | weights)
+        return with_total(terms, self.elbo_weights() | weights, ctx)
 
 
 METHOD = DSVAE

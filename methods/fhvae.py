@@ -79,6 +79,7 @@ from seqdis.methods.base import (
     Shape,
     default_device,
     randn,
+    with_total,
 )
 from seqdis.methods.nets.segments import FlatPosterior, FlatUnroll, SegmentKind, SegmentPosterior, SegmentUnroll, xavier
 from seqdis.methods.nets.sequence import Gaussian, GaussianHead
@@ -162,6 +163,10 @@ class FHVAE(Method):
         Rule(presets=("demo",), training={"steps": 10_000}),
         Rule(presets=("quick",), data=scales.MOVING_DIGITS, not_trained=scales.BLURRED_DIGITS),
     )
+    schedulable: ClassVar[tuple[str, ...]] = (
+        *("recon", "kl_static", "kl_dynamic", "table_prior", "discriminative"),
+        *("noise_static", "noise_dynamic"),
+    )
     space: ClassVar[dict[str, tuple[Any, ...]]] = {
         "method.lr": (3e-3, 5e-3),
         "method.recon_weight": (5.0, 10.0, 20.0),
@@ -242,20 +247,24 @@ class FHVAE(Method):
         config = self.config
         features = self._features(batch.x)
         static = self.static_posterior(features)
-        z2 = static.sample(ctx.generator)
+        z2 = ctx.noisy("static", static.sample(ctx.generator))
         dynamic = self._dynamic_posterior(features, z2)
-        states = self._decoder_states(dynamic.sample(ctx.generator), z2, batch.x.shape[1])
+        z1 = ctx.noisy("dynamic", dynamic.sample(ctx.generator))
+        states = self._decoder_states(z1, z2, batch.x.shape[1])
         terms = self.static_terms(static, self.row[batch.sequence], batch.n_segments)
         terms["recon"] = self._reconstruction(batch.x, states)
         terms["kl_dynamic"] = estimators.kl_standard_normal(*dynamic).mean()
-        total = (
-            config.recon_weight * terms["recon"]
-            + config.kl_dynamic_weight * terms["kl_dynamic"]
-            + config.kl_static_weight * (terms["kl_static"] + terms["table_prior"])
+        return with_total(
+            terms,
+            {
+                "recon": config.recon_weight,
+                "kl_dynamic": config.kl_dynamic_weight,
+                "kl_static": config.kl_static_weight,
+                "table_prior": config.kl_static_weight,
+                "discriminative": config.alpha,
+            },
+            ctx,
         )
-        if config.alpha:
-            total = total + config.alpha * terms["discriminative"]
-        return {"total": total, **terms}
 
     def static_terms(self, posterior: Gaussian, row: Tensor, n_segments: Tensor) -> dict[str, Tensor]:
         """`kl_static`, `table_prior` and `discriminative` (without alpha), means over the batch.

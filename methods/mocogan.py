@@ -68,6 +68,7 @@ from seqdis.methods.base import (
     Shape,
     default_device,
     randn,
+    with_total,
 )
 from seqdis.methods.nets import gan
 
@@ -158,6 +159,9 @@ class MoCoGAN(Method):
         # The authors' batch; 100 epochs of Sprites are 28,100 iterations of their 100,000.
         Rule(presets=scales.PAPER, training={"batch_size": 32}),
     )
+    # Its content code is drawn, not inferred, so there is no capacity to limit: noise on a draw is another draw. What can
+    # be scheduled is how much the generator heeds each critic; a discriminator of one term is the same at any weight (Adam).
+    schedulable: ClassVar[tuple[str, ...]] = ("adversarial_image", "adversarial_video", "category")
     space: ClassVar[dict[str, tuple[Any, ...]]] = {
         "method.lr": (1e-3, 2e-3, 4e-3),
         "method.discriminator_lr": (2e-4, 5e-4, 1e-3),
@@ -238,8 +242,8 @@ class MoCoGAN(Method):
             codes, _ = self._frame_codes(len(x), x.shape[1], ctx.generator)
             fake = self._noisy(self.generator(_random_frame(codes, ctx.generator)), ctx)
         on_real, on_fake = self.image_discriminator(real), self.image_discriminator(fake)
-        adversarial = _bce(on_real, 1) + _bce(on_fake, 0)
-        return {"total": adversarial, "adversarial_image": adversarial, **_shares(on_real, on_fake)}
+        terms = {"adversarial_image": _bce(on_real, 1) + _bce(on_fake, 0), **_shares(on_real, on_fake)}
+        return with_total(terms, self._weights, ctx)
 
     def _video_loss(self, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -247,32 +251,33 @@ class MoCoGAN(Method):
             fake = self._noisy(self.generator(codes), ctx)
         on_real, real_classes = self.video_discriminator(self._noisy(self._to_net(batch.x), ctx))
         on_fake, fake_classes = self.video_discriminator(fake)
-        adversarial = _bce(on_real, 1) + _bce(on_fake, 0)
-        terms = {"adversarial_video": adversarial, **_shares(on_real, on_fake)}
+        terms = {"adversarial_video": _bce(on_real, 1) + _bce(on_fake, 0), **_shares(on_real, on_fake)}
         if not self.n_categories:
-            return {"total": adversarial, **terms}
+            return with_total(terms, self._weights, ctx)
         if self.config.categories == "labels":
             if batch.motion_labels is None:
                 raise ValueError("MoCoGAN with motion labels was given a batch without them.")
             classes, target = real_classes, batch.motion_labels
         else:
             classes, target = fake_classes, category
-        term = functional.cross_entropy(classes.float(), target)
-        return {"total": adversarial + self.config.category_weight * term, **terms, "category": term}
+        terms["category"] = functional.cross_entropy(classes.float(), target)
+        return with_total(terms, self._weights, ctx)
 
     def _generator_loss(self, n: int, n_frames: int, ctx: Context) -> dict[str, Tensor]:
         codes, category = self._frame_codes(n, n_frames, ctx.generator)
         fake = self.generator(codes)
-        image = _bce(self.image_discriminator(self._noisy(_random_frame(fake, ctx.generator), ctx)), 1)
+        terms = {
+            "adversarial_image": _bce(self.image_discriminator(self._noisy(_random_frame(fake, ctx.generator), ctx)), 1)
+        }
         on_video, classes = self.video_discriminator(self._noisy(fake, ctx))
-        video = _bce(on_video, 1)
-        total = image + video
-        terms = {"adversarial_image": image, "adversarial_video": video}
+        terms["adversarial_video"] = _bce(on_video, 1)
         if self.n_categories:
-            term = functional.cross_entropy(classes.float(), category)
-            total = total + self.config.category_weight * term
-            terms["category"] = term
-        return {"total": total, **terms}
+            terms["category"] = functional.cross_entropy(classes.float(), category)
+        return with_total(terms, self._weights, ctx)
+
+    @property
+    def _weights(self) -> dict[str, float]:
+        return {"adversarial_image": 1.0, "adversarial_video": 1.0, "category": self.config.category_weight}
 
     def on_step_end(self, ctx: Context) -> None:
         """Updates the average; its decay grows to the config's, so that short runs forget their start."""

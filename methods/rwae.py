@@ -45,8 +45,9 @@ from seqdis.methods.base import (
     Optimisation,
     Rule,
     Shape,
+    with_total,
 )
-from seqdis.methods.vae import BackboneConfig, Inference, SequentialModel, with_total
+from seqdis.methods.vae import BackboneConfig, Inference, SequentialModel
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,6 +116,11 @@ class RWAE(SequentialModel):
         *SequentialModel.rules,
         Rule(presets=scales.SMALL, method={"static_penalty_weight": 300.0, "dynamic_penalty_weight": 40.0}),
     )
+    # It has no divergence of one clip's posterior: noise on the samples of s is what limits that code.
+    schedulable: ClassVar[tuple[str, ...]] = (
+        *SequentialModel.schedulable,
+        *("kl_action", "penalty_static", "penalty_dynamic"),
+    )
     space: ClassVar[dict[str, tuple[Any, ...]]] = {
         "method.lr": (2e-3, 3e-3, 5e-3),
         "method.recon_weight": (5.0, 10.0, 20.0),
@@ -179,7 +185,7 @@ class RWAE(SequentialModel):
 
     def _model_loss(self, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         config = self.config
-        q = self.infer(self.embed(batch.x), ctx.generator)
+        q = self.draw(self.embed(batch.x), ctx)
         dynamic, terms = q.z, {}
         if config.weak:
             probabilities = self.action_posterior(q.z)
@@ -207,6 +213,7 @@ class RWAE(SequentialModel):
                 "penalty_static": config.static_penalty_weight,
                 "penalty_dynamic": config.dynamic_penalty_weight,
             },
+            ctx,
         )
 
     def _critic_loss(self, batch: Batch, ctx: Context) -> dict[str, Tensor]:
@@ -215,7 +222,7 @@ class RWAE(SequentialModel):
             clouds = self._fresh[1]
         else:
             with torch.no_grad():
-                q = self.infer(self.embed(batch.x, update_statistics=False), ctx.generator)
+                q = self.draw(self.embed(batch.x, update_statistics=False), ctx)
                 clouds = self.clouds(q, ctx.generator)
         self._fresh = None
         static = F.softplus(-self.static_critic(clouds.static_prior)) + F.softplus(self.static_critic(clouds.static))
@@ -225,6 +232,7 @@ class RWAE(SequentialModel):
         return with_total(
             {"critic_static": static.mean(), "critic_dynamic": dynamic.mean(1).sum()},
             {"critic_static": 1.0, "critic_dynamic": 1.0},
+            ctx,
         )
 
     def clouds(self, q: Inference, generator: torch.Generator) -> Clouds:

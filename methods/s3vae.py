@@ -35,9 +35,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqdis.methods import estimators, scales
-from seqdis.methods.base import Batch, Capabilities, Context, Needs, NotForTheseData, Rule, Shape, required
+from seqdis.methods.base import (
+    Batch,
+    Capabilities,
+    Context,
+    Needs,
+    NotForTheseData,
+    Rule,
+    Shape,
+    required,
+    with_total,
+)
 from seqdis.methods.estimators import CrossReduction
-from seqdis.methods.vae import SMALL_DIGITS, SequentialVAE, VAEConfig, permute_frames, with_total
+from seqdis.methods.vae import SMALL_DIGITS, SequentialVAE, VAEConfig, permute_frames
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,6 +97,7 @@ class S3VAE(SequentialVAE):
         ),
         Rule(presets=scales.SMALL, data=scales.MOVING_DIGITS, method={"recon_weight": 10.0, **SMALL_DIGITS}),
     )
+    schedulable: ClassVar[tuple[str, ...]] = (*SequentialVAE.schedulable, "triplet", "prediction", "mi_cross")
     space: ClassVar[dict[str, tuple[Any, ...]]] = {
         **SequentialVAE.space,
         "method.triplet_weight": (10.0, 100.0, 300.0),
@@ -121,7 +132,7 @@ class S3VAE(SequentialVAE):
         content = None
         if config.triplet_weight:
             content = permute_frames(features, required(batch.content_view, "content_view"))
-        q = self.infer(features, ctx.generator, content=content)
+        q = self.draw(features, ctx, content=content)
         terms = self.elbo(batch.x, q, ctx.generator)
         if q.content_mean is not None:
             terms["triplet"] = estimators.triplet(
@@ -130,7 +141,7 @@ class S3VAE(SequentialVAE):
         if config.prediction_weight:
             terms["prediction"] = self.prediction_error(q.z, required(batch.signal, "signal"))
         terms |= self.information(q, ctx.n_train, {"mi_cross": config.mi_cross_weight})
-        return with_total(terms, self.weights(batch.x.shape[1]))
+        return with_total(terms, self.weights(batch.x.shape[1]), ctx)
 
     def prediction_error(self, z: Tensor, signal: Tensor) -> Tensor:
         """L_DFP summed over frames and entries, mean over the batch.

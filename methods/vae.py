@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from seqdis.methods import estimators, scales
-from seqdis.methods.base import Latents, Method, Rule, Shape, default_device, randn
+from seqdis.methods.base import Context, Latents, Method, Rule, Shape, default_device, randn
 from seqdis.methods.estimators import CrossReduction
 from seqdis.methods.nets import (
     DecoderKind,
@@ -154,6 +154,7 @@ def reconstruction_error(
 class SequentialModel(Method):
     """The shared networks and codes, without an objective."""
 
+    schedulable: ClassVar[tuple[str, ...]] = ("recon", "noise_static", "noise_dynamic")
     # At this scale the published 1/1/1 puts all motion into the static code.
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -238,6 +239,14 @@ class SequentialModel(Method):
             content_mean=(None if content is None else self.static_posterior.head.mean(summary(states["content"]))),
         )
 
+    def draw(
+        self, features: Tensor, ctx: Context, *, content: Tensor | None = None, motion: Tensor | None = None
+    ) -> Inference:
+        """As `infer`, with samples as the loss reads them: drawn from `ctx.generator`, with the noise of the schedule."""
+        q = self.infer(features, ctx.generator, content=content, motion=motion)
+        q.s, q.z = ctx.noisy("static", q.s), ctx.noisy("dynamic", q.z)
+        return q
+
     def _infer_dynamic(
         self, inputs: Tensor, motion: Tensor | None, generator: torch.Generator | None
     ) -> tuple[Gaussian, Tensor, Tensor | None]:
@@ -277,6 +286,7 @@ class SequentialModel(Method):
 class SequentialVAE(SequentialModel):
     """The shared model trained by the evidence lower bound; subclasses add terms."""
 
+    schedulable: ClassVar[tuple[str, ...]] = (*SequentialModel.schedulable, "kl_static", "kl_dynamic")
     # Drawn Sprites, 8 trials, one seed, best score on validation clips of the seven draws, and of the settings that were
     # there before: DSVAE 0.78 and 0.81, C-DSVAE 0.61 and 0.69: kept, since seeds differ by more than 0.02.
     space: ClassVar[dict[str, tuple[Any, ...]]] = {
@@ -339,9 +349,3 @@ class SequentialVAE(SequentialModel):
             "kl_static": self.config.kl_static_weight,
             "kl_dynamic": self.config.kl_dynamic_weight,
         }
-
-
-def with_total(terms: dict[str, Tensor], weights: Mapping[str, float]) -> dict[str, Tensor]:
-    """The terms and their weighted sum, `total`. A term without a weight, or of weight 0, is logged only."""
-    total = torch.stack([weights[name] * value for name, value in terms.items() if weights.get(name)]).sum()
-    return {"total": total, **terms}

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqdis.bench.cell.capacity import levels
 from seqdis.bench.cell.checkpoint import Checkpoint, Kept, State
 from seqdis.bench.cell.progress import Report, TrainingUpdate
 from seqdis.bench.core.errors import UserError
@@ -162,6 +163,12 @@ class Trainer:
             self.update(player)
             terms[player] = {name: value.detach().float() for name, value in losses.items()}
         self.method.on_step_end(ctx)
+        idle = sorted(ctx.capacity.keys() - ctx.applied)
+        if idle:
+            raise UserError(
+                f"the loss of {type(self.method).__name__} has no use for training.capacity.{idle[0]} with these settings: "
+                f"leave it out (--set training.capacity.{idle[0]}=null), or have the loss apply it (docs/add-a-method.md)."
+            )
         return terms
 
     def losses(self, batch: Batch, player: str, ctx: Context) -> Losses:
@@ -211,6 +218,7 @@ class Trainer:
             n_steps=self.n_steps,
             generator=self.generator,
             segments=self._segments,
+            capacity=levels(self.config.capacity, self.state.step / max(1, self.n_steps)),
         )
 
     def _order(self) -> Tensor:

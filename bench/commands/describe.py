@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqdis.bench.core.errors import UserError, unknown_name
 from seqdis.bench.core.exits import DONE
+from seqdis.bench.core.rules import Curve
 from seqdis.bench.plan import catalog
 from seqdis.bench.plan.contract import declared
 
@@ -94,6 +95,8 @@ def _method(ref: catalog.MethodRef) -> About:
         f"Can: {'encode, ' if capabilities.encodes else ''}decode, sample; "
         f"motion categories: {capabilities.categories}; {'ranked' if capabilities.ranked else 'not ranked'}",
     ]
+    if found.schedulable:
+        lines.append(f"Schedules (--set training.capacity.NAME='0.3:20 0.6:1'): {', '.join(found.schedulable)}")
     if found.variants:
         lines.append("Variants:")
         for name, changes in found.variants.items():
@@ -102,6 +105,7 @@ def _method(ref: catalog.MethodRef) -> About:
         "name": str(ref),
         "title": found.variant_title(ref.variant),
         "paper": found.paper,
+        "schedulable": list(found.schedulable),
         "variants": found.variants,
         "needs": dataclasses.asdict(needs),
         "capabilities": dataclasses.asdict(capabilities),
@@ -125,6 +129,8 @@ def _print_resolved(resolved: Resolved) -> None:
     cell, written = resolved.config.cell, resolved.config.to_json()
     print(f"Configuration on {cell.dataset} ({cell.source}), {cell.preset} (change a value with --set PART.KEY=VALUE):")
     options = catalog.load_dataset(cell.dataset).options
+    capacity = resolved.config.training.capacity.items()
+    written["training"]["capacity"] = ", ".join(f"{name} {Curve.text(points)}" for name, points in capacity) or "none"
     written["data"] = {name: option.default for name, option in options.items()} | written["data"]
     for part, origins in resolved.origins.items():
         if origins:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import itertools
 import math
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 Problem = tuple[str, str]
@@ -337,6 +338,61 @@ class Mapping(Rule):
 
     def write(self, value: Any) -> Any:
         return {key: self.rule.write(item) for key, item in value.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve(Rule):
+    """A value over progress: points [progress, value] in rising progress within [0, 1], values in [0, `highest`].
+
+    Typed as "0.3:20 0.6:1"; pairs of floats in Python.
+    """
+
+    highest: float = 1e6
+    MOST: ClassVar[int] = 100
+
+    def problems(self, value: Any, where: str) -> Iterator[Problem]:
+        if not isinstance(value, list) or not all(isinstance(point, list) and len(point) == 2 for point in value):
+            yield where, f"must be points of progress and value, such as 0.3:20 0.6:1, not {shown(value)}"
+            return
+        wrong = list(_length_problems(value, where, Length(1, self.MOST)))
+        for position, point in enumerate(value if not wrong else ()):
+            for name, number, rule in zip(("progress", "value"), point, self._ranges(), strict=True):
+                wrong += [(at, f"{name} {what}") for at, what in rule.problems(number, f"{where}[{position}]")]
+        if not wrong and any(later[0] <= earlier[0] for earlier, later in itertools.pairwise(value)):
+            wrong.append((where, f"must have points in rising progress, not {self.text(value)}"))
+        yield from wrong
+
+    def _ranges(self) -> tuple[Range, Range]:
+        return Range(0, 1), Range(0, self.highest)
+
+    def json_schema(self) -> dict[str, Any]:
+        numbers = [rule.json_schema() for rule in self._ranges()]
+        point = {"type": "array", "prefixItems": numbers, "minItems": 2, "maxItems": 2}
+        return {"type": "array", "items": point, "minItems": 1, "maxItems": self.MOST}
+
+    def words(self) -> str:
+        return (
+            f"list of 1 to {self.MOST} points [progress in [0, 1], value in [0, {self.highest:g}]] in rising progress"
+        )
+
+    def read(self, value: Any) -> Any:
+        return tuple((float(progress), float(level)) for progress, level in value)
+
+    def write(self, value: Any) -> Any:
+        return [list(point) for point in value]
+
+    @staticmethod
+    def parsed(text: str) -> Any:
+        """The points of a text as JSON has them; the text itself, where it is of another form."""
+        try:
+            return [[float(number) for number in point.split(":")] for point in text.split()]
+        except ValueError:
+            return text
+
+    @staticmethod
+    def text(value: Iterable[Iterable[float]]) -> str:
+        """The points as they are typed."""
+        return " ".join(":".join(f"{number:g}" for number in point) for point in value)
 
 
 def joined(where: str, key: str) -> str:

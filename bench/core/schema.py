@@ -27,6 +27,7 @@ from seqdis.bench.core.rules import (
     MOST_KEYS,
     Boolean,
     Choice,
+    Curve,
     Length,
     List,
     Mapping,
@@ -41,6 +42,7 @@ from seqdis.bench.core.rules import (
 )
 
 T = typing.TypeVar("T")
+D = typing.TypeVar("D")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +57,8 @@ class _Mark:
 
 
 OPTIONAL = _Mark()
-"""On a field `X | None = None`: the key may be absent, which is read as None. It is never null."""
+"""On a field `X | None = None`, or on a mapping that is empty by default: the key is absent where it is None or empty, and
+never null."""
 OTHERS = _Mark()
 """On a mapping: it holds the keys that are no fields."""
 
@@ -76,6 +79,8 @@ class Field:
     rule: Rule
     is_optional: bool
     meaning: str
+    absent: Any = None
+    """What no key stands for: None, or an empty mapping."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +145,11 @@ class Object(Rule):
 
     def write(self, value: Any) -> Any:
         items = ((field, getattr(value, field.attribute)) for field in self.fields)
-        found = {field.key: field.rule.write(item) for field, item in items if not (field.is_optional and item is None)}
+        found = {
+            field.key: field.rule.write(item)
+            for field, item in items
+            if not (field.is_optional and item == field.absent)
+        }
         return found if self.others is None else found | value.others
 
 
@@ -291,11 +300,12 @@ def _object_of(kind: type[Any]) -> Object:
             others = _rule(typing.get_args(hint)[1], ())
             continue
         is_optional = OPTIONAL in marks
-        if is_optional:
+        absent = None if field.default_factory is dataclasses.MISSING else field.default_factory()
+        if is_optional and absent is None:
             hint = typing.Union[tuple(one for one in typing.get_args(hint) if one is not types.NoneType)]  # noqa: UP007
         key = next((mark.name for mark in marks if isinstance(mark, Key)), field.name)
         meaning = " ".join(mark for mark in marks if isinstance(mark, str))
-        fields.append(Field(field.name, key, _rule(hint, marks), is_optional, meaning))
+        fields.append(Field(field.name, key, _rule(hint, marks), is_optional, meaning, absent))
     return Object(kind, tuple(fields), others)
 
 
@@ -319,6 +329,8 @@ def _rule(hint: Any, marks: tuple[Any, ...]) -> Rule:
         return Nullable(rule) if types.NoneType in arguments else rule
     if origin is typing.Literal:
         return Choice(arguments)
+    if origin is tuple and (curve := _mark(marks, Curve, None)) is not None:
+        return curve
     if origin is tuple:
         exact = Length() if arguments[-1] is Ellipsis else Length(len(arguments), len(arguments))
         return List(_rule(arguments[0], ()), _mark(marks, Length, exact))
@@ -335,5 +347,5 @@ def _rule(hint: Any, marks: tuple[Any, ...]) -> Rule:
     return simple[hint] if hint in simple else object_of(hint)
 
 
-def _mark(marks: tuple[Any, ...], kind: type[T], default: T) -> T:
+def _mark(marks: tuple[Any, ...], kind: type[T], default: D) -> T | D:
     return next((mark for mark in marks if isinstance(mark, kind)), default)

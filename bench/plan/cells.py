@@ -9,15 +9,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.rules import shown
 from seqdis.bench.plan import catalog, presets
 from seqdis.bench.plan.catalog import MethodRef
 from seqdis.bench.plan.contract import declared
 from seqdis.bench.plan.settings import DATA, DEFAULT, SET, Layer, Part, merged
 from seqdis.bench.plan.studies import study
 from seqdis.bench.records.config import CellKey, RunConfig, Settings, Source, TrainingConfig
+
+if TYPE_CHECKING:
+    from seqdis.methods.base import Method
 
 Row = tuple[str, Source, MethodRef, str, int, str]
 """Data set, source, method, preset, batch and overrides of a cell."""
@@ -154,6 +158,7 @@ def resolve(cell: Cell) -> Resolved:
             "evaluation.sample: the methods here have priors, which are drawn from; codes of training clips stand for the prior "
             "of a model from elsewhere (seqdis.evaluate). Use draw or means."
         )
+    _require_schedulable(parts["training"].config, method, str(cell.method))
     versions: Settings = {"protocol": PROTOCOL_VERSION, "data": spec.revision}
     if method is not None and declared(method, parts["method"].config)[0].signal:
         versions["signal"] = spec.signal.how if spec.signal is not None else ""
@@ -181,6 +186,14 @@ def resolve(cell: Cell) -> Resolved:
     options = dict.fromkeys(dataset.options, DEFAULT)
     origins["data"] = {**options, **dict.fromkeys(preset.data, f"preset {preset.name}"), **dict.fromkeys(chosen, SET)}
     return Resolved(config, origins)
+
+
+def _require_schedulable(training: TrainingConfig, method: type[Method] | None, name: str) -> None:
+    names = () if method is None else method.schedulable
+    for term in training.capacity:
+        if term not in names:
+            has = f"it has: {', '.join(names)}" if names else "it has none"
+            raise UserError(f"{name} has no {shown(term)} that training.capacity can schedule; {has}.")
 
 
 def _plain(part: Part) -> Settings:

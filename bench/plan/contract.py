@@ -33,6 +33,7 @@ def sound(method: type[Method]) -> type[Method]:
         _settings(method)
         _rules(method)
         _space(method)
+        _schedulable(method)
         for variant in ("", *method.variants):
             declared(method, _config(method, variant))
     except _Broken as error:
@@ -137,6 +138,12 @@ def _rules(method: type[Method]) -> None:
                 wrong = (name == "training" or key in fields) and fault(kinds, f"{name}.{key}", value)
                 if wrong:
                     raise _Broken(f"in its rules, {wrong}")
+
+
+def _schedulable(method: type[Method]) -> None:
+    names = method.schedulable
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise _Broken(f"its schedulable is {shown(names)}, not a tuple of names")
 
 
 def _space(method: type[Method]) -> None:

@@ -130,7 +130,11 @@ def layers(preset: Preset, method: type[Method] | None, variant: str, dataset: s
             where = dataset if rule.data else rule.modality
             changes = {key: value for key, value in rule.method.items() if key in fields}
             origin = ", ".join(filter(None, (f"{method.title} at {preset.name}", where)))
-            found.append(Layer(origin=origin, method=changes, training=dict(rule.training)))
+            training = dict(rule.training)
+            if "capacity" in training:
+                capacity = training["capacity"].items()
+                training["capacity"] = {name: points for name, points in capacity if name in method.schedulable}
+            found.append(Layer(origin=origin, method=changes, training=training))
     return [*found, Layer(origin=f"variant {variant}", method=dict(method.variants.get(variant, {})))]
 
 

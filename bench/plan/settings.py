@@ -1,6 +1,7 @@
 """Settings from the command line, their types, and how a cell's are merged from layers, each with its origin.
 
     --set training.steps=200   --set lr=1e-3   --set method.betas=[0.5,0.9]   --set compile=true   --set data.features=spec200
+    --set training.capacity.kl_static="0.3:20 0.6:1"   --set training.capacity.kl_static=null
 
 A text becomes a JSON value in one place (`parse_overrides`), a value gets the type of the setting that it is for in one
 place (`typed`), and layers are laid over each other in one place (`merged`). No torch here.
@@ -16,7 +17,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from seqdis.bench.core.errors import UserError, unknown_name
-from seqdis.bench.core.rules import LONGEST_TEXT, Range, Value, shown
+from seqdis.bench.core.rules import LONGEST_TEXT, Curve, Range, Rule, Value, shown
+from seqdis.bench.core.rules import Mapping as MappingRule
 from seqdis.bench.core.schema import rule_of
 from seqdis.bench.records.config import Settings
 
@@ -80,20 +82,20 @@ def _parsed(key: str, text: str) -> Any:
     return value
 
 
-def typed(key: str, value: Any, hint: Any, example: Any = None) -> Any:
+def typed(key: str, value: Any, rule: Rule | None, example: Any = None) -> Any:
     """A JSON value with the type of the setting that it is for.
 
     Args:
         key: the setting as the user typed it, for the message.
-        hint: the annotated type of the dataclass's field.
+        rule: of the setting; None if JSON does not have its type.
         example: a value that the setting may have.
 
     Raises:
         UserError: the setting has no such value, or cannot be set from the command line.
     """
-    rule = rule_of(hint)
     if rule is None:
         raise UserError(f"--set {key} cannot be set from the command line.")
+    value = _pointed(rule, value)
     if isinstance(rule, Range) and not rule.integer and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     elif isinstance(rule, Range) and rule.integer and isinstance(value, float) and value.is_integer():
@@ -113,14 +115,14 @@ def fault(kinds: Mapping[str, type[Any]], key: str, value: Any) -> str:
         value: as the class has it; tuples are lists in JSON.
     """
     try:
-        part, field = _place(kinds, key)
+        place = _place(kinds, key)
     except UserError as error:
         return str(error).removesuffix(".")
-    rule = rule_of(typing.get_type_hints(kinds[part], include_extras=True)[field.name])
+    rule = place.rule
     if rule is None:
         return f"{key} is of a type that JSON does not have"
     try:
-        problems = rule.problems(json.loads(json.dumps(value, allow_nan=False)), "")
+        problems = rule.problems(_pointed(rule, json.loads(json.dumps(value, allow_nan=False))), "")
     except (TypeError, ValueError, RecursionError):
         return f"{key}={shown(value)} is no number, text or boolean that JSON has"
     return next((f"{key}={shown(value)}: {where} {what}".replace("  ", " ") for where, what in problems), "")
@@ -155,10 +157,14 @@ def merged(kinds: Mapping[str, type[Any]], layers: Iterable[Layer], overrides: M
     for key, value in overrides.items():
         if key.startswith(DATA):
             continue
-        part, field = _place(kinds, key)
-        hint = typing.get_type_hints(kinds[part], include_extras=True)[field.name]
-        found[part][field.name] = typed(key, value, hint, _example(field))
-        origins[part][field.name] = SET
+        place = _place(kinds, key)
+        settings, name = found[place.part], place.field.name
+        origins[place.part][name] = SET
+        if place.entry:
+            others = {entry: one for entry, one in settings.get(name, {}).items() if entry != place.entry}
+            settings[name] = others if value is None else {**others, place.entry: typed(key, value, place.rule)}
+        else:
+            settings[name] = typed(key, value, place.rule, _example(place.field))
     return {part: Part(built(kind, found[part]), origins[part]) for part, kind in kinds.items()}
 
 
@@ -166,12 +172,34 @@ def _example(field: dataclasses.Field[Any]) -> Any:
     return None if field.default is dataclasses.MISSING or field.default is None else field.default
 
 
-def _place(kinds: Mapping[str, type[Any]], key: str) -> tuple[str, dataclasses.Field[Any]]:
-    """The part and the field that a key of --set names."""
-    room, _, name = key.rpartition(".")
-    for part in [room] if room else PARTS:
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """What a key of --set names: a field of a part, or an entry of one that is a mapping, and the rule of its values."""
+
+    part: str
+    field: dataclasses.Field[Any]
+    entry: str
+    rule: Rule | None
+
+
+def _place(kinds: Mapping[str, type[Any]], key: str) -> _Place:
+    """The place of "steps", "training.steps" or "training.capacity.kl_static"."""
+    room, _, rest = key.partition(".")
+    parts, names = ((room,), rest) if room in PARTS else (PARTS, key)
+    name, dot, entry = names.partition(".")
+    for part in parts:
         for field in dataclasses.fields(kinds[part]) if part in kinds else ():
-            if field.name == name:
-                return part, field
+            if field.name != name:
+                continue
+            rule = rule_of(typing.get_type_hints(kinds[part], include_extras=True)[name])
+            if not dot:
+                return _Place(part, field, "", rule)
+            if entry and isinstance(rule, MappingRule):
+                return _Place(part, field, entry, rule.rule)
     known = [f"{part}.{field.name}" for part, kind in kinds.items() for field in dataclasses.fields(kind)]
     raise unknown_name("setting", key, known, "bench describe METHOD")
+
+
+def _pointed(rule: Rule, value: Any) -> Any:
+    """A curve's points, where they are given as a text."""
+    return rule.parsed(value) if isinstance(rule, Curve) and isinstance(value, str) else value

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 from seqdis.bench.core import schema
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import canonical_json, digest, read_json
-from seqdis.bench.core.rules import Range, Text
+from seqdis.bench.core.rules import Curve, Range, Text
+from seqdis.bench.core.schema import OPTIONAL
 from seqdis.judges.settings import Count, EvaluationConfig, Positive
 
 CONFIG_SCHEMA = 1
@@ -24,6 +25,10 @@ Source = Literal["real", "synthetic"]
 Precision = Literal["float32", "tf32", "bfloat16"]
 Settings = dict[str, Any]
 """Settings by name, as JSON has them: those of a method or of a data set, whose names only it knows."""
+Points = Annotated[tuple[tuple[float, float], ...], Curve()]
+"""A value over the progress of training, from 0 to 1."""
+NOISE = "noise_"
+"""What names of a capacity schedule begin with that are no loss term but the noise on a code's samples."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,10 @@ class TrainingConfig:
         patience: stop after so many validations without a better score; 0 never stops early.
         log_every: steps between two logged losses (each one synchronises once).
         clip_norm: gradient-norm ceiling; 0 is none.
+        capacity: how much each code may hold while training goes on, by loss term: the factor of the term's weight as
+            (progress, factor) points. Before the first point its factor holds, after the last the last's; between two it
+            goes geometrically, from or to 0 linearly. `noise_static` and `noise_dynamic` are standard deviations of
+            Gaussian noise on the samples of that code, linear between points. A method's `schedulable` has the names.
     """
 
     steps: Count = 0
@@ -54,6 +63,7 @@ class TrainingConfig:
     patience: Count = 0
     log_every: Positive = 50
     clip_norm: Annotated[float, Range(0)] = 0.0
+    capacity: Annotated[dict[str, Points], OPTIONAL] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import inspect
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def make_batch(shape: Shape, size: int = 6, *, seed: int = 0, n_frames: int = 0,
     return batch
 
 
-def make_context(shape: Shape, *, seed: int = 0, step: int = 0) -> Context:
+def make_context(shape: Shape, *, seed: int = 0, step: int = 0, capacity: Mapping[str, float] | None = None) -> Context:
     """A context at the given step, its generator freshly seeded; `segments` gives two clips of each sequence."""
 
     def segments(sequences: Tensor) -> Iterator[Batch]:
@@ -95,6 +95,7 @@ def make_context(shape: Shape, *, seed: int = 0, step: int = 0) -> Context:
         n_steps=100,
         segments=segments,
         generator=torch.Generator().manual_seed(seed),
+        capacity=capacity or {},
     )
 
 
@@ -218,8 +219,8 @@ class Bed:
         """Clips (B, T, C, H, W) or (B, T, F) to encode."""
         return self.batch(size, n_frames).x
 
-    def context(self) -> Context:
-        return make_context(self.shape)
+    def context(self, capacity: Mapping[str, float] | None = None) -> Context:
+        return make_context(self.shape, capacity=capacity)
 
     def ready(self) -> Method:
         """A new model at the start of its first epoch."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from seqdis.bench.cell.check.bed import Bed, ReadBacks, generators, state, weights_in_total
 from seqdis.bench.cell.check.findings import Check, Skipped, checks_of, require
 from seqdis.bench.cell.check.rows import PAGE
+from seqdis.bench.records.config import NOISE
 from seqdis.methods.base import Batch, Context, Method, NotForTheseData
 
 CHECKS: list[Check[Bed]] = []
@@ -93,6 +94,54 @@ def every_weighted_term_moves_a_parameter(bed: Bed) -> None:
             grads = torch.autograd.grad(terms[name], parameters, allow_unused=True, retain_graph=True)
             moved = any(grad is not None and grad.abs().max() > 1e-9 for grad in grads)
             require(moved, f"loss term {name} of {player} is a constant to {player}'s parameters")
+
+
+@check("a-capacity-schedule")
+def what_can_be_scheduled_changes_the_total(bed: Bed) -> None:
+    """A factor on a term of `schedulable` multiplies its weight in the total, and noise on a code changes the loss.
+
+    A schedule that is recorded and not applied is a record that lies. Sum the terms with `with_total`.
+    """
+    if not bed.row.method.schedulable:
+        raise Skipped("it declares nothing that a capacity schedule may change")
+    plain = _weighed(bed, {})
+    for name in bed.row.method.schedulable:
+        found = _weighed(bed, {name: 3.0})
+        if name.startswith(NOISE):
+            require(found.totals != plain.totals, f"{name} changes no loss: pass the code through ctx.noisy")
+            continue
+        given = name in plain.applied
+        if not given and not bed.row.variant and bed.kind == "video":  # the kind of data that has everything
+            others = (dataclasses.replace(bed.row, variant=variant) for variant in bed.row.method.variants)
+            somewhere = any(name in _weighed(Bed(row, bed.kind), {}).applied for row in others)
+            require(somewhere, f"with_total sums no {name} in any variant")
+        for player, weights in plain.weights.items():
+            wanted = {term: weight * (3.0 if term == name and given else 1.0) for term, weight in weights.items()}
+            changed = found.weights[player]
+            require(
+                wanted.keys() == changed.keys()
+                and all(math.isclose(wanted[term], changed[term], rel_tol=1e-5) for term in wanted),
+                f"a factor of 3 on {name} makes the weights of {player} {changed}, not {wanted}",
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Weighed:
+    """What the total is made of, by player: the weight of each term, and its value; and what a schedule could change."""
+
+    weights: dict[str, dict[str, float]]
+    totals: dict[str, float]
+    applied: set[str]
+
+
+def _weighed(bed: Bed, capacity: dict[str, float]) -> _Weighed:
+    method, ctx = bed.ready(), bed.context(capacity)
+    terms = {player: loss_of(method, bed.batch(), player, ctx) for player in method.players}
+    return _Weighed(
+        {player: weights_in_total(one) for player, one in terms.items()},
+        {player: one["total"].item() for player, one in terms.items()},
+        ctx.applied,
+    )
 
 
 @check("players")

@@ -127,6 +127,8 @@ def rules_name_what_there_is(row: Row) -> None:
             for name, value in changes.items():
                 wrong = fault(kinds, f"{part}.{name}", value)
                 require(not wrong, f"a rule sets {wrong}")
+        strange = [name for name in rule.training.get("capacity", ()) if name not in method.schedulable]
+        require(not strange, f"a rule schedules {', '.join(strange)}, which is not in schedulable")
         row.config(**rule.method)  # what it raises is a failure
         require(not rule.not_trained.endswith("."), "not_trained ends with a full stop, which tables add")
 

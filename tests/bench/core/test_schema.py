@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from seqdis.bench.core import schema
-from seqdis.bench.core.rules import Length, Range, Text
+from seqdis.bench.core.rules import Curve, Length, Range, Text
 from seqdis.bench.core.schema import OPTIONAL, OTHERS, Key, Open
 
 
@@ -35,6 +35,9 @@ class Nobody:
     since: int
 
 
+Pace = Annotated[tuple[tuple[float, float], ...], Curve(highest=9)]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cart:
     """A cart | of wood."""
@@ -45,11 +48,13 @@ class Cart:
     owner: Owner | Nobody
     price: Annotated[int | None, Range(0)]
     label: Annotated[str | None, OPTIONAL, Text(20, lines=True)] = None
+    pace: Annotated[dict[str, Pace], OPTIONAL] = dataclasses.field(default_factory=dict)
     load: Annotated[dict[str, Wheel], Length(0, 2)] = dataclasses.field(default_factory=dict)
     notes: Any = None
     others: Annotated[dict[str, float], OTHERS] = dataclasses.field(default_factory=dict)
 
 
+PACE = {"pace": {"up": [[0, 10]]}}
 CART = {
     "kind": "two wheels",
     "is": True,
@@ -102,6 +107,16 @@ def test_values_come_back_as_they_were_typed_in_between():
         ({"load": {"": {"size": 1}}}, "load (a key)", "must not be empty"),
         ({"load": {"x" * 81: {"size": 1}}}, "load (a key)", "has 81 characters"),
         ({"load": {"a\x1b": {"size": 1}}}, "load (a key)", "control characters"),
+        ({"pace": None}, "pace", "must be an object"),
+        ({"pace": {"up": 3}}, "pace.up", "must be points of progress and value, such as 0.3:20 0.6:1, not 3"),
+        ({"pace": {"up": [[0, 1, 2]]}}, "pace.up", "must be points of progress and value"),
+        ({"pace": {"up": []}}, "pace.up", "has 0 items, not 1 to 100"),
+        ({"pace": {"up": [[0, 1]] * 101}}, "pace.up", "has 101 items, not 1 to 100"),
+        ({"pace": {"up": [[1.5, 1]]}}, "pace.up[0]", "progress is 1.5, outside [0, 1]"),
+        ({"pace": {"up": [[0, 1], [0.5, 10]]}}, "pace.up[1]", "value is 10, outside [0, 9]"),
+        ({"pace": {"up": [[0, -1]]}}, "pace.up[0]", "value is -1, outside [0, 9]"),
+        ({"pace": {"up": [[0, "1"]]}}, "pace.up[0]", "value must be a number, not '1'"),
+        ({"pace": {"up": [[0.5, 1], [0.5, 2]]}}, "pace.up", "must have points in rising progress, not 0.5:1 0.5:2"),
         ({"notes": [[[[[[[[[[1]]]]]]]]]]}, "notes" + "[0]" * 9, "is nested too deeply"),
         ({"notes": 1 << 63}, "notes", "is too large"),
         ({"worth": "much"}, "worth", "must be a number"),
@@ -112,6 +127,16 @@ def test_what_is_wrong_is_said_with_its_place(changes, where, what):
     assert any(place == where and what in text for place, text in found), found
     with pytest.raises(ValueError, match=re.escape(what)):
         schema.from_json(Cart, CART | changes)
+
+
+def test_a_curve_is_typed_as_a_text_and_an_empty_mapping_that_is_optional_is_not_written():
+    paced = schema.from_json(Cart, CART | {"pace": {"up": [[0, 1], [0.5, 2]]}})
+    assert paced.pace == {"up": ((0.0, 1.0), (0.5, 2.0))}
+    assert schema.to_json(paced)["pace"] == {"up": [[0.0, 1.0], [0.5, 2.0]]}
+    assert "pace" not in schema.to_json(dataclasses.replace(paced, pace={}))
+    assert Curve.parsed("0:1 .5:2e3") == [[0.0, 1.0], [0.5, 2000.0]]
+    assert Curve.text(Curve.parsed("0:1 .5:2e3")) == "0:1 0.5:2000"
+    assert Curve.parsed("soon") == "soon"
 
 
 def test_line_ends_are_text_where_they_are_allowed():
@@ -145,7 +170,15 @@ def test_json_schema_agrees_with_an_independent_validator():
     jsonschema = pytest.importorskip("jsonschema")
     validator = jsonschema.Draft202012Validator(schema.json_schema(Cart))
     assert validator.is_valid(CART)
-    for changes in ({"kind": 2}, {"wheels": []}, {"owner": {}}, {"price": -1}, {"label": None}, {"worth": "much"}):
+    for changes in (
+        {"kind": 2},
+        {"wheels": []},
+        {"owner": {}},
+        {"price": -1},
+        {"label": None},
+        {"worth": "much"},
+        PACE,
+    ):
         assert not validator.is_valid(CART | changes), changes
 
 

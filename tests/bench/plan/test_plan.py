@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
+from seqdis.bench.cli import main
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.schema import from_json
 from seqdis.bench.plan import catalog, presets
 from seqdis.bench.plan.catalog import MethodRef
 from seqdis.bench.plan.cells import Planned, grid, plan, table_methods
@@ -280,6 +283,106 @@ def test_values_of_set_are_read_in_one_way(text: str, value: object) -> None:
 def test_what_no_setting_can_be_is_one_sentence(text: str) -> None:
     with pytest.raises(UserError):
         planned("dsvae", overrides=parse_overrides([f"training.steps={text}"]))
+
+
+LATE = {"kl_static": ((0.3, 20.0), (0.6, 1.0))}
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        ["training.capacity.kl_static=0.3:20 0.6:1"],
+        ["capacity.kl_static=[[0.3, 20], [0.6, 1]]"],
+        ['training.capacity={"kl_static": [[0.3, 20], [0.6, 1]]}'],
+        ['training.capacity={"kl_static": [[0, 2]]}', "training.capacity.kl_static=.3:20  .6:1"],
+        ["training.capacity.kl_static=.3:20 .6:1", "training.capacity.kl_dynamic=null"],
+    ],
+)
+def test_a_capacity_schedule_is_typed_and_comes_back_from_json(items: list[str]) -> None:
+    (cell,) = planned("dsvae", seeds=range(1), preset="paper", overrides=parse_overrides(items))
+    assert cell.config.training.capacity == LATE
+    again = from_json(RunConfig, json.loads(json.dumps(cell.config.to_json())))
+    assert again == cell.config
+    assert again.id == cell.id
+    assert cell.config.to_json()["training"]["capacity"] == {"kl_static": [[0.3, 20.0], [0.6, 1.0]]}
+
+
+def test_a_schedule_is_part_of_the_identity_and_none_leaves_it_as_it_was() -> None:
+    def ids(*items: str) -> list[str]:
+        return [cell.id for cell in planned("dsvae", preset="paper", overrides=parse_overrides(items))]
+
+    plain = planned("dsvae", preset="paper")[0].config.to_json()
+    assert "capacity" not in plain["training"]
+    assert ids() == ids()
+    late = planned("dsvae", preset="paper", overrides={"training.capacity.kl_static": "0:2"})[0].config.to_json()
+    other = planned("dsvae", preset="paper", overrides={"training.capacity.kl_static": "0:3"})[0].config.to_json()
+    late["cell"] = other["cell"] = plain["cell"]  # which holds what --set said
+    assert len({cell_id(config) for config in (plain, late, other)}) == 3
+    del late["training"]["capacity"]
+    assert cell_id(late) == cell_id(plain)
+
+
+@pytest.mark.parametrize(
+    ("method", "item", "message"),
+    [
+        (
+            "dsvae",
+            "training.capacity.kl_statik=0:2",
+            "dsvae has no 'kl_statik' that training.capacity can schedule; it",
+        ),
+        (
+            "rwae",
+            "training.capacity.kl_static=0:2",
+            "it has: recon, noise_static, noise_dynamic, kl_action, penalty_st",
+        ),
+        ("mocogan", "training.capacity.noise_static=0:2", "it has: adversarial_image, adversarial_video, category"),
+        ("oracle", "training.capacity.kl_static=0:2", "it has none"),
+        ("dsvae", "training.capacity.kl_static=soon", "must be points of progress and value, such as 0.3:20 0.6:1"),
+        ("dsvae", "training.capacity.kl_static=0.6:1 0.3:2", "must have points in rising progress"),
+        ("dsvae", "training.capacity.kl_static=1.2:1", "progress is 1.2, outside [0, 1]"),
+        ("dsvae", "training.capacity.kl_static=0:-1", "value is -1, outside [0, 1000000]"),
+        ("dsvae", "training.capacity.=0:1", "unknown setting 'training.capacity.'"),
+        ("dsvae", "training.steps.kl_static=0:1", "unknown setting 'training.steps.kl_static'"),
+    ],
+)
+def test_a_schedule_that_makes_no_sense_is_one_sentence(method: str, item: str, message: str) -> None:
+    with pytest.raises(UserError) as raised:
+        planned(method, overrides=parse_overrides([item]))
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_rule_s_schedule_reaches_what_a_class_declares_and_set_takes_single_names_out() -> None:
+    class Late(Family):
+        schedulable = ("kl_static", "noise_static")
+        rules = (
+            Rule(
+                presets=("quick",), training={"capacity": {**LATE, "kl_action": ((0, 2),), "noise_static": ((0, 1),)}}
+            ),
+        )
+
+    layers = presets.layers(presets.get("quick"), Late, "", "sprites", "video")
+    kinds = {"method": Late.Config, "training": TrainingConfig}
+    part = merged(kinds, layers, {})["training"]
+    assert part.config.capacity == {**LATE, "noise_static": ((0.0, 1.0),)}
+    assert part.origins["capacity"] == "Family at quick"
+    part = merged(kinds, layers, {"training.capacity.kl_static": None})["training"]
+    assert part.config.capacity == {"noise_static": ((0.0, 1.0),)}
+    assert part.origins["capacity"] == "--set"
+    assert merged(kinds, layers, {"training.capacity": {}})["training"].config.capacity == {}
+
+
+def test_describe_shows_a_schedule_as_it_is_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    late = ["--set", "training.capacity.kl_static=0.30:20 0.6:1"]
+    assert main(["describe", "dsvae", "--preset", "paper", *late]) == 0
+    shown = capsys.readouterr().out
+    assert (
+        "Schedules (--set training.capacity.NAME='0.3:20 0.6:1'): recon, noise_static, noise_dynamic, kl_static"
+        in shown
+    )
+    assert re.search(r"^  capacity +kl_static 0\.3:20 0\.6:1 +--set$", shown, re.M)
+    assert main(["describe", "dsvae", "--preset", "paper"]) == 0
+    assert re.search(r"^  capacity +none +default$", capsys.readouterr().out, re.M)
 
 
 def test_ids_and_configs_are_those_of_version_0_1_0() -> None:

@@ -93,9 +93,11 @@ def test_the_first_frame_alone_moves_the_static_code_of_the_example() -> None:
 DECODED = "return self.decoder(torch.cat([latents.dynamic, static], 2))"
 DRAWN = "return randn((n, self.config.static_dim), generator, default_device(self))"
 ENCODED = "return Latents(static=static.mean, dynamic=dynamic.mean)"
-INFERRED = "static, dynamic = self.posteriors(batch.x)\n        codes"
+INFERRED = "static, dynamic = self.posteriors(batch.x)\n        s = "
 SIZE = "        size = config.static_dim"
-RECON = "        recon = estimators"
+TERMS = "        terms = {\n"
+S = 's = ctx.noisy("static", static.sample(ctx.generator))'
+SUM = 'with_total(terms, {"recon": self.config.recon_weight, "kl_static": kl, "kl_dynamic": kl}, ctx)'
 HELPER = "    def posteriors"
 
 
@@ -190,29 +192,46 @@ FAULTS: dict[str, dict[str, tuple[str, str, str]]] = {
         ),
     },
     "losses-are-finite-scalars": {
-        "no total": ('{"total": total, "recon"', '{"loss": total, "recon"', 'no "total"'),
+        "no total": (SUM, "terms", 'no "total"'),
         "not a scalar": (
             "kl_standard_normal(*static).mean()",
             "kl_standard_normal(*static)",
             "has shape (2,), not that of a scalar",
         ),
-        "not a number": (RECON, "        recon = (batch.x.mean() - 2).log() + estimators", "is nan"),
-        "detached": ('{"total": total,', '{"total": total.detach(),', "has no gradient"),
+        "not a number": ('"recon": estimators', '"recon": (batch.x.mean() - 2).log() + estimators', "is nan"),
+        "detached": (SUM, f"(found := {SUM}) | {{'total': found['total'].detach()}}", "has no gradient"),
         "reads what it did not ask for": (
             INFERRED,
-            "static, dynamic = self.posteriors(batch.motion_view)\n        codes",
+            "static, dynamic = self.posteriors(batch.motion_view)\n        s = ",
             "(faulty.py:",
         ),
     },
     "the-total-is-the-weighted-sum-of-the-logged-terms": {
-        "a part is not logged": ('"kl_static": kl_static, ', "", "give every part as a term of its own"),
+        "a part is not logged": (
+            SUM,
+            f"{{name: value for name, value in {SUM}.items() if name != 'kl_static'}}",
+            "give every part as a term of its own",
+        ),
     },
     "every-weighted-term-moves-a-parameter": {
         "a constant term": (
-            "kl_static = estimators.kl_standard_normal(*static).mean()",
-            "kl_static = (batch.x.mean() * 1).requires_grad_()",
+            '"kl_static": estimators.kl_standard_normal(*static).mean()',
+            '"kl_static": (batch.x.mean() * 1).requires_grad_()',
             "kl_static of model is a constant",
         ),
+    },
+    "what-can-be-scheduled-changes-the-total": {
+        "sums by hand": (
+            SUM,
+            SUM.replace("ctx", "dataclasses.replace(ctx, capacity={})"),
+            "a factor of 3 on recon makes the weights of model",
+        ),
+        "no such term": (
+            '"kl_dynamic", "noise',
+            '"kl_dynamik", "noise',
+            "with_total sums no kl_dynamik in any variant",
+        ),
+        "no noise": (S, "s = static.sample(ctx.generator)", "noise_static changes no loss"),
     },
     "every-parameter-is-trained-by-one-player": {
         "parameters of no player": (
@@ -233,34 +252,38 @@ FAULTS: dict[str, dict[str, tuple[str, str, str]]] = {
         ),
     },
     "training-lowers-the-loss": {
-        "wrong sign": ('{"total": total,', '{"total": total * (1.0 + ctx.step),', "after twenty steps on one batch"),
+        "wrong sign": (
+            SUM,
+            f"(found := {SUM}) | {{'total': found['total'] * (1.0 + ctx.step)}}",
+            "after twenty steps on one batch",
+        ),
     },
     "same-seed-same-numbers": {
         "its own seed": (
-            "codes = Latents(static=static.sample(ctx.generator)",
-            "codes = Latents(static=static.sample(torch.Generator().manual_seed(torch.seed() % 999))",
+            S,
+            "s = static.sample(torch.Generator().manual_seed(torch.seed() % 999))",
             "two runs of one seed",
         ),
     },
     "it-draws-from-the-given-generators-only": {
         "global generator": (
-            RECON,
-            "        batch = dataclasses.replace(batch, x=batch.x + 0 * torch.rand(()))\n" + RECON,
+            TERMS,
+            "        batch = dataclasses.replace(batch, x=batch.x + 0 * torch.rand(()))\n" + TERMS,
             "global generator of torch",
         ),
         "global NumPy": (
-            RECON,
-            "        import numpy\n        numpy.random.rand()\n" + RECON,
+            TERMS,
+            "        import numpy\n        numpy.random.rand()\n" + TERMS,
             "global generator of NumPy",
         ),
     },
     "the-loss-reads-no-value-back": {
-        "waits": (RECON, "        scale = batch.x.mean().item()\n" + RECON, "1 times a step"),
+        "waits": (TERMS, "        scale = batch.x.mean().item()\n" + TERMS, "1 times a step"),
     },
     "the-loss-leaves-the-batch-as-it-is": {
         "in place": (
             INFERRED,
-            "static, dynamic = self.posteriors(batch.x.mul_(0.9))\n        codes",
+            "static, dynamic = self.posteriors(batch.x.mul_(0.9))\n        s = ",
             "loss changes batch.x",
         ),
     },
@@ -340,7 +363,7 @@ FAULTS: dict[str, dict[str, tuple[str, str, str]]] = {
         ),
     },
     "a-checkpoint-holds-the-whole-model": {
-        "forgets": (RECON, "        self.scale = 3.0\n" + RECON, "decodes other clips"),
+        "forgets": (TERMS, "        self.scale = 3.0\n" + TERMS, "decodes other clips"),
     },
 }
 """The faults that each check must find: what is put in place of what, and what the check must say."""
