@@ -119,7 +119,11 @@ def match(store: Store, pattern: str) -> list[str]:
     ids = sorted(store.ids())
     if pattern in ids:
         return [pattern]
-    found = [cell for cell in ids if cell.startswith(pattern)] or [cell for cell in ids if pattern in cell]
+    found = (
+        [cell for cell in ids if cell.startswith(pattern)]
+        or [cell for cell in ids if f"-{pattern}-" in f"-{cell}-"]  # dsvae is not cdsvae
+        or [cell for cell in ids if pattern in cell]
+    )
     if not found:
         raise UserError(f"no cell of {store.out} is called {pattern!r}; see: bench status --all --out {store.out}")
     return found

@@ -21,6 +21,7 @@ TABLES: dict[str, str] = {
     **{name: study.text for name, study in STUDIES.items()},
     "cost": "time, memory, parameters and energy of training",
     "seeds": "intervals over seeds, and every pair of rows with its test",
+    "overrides": "rows whose settings were changed with --set; never ranked, and in no other table",
     "ranks": "ranks on each data set and averaged over data sets",
     "published": "the literature's numbers, with their sources",
     "audit": "published rows that are impossible, or off log IS = H(y) - H(y|x)",
@@ -61,6 +62,7 @@ def build(
         sources=sources,
         batches=_varies_batch(name),
         by_device=name == "cost",
+        overridden=name == "overrides",
     )
     if name in STUDIES and STUDIES[name].rows:
         arranged.blocks, absent = _ablated(name, arranged.blocks)
@@ -125,13 +127,14 @@ def _document_notes(name: str, arranged: Arranged, collection: Collection) -> li
 def _table(name: str, block: Block, collection: Collection, number: int) -> Table:
     view = columns.view_of(block)
     footnotes = footers.Footnotes()
-    ranks = _rank(block, view)
+    ranks = {} if name == "overrides" else _rank(block, view)
     for group in block.groups:  # the marks of labels before those of numbers, which not every format prints
         footnotes.for_group(group, view.headline_source)
     rows = {id(group): _row(name, group, block, view, ranks, footnotes) for group in block.groups}
     ranked = [rows[id(group)] for group in block.groups if not _stands_apart(group)]
     apart = [rows[id(group)] for group in block.groups if _stands_apart(group)]
-    _mark_best([group for group in block.groups if group.is_ranked and group.entries], rows, view)
+    if name != "overrides":
+        _mark_best([group for group in block.groups if group.is_ranked and group.entries], rows, view)
     sections = [Section(rows=ranked)] if ranked else []
     if apart:
         sections.append(Section(rows=apart, title="not ranked"))

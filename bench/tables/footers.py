@@ -88,6 +88,7 @@ class Footnotes:
             if entry.supervision in _SUPERVISION:
                 signal = f" ({entry.signal})" if entry.signal else ""
                 texts.append(_SUPERVISION[entry.supervision] + signal)
+        texts += [f"changed with --set: {', '.join(entry.overrides)}" for entry in group.entries[:1] if entry.overrides]
         texts += _recorded_notes(group)
         if group.has_twin:
             texts.append("rows of one name with different settings: the digits after the name are of their config")

@@ -94,6 +94,7 @@ def arrange(
     sources: Names[str] = (),
     batches: bool = False,
     by_device: bool = False,
+    overridden: bool = False,
 ) -> Arranged:
     """Puts records into blocks and rows.
 
@@ -101,6 +102,7 @@ def arrange(
         datasets, presets, sources: keep only these; empty keeps all.
         batches: keep records of any batch size (the batch-size table), else only the preset's own.
         by_device: records of different devices are different rows (costs).
+        overridden: only records whose settings were changed with --set, each change a row; else they stand in none.
     """
     chosen = [
         entry
@@ -109,6 +111,7 @@ def arrange(
         and (not presets or entry.setting.preset in presets)
         and (not sources or entry.setting.source in sources)
         and (batches or not entry.batch)
+        and (bool(entry.overrides) or not overridden)
     ]
     titles = {(entry.method, entry.variant): entry.title for entry in chosen if entry.status == "done"}
     blocks: dict[Setting, dict[tuple[str, ...], Group]] = {}
@@ -118,7 +121,7 @@ def arrange(
         if entry.status != "done":
             missing.append(entry)
             continue
-        reason = _reason_to_exclude(entry, collection)
+        reason = _reason_to_exclude(entry, collection, overridden)
         key = (entry.method, entry.variant, entry.config, entry.protocol, entry.device if by_device else "")
         place = (entry.setting, key, entry.seed)
         if not reason and place in taken:
@@ -140,9 +143,9 @@ def arrange(
     return Arranged(arranged, excluded, _apart([block.setting for block in arranged]))
 
 
-def _reason_to_exclude(entry: Entry, collection: Collection) -> str:
-    if entry.overrides:
-        reason = f"settings were overridden ({', '.join(entry.overrides)})"
+def _reason_to_exclude(entry: Entry, collection: Collection, overridden: bool) -> str:
+    if entry.overrides and not overridden:
+        reason = f"settings were overridden ({', '.join(entry.overrides)}; 'bench table overrides' has its row)"
     elif not entry.complete:
         reason = f"its schedule was not finished ({entry.steps} of {entry.planned_steps} steps)"
     else:

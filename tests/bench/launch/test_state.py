@@ -145,7 +145,12 @@ def test_failed_prerequisite_is_named(store: Store, monkeypatch: pytest.MonkeyPa
 
 def test_cell_is_found_by_prefix_or_part(store: Store) -> None:
     assert state.match(store, "a-done") == ["a-done"]
+    assert state.match(store, "failed") == ["b-failed"]
     assert state.match(store, "b") == ["b-failed"]
+    for cell in ("sprites-synth-dsvae-quick-s0-1", "sprites-synth-cdsvae-quick-s0-2"):
+        store.folder(cell).mkdir()
+    assert state.match(store, "dsvae") == ["sprites-synth-dsvae-quick-s0-1"]
+    assert state.match(store, "svae-quick") == ["sprites-synth-cdsvae-quick-s0-2", "sprites-synth-dsvae-quick-s0-1"]
     assert state.match(store, "missing") == ["d-missing"]
     with pytest.raises(UserError, match="no cell"):
         state.match(store, "zzz")

@@ -220,6 +220,20 @@ def test_a_failed_seed_is_footnoted_and_the_others_stand(build, make_record):
     assert table.footnotes[row.marks[0]] == "seed 2 failed: not finite"
 
 
+def test_overridden_records_have_a_table_of_their_own_without_ranks(build, make_record):
+    changed = {"cell.overrides": {"method.lr": 0.01}}
+    records = [make_record("cdsvae", seed=seed) for seed in range(3)]
+    assert build("overrides", records).notes == ["No record fits the table 'overrides'."]
+    records += [make_record("cdsvae", seed=seed, changes=changed) for seed in range(3)]
+    document = build("overrides", records)
+    (row,) = document.tables[0].rows
+    assert [document.tables[0].footnotes[mark] for mark in row.marks] == ["changed with --set: method.lr=0.01"]
+    assert row.cell("acc").n == 3
+    assert "rank" not in row.cells
+    assert not row.cell("acc").bold
+    assert "bench table overrides" in build("comparison", records).excluded[0]
+
+
 def test_overridden_and_unfinished_records_stay_out_of_the_row(build, make_record):
     records = [
         make_record(seed=0),
