@@ -21,12 +21,14 @@ from seqdis.bench.launch.request import Place, Request
 if TYPE_CHECKING:
     from seqdis.bench.launch.pool import Pool, Run
     from seqdis.bench.plan.cells import Planned
+    from seqdis.bench.plan.outdated import Outdated
     from seqdis.bench.records.packing import Press
     from seqdis.bench.records.store import Store
 
 HELP = """Trains, judges and records every method on every data set, on this machine or on SLURM.
 
-A cell that has a record is never run again; a killed run goes on where it stood when the same line is typed again.
+A cell that has a record is not run again; a line says where code, data or a judge are others by now, and --again
+repeats those cells and keeps the old records. A killed run goes on where it stood when the same line is typed again.
 With --time-budget it ends in time, whole cells first in the order given; exit code 75 says that cells are left.
 
   bench run --methods all --datasets sprites,mug --preset quick     a laptop, minutes, generated data
@@ -66,6 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do not keep trained weights beside the records ($SEQDIS_WEIGHTS: most MiB a cell, 512, or no)",
     )
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="run done cells again whose code, data or judge are others today, or unknown; old records are kept",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show the cells and an estimate; change nothing")
     parser.add_argument("--json", action="store_true", help="with --dry-run: the plan as JSON")
     slurm_flags.add_arguments(parser)
@@ -79,15 +86,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from seqdis.bench.plan.outdated import of_cells, other_settings, settings_line
     from seqdis.bench.records.store import Store
 
     started = time.monotonic()
     asked, request = _asked(args)
     launcher = _launcher(asked, request, dry_run=args.dry_run)
     planned, store = asked.plan(), Store(request.out)
+    found = of_cells(store, [cell.id for cell in planned if store.is_done(cell.id)], request.data_dir)
+    again = set(found.cells if args.again else ())
+    missing = [cell for cell in planned if cell.id in again or not store.is_done(cell.id)]
     if args.dry_run:
-        return _dry_run(planned, store, asked, request, launcher, as_json=args.json)
-    missing = [cell for cell in planned if not store.is_done(cell.id)]
+        return _dry_run(planned, missing, found, store, asked, request, launcher, as_json=args.json)
     if launcher == "local":
         _check_precision(missing, request.device)
     store.check_writable()
@@ -97,6 +107,11 @@ def _run(args: argparse.Namespace) -> int:
         f"preset {asked.preset}, {asked.data_source} data, output in {request.out}",
         flush=True,
     )
+    beside = other_settings(store, [cell.id for cell in missing])
+    for line in [*([] if args.again else found.lines()), *settings_line(beside)]:
+        print(line, flush=True)
+    for cell_id in sorted(again):
+        store.set_aside(cell_id)
     if launcher == "slurm" and missing:
         if request.budget is not None:
             raise UserError("--time-budget is for runs on this machine; on SLURM the limit is --time.")
@@ -263,12 +278,19 @@ def _print_table(planned: Sequence[Planned], out: Path, name: str) -> None:
 
 
 def _dry_run(
-    planned: Sequence[Planned], store: Store, asked: Grid, request: Request, launcher: Place, *, as_json: bool
+    planned: Sequence[Planned],
+    missing: Sequence[Planned],
+    found: Outdated,
+    store: Store,
+    asked: Grid,
+    request: Request,
+    launcher: Place,
+    *,
+    as_json: bool,
 ) -> int:
     from seqdis.bench.launch.slots import slots
     from seqdis.bench.perf.estimate import seconds_of_cells
 
-    missing = [cell for cell in planned if not store.is_done(cell.id)]
     seconds = seconds_of_cells([cell.config for cell in missing], store)
     places = len(slots(request.device, request.workers, request.per_device))
     if as_json:
@@ -277,7 +299,10 @@ def _dry_run(
             "workers": places,
             "estimated_seconds": sum(seconds) / places,
             "cells": [
-                {"id": cell.id, "title": cell.title, "done": store.is_done(cell.id), **cell.config.to_json()["cell"]}
+                {
+                    **{"id": cell.id, "title": cell.title, "done": store.is_done(cell.id)},
+                    **{"outdated": found.words(cell.id), **cell.config.to_json()["cell"]},
+                }
                 for cell in planned
             ],
         }
@@ -285,7 +310,8 @@ def _dry_run(
         return DONE
     left = dict(zip([cell.id for cell in missing], seconds, strict=True))
     for cell in planned:
-        text = f"about {left[cell.id] / 60:.1f} min" if cell.id in left else "done"
+        state = f"about {left[cell.id] / 60:.1f} min" if cell.id in left else "done"
+        text = ", ".join(filter(None, (state, found.words(cell.id))))
         print(f"{cell.id:72s} {text}")
     print(
         f"{len(planned)} cells, {len(planned) - len(missing)} done, {len(missing)} to run; "

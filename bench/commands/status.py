@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 HELP = """Shows where every cell stands, from the output folder and the queue. Changes nothing.
 
+Results that today's code, prepared data or judge would not give are counted; --all says what is another of each.
+
 Exit code 0 only if every cell is done.
 """
 ROWS = 40
@@ -29,14 +31,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from seqdis.bench.launch.state import match, survey
+    from seqdis.bench.plan.outdated import of_cells, other_settings, settings_line
     from seqdis.bench.records.store import Store
 
     store = Store(args.out)
     found = survey(store, only=match(store, args.filter) if args.filter else None)
+    done = [cell for cell in found.cells if cell.state == "done"]
+    others = of_cells(store, [cell.id for cell in done])
+    for cell in done:
+        cell.detail = others.words(cell.id)
     if args.json:
-        print(json.dumps(found.to_json()))
+        print(json.dumps({**found.to_json(), "outdated": {cell: list(why) for cell, why in others.reasons.items()}}))
     else:
-        print("\n".join(text(found, everything=args.all)))
+        beside = other_settings(store, [cell.id for cell in found.cells])
+        print("\n".join([*text(found, everything=args.all), *others.lines(), *settings_line(beside)]))
     return DONE if found.is_complete else FAILED
 
 

@@ -38,8 +38,9 @@ from numpy.typing import NDArray
 from seqdis.bench.core.archive import new_member
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import write_bytes
+from seqdis.bench.records.store import CLIPS
 
-NAME = "clips.npz"
+NAME = CLIPS
 MAX_BYTES = 256 << 20
 MAX_ARRAYS = 16
 KINDS = (

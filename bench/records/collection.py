@@ -99,7 +99,8 @@ class Common(NamedTuple):
 class Entry:
     """One record, reduced. `names` is shared by all entries with the same metrics; `values` holds their numbers.
 
-    `codes` are the digests of the method's and of the suite's code, empty in records of version 0.1.0.
+    `codes` are the digests of the method's and of the suite's code: empty in records of version 0.1.0, the method's also
+    of a plug-in, whose id says which code it is.
     """
 
     path: str
@@ -309,7 +310,7 @@ class Loader:
 
     def _common(self, record: Json) -> Common:
         code, protocol, environment = record["code"] or {}, record["protocol"] or {}, record["environment"] or {}
-        digests = code.get("digests") or {}
+        digests, outside = code.get("digests") or {}, record["config"].get("plugin_digest")
         if record["config"] != {}:  # as of a cell that failed before it had a record
             _check(Config, record["config"], "config")
         config, batch_size = describe_config(record["config"])
@@ -325,7 +326,7 @@ class Loader:
             "device": self._text(environment.get("device")),
             "commit": self._text(code.get("commit")),
             "dirty": bool(code.get("dirty")),
-            "codes": (self._text(digests.get("method")), self._text(digests.get("suite"))),
+            "codes": ("" if outside else self._text(digests.get("method")), self._text(digests.get("suite"))),
         }
         return Common({name: record.get(name) for name in _SHARED}, headline_of(record["data"]), fields, {})
 

@@ -10,10 +10,12 @@
                       error.json              why it failed; `bench retry` clears it
                       model.safetensors       its trained weights, unless --no-weights
                       clips.npz               a few reconstructions and swaps, for figures and pages
+                      record.json.1           an earlier record, of a cell that was run again (`bench run --again`)
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +27,7 @@ from seqdis.bench.records.config import RunConfig
 from seqdis.bench.records.record import RECORD
 
 CONFIG, PROGRESS, LOG, ERROR = "config.json", "progress.json", "log.txt", "error.json"
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, CLIPS = "checkpoint.safetensors", "clips.npz"
 WEIGHTS = "model.safetensors"
 
 
@@ -41,6 +43,25 @@ class Store:
 
     def is_done(self, cell_id: str) -> bool:
         return os.path.exists(self.folder(cell_id) / RECORD)
+
+    def set_aside(self, cell_id: str) -> None:
+        """Renames the record of a cell that is to be run again, its weights and clips: record.json.1, then .2, and so on.
+
+        What another process has just put aside stays there.
+
+        Raises:
+            UserError: it cannot be renamed.
+        """
+        folder = self.folder(cell_id)
+        number = next(number for number in itertools.count(1) if not os.path.lexists(folder / f"{RECORD}.{number}"))
+        for name in (RECORD, WEIGHTS, CLIPS):
+            try:
+                os.rename(folder / name, folder / f"{name}.{number}")
+            except FileNotFoundError:
+                if name == RECORD:
+                    return
+            except OSError as error:
+                raise UserError(f"{folder / name} cannot be put aside ({error.strerror}).") from None
 
     def add(self, cell_id: str, config: RunConfig) -> Path:
         """Writes a planned cell's config, unless it is there, and returns its folder.

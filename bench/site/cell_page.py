@@ -20,6 +20,7 @@ from seqdis.bench.figures.curves import (
     validation_points,
 )
 from seqdis.bench.plan.catalog import is_outside
+from seqdis.bench.plan.outdated import REMEDY, code_words, other_code
 from seqdis.bench.records.record import Config, Json, Training
 from seqdis.bench.site.render import json_text
 from seqdis.bench.tables import metrics
@@ -280,6 +281,9 @@ def facts(record: Json) -> Iterable[tuple[str, tuple[tuple[str, str], ...]]]:
     accuracy = ", ".join(
         f"{text(name)} {100 * value:.1f} %" for name, value in mapping(judge, "accuracy").items() if is_number(value)
     )
+    digests, outside = mapping(code, "digests"), mapping(record, "config").get("plugin_digest")
+    codes = ("" if outside else text(digests.get("method")), text(digests.get("suite")))
+    other = code_words(other_code(text(cell.get("method")), text(cell.get("dataset")), codes))
     yield (
         "Data",
         pairs(
@@ -334,6 +338,9 @@ def facts(record: Json) -> Iterable[tuple[str, tuple[tuple[str, str], ...]]]:
             ("Version", code.get("version")),
             ("Commit", text(code.get("commit"))[:12]),
             ("Uncommitted changes", code.get("dirty")),
+            ("Method's code", text(digests.get("method"))[:16]),
+            ("Suite's code", text(digests.get("suite"))[:16]),
+            ("Against this suite", f"{other}; {REMEDY}" if other else ""),
             ("Finished", record.get("finished")),
             ("Cell", cell.get("id")),
             *((f"Override {text(name, 40)}", value) for name, value in list(mapping(cell, "overrides").items())[:20]),

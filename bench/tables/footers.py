@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from seqdis.bench.plan.outdated import REMEDY, code_words, other_code
 from seqdis.bench.records.collection import Collection, Setting
 from seqdis.bench.tables import published, statistics
 from seqdis.bench.tables.columns import Source, View, way_of
@@ -90,6 +91,7 @@ class Footnotes:
                 texts.append(_SUPERVISION[entry.supervision] + signal)
         texts += [f"changed with --set: {', '.join(entry.overrides)}" for entry in group.entries[:1] if entry.overrides]
         texts += _recorded_notes(group)
+        texts += _other_code(group)
         if group.has_twin:
             texts.append("rows of one name with different settings: the digits after the name are of their config")
         if headline is not None and group.entries and any(headline(entry) is None for entry in group.entries):
@@ -107,12 +109,23 @@ def _recorded_notes(group: Group) -> list[str]:
         for note in dict.fromkeys(entry.notes):
             if note not in _SUPERVISION:
                 seeds.setdefault(note, []).append(entry.seed)
-    return [
-        note
-        if len(found) == len(group.entries)
-        else f"seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}: {note}"
-        for note, found in seeds.items()
-    ]
+    return [f"{_seeds_of(group, found)}{note}" for note, found in seeds.items()]
+
+
+def _other_code(group: Group) -> list[str]:
+    """That a row was made by code that is not today's, where its records say by which."""
+    found: dict[str, list[int]] = {}
+    for entry in group.entries:
+        if words := code_words(other_code(entry.method, entry.setting.dataset, entry.codes)):
+            found.setdefault(words, []).append(entry.seed)
+    return [f"{_seeds_of(group, seeds)}{words}; {REMEDY}" for words, seeds in found.items()]
+
+
+def _seeds_of(group: Group, seeds: list[int]) -> str:
+    """Which seeds a note is about; empty for all."""
+    if len(seeds) == len(group.entries):
+        return ""
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}: "
 
 
 def title(name: str, block: Block) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,6 +94,38 @@ def test_run_leaves_whole_records_and_nothing_else_to_do(finished: Path, data: P
     again = bench("run", "--methods", "dsvae,cdsvae", "--datasets", "sprites", *TINY, data=data, cwd=finished)
     assert "Nothing to train" in again.stdout
     assert before == {path: path.stat().st_mtime_ns for path in finished.glob("runs/cells/*/record.json")}
+
+
+def test_a_result_of_other_code_counts_as_done_and_is_repeated_when_asked(
+    finished: Path, data: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished / "runs", tmp_path / "runs")
+    line = ("run", "--methods", "dsvae,cdsvae", "--datasets", "sprites", *TINY)
+    before = records(tmp_path / "runs")
+    other = next(cell for cell, record in before.items() if record["cell"]["method"] == "dsvae")
+    path = tmp_path / "runs" / "cells" / other / "record.json"
+    text = path.read_text().replace(before[other]["code"]["digests"]["method"], "0" * 64)
+    path.write_text(text)
+    done = bench(*line, data=data, cwd=tmp_path)
+    assert "1 result was made by other code (of the method: dsvae 1); 'bench run --again' repeats it" in done.stdout
+    assert "Nothing to train" in done.stdout
+    assert path.read_text() == text
+    status = bench("status", "--all", data=data, cwd=tmp_path).stdout
+    assert f"done      {other}  made by other code (the method's)" in status
+    assert status.count("made by other code") == 2
+    dry = bench(*line, "--again", "--dry-run", data=data, cwd=tmp_path).stdout
+    assert "2 cells, 1 done, 1 to run" in dry
+    assert path.read_text() == text
+    again = bench(*line, "--again", data=data, cwd=tmp_path).stdout
+    assert "2 cells: 1 done already, 1 to run" in again
+    after = records(tmp_path / "runs")
+    assert {cell: comparable(record) for cell, record in after.items()} == {
+        cell: comparable(record) for cell, record in before.items()
+    }
+    assert after[other]["code"] == before[other]["code"]
+    assert path.with_name("record.json.1").read_text() == text
+    assert path.with_name("clips.npz.1").exists()
+    assert "Nothing to train" in bench(*line, "--again", data=data, cwd=tmp_path).stdout
 
 
 def test_dry_run_changes_nothing(data: Path, tmp_path: Path, finished: Path) -> None:

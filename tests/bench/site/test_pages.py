@@ -7,6 +7,7 @@ import json
 import pytest
 
 from seqdis.bench.core.schema import from_json
+from seqdis.bench.plan.today import method_code, suite_code
 from seqdis.bench.records.collection import Loader, load
 from seqdis.bench.records.flatten import flatten
 from seqdis.bench.records.record import Data
@@ -24,6 +25,18 @@ def test_cell_view_gives_mean_and_range_over_draws(make_record):
     assert row.chance == "11.1"
     assert row.values[0] == (f"{100 * sum(scores) / 3:.1f}", f"{100 * min(scores):.1f} to {100 * max(scores):.1f}")
     assert next(row for row in block.rows if row.factor == "skin").role == "drawn anew"
+
+
+def test_the_page_of_a_cell_says_when_other_code_made_it(make_record):
+    digests = {"method": "0" * 64, "suite": suite_code("sprites")}
+    for changes, expected in (
+        ({}, None),
+        ({"code.digests": digests}, "made by other code (the method's); 'bench run --again' repeats it"),
+        ({"code.digests": {**digests, "method": method_code("cdsvae")}}, None),
+        ({"code.digests": digests, "config.plugin_digest": "0" * 64}, None),
+    ):
+        code = dict(dict(cell_page.cell_view(make_record(changes=changes)).facts)["Code"])
+        assert code.get("Against this suite") == expected
 
 
 def test_curve_fills_its_frame_and_marks_the_selected_step():

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.plan.today import method_code, suite_code
 from seqdis.bench.records.collection import Collection, load
 from seqdis.bench.tables.build import build as build_table
 from seqdis.judges.cards import shipped_cards
@@ -530,3 +531,17 @@ def test_a_judge_under_another_name_is_left_out_and_named(build, make_record):
     assert any(
         "judge.name is 'mine', but these weights are those of sprites-real-32" in note for note in document.notes
     )
+
+
+def test_rows_of_other_code_have_a_footnote_and_those_of_today_s_none(build, make_record):
+    def made_by(method, seed, code=""):
+        digests = {"method": code or method_code(method), "suite": suite_code("sprites")}
+        return make_record(method, seed=seed, changes={"code.digests": digests})
+
+    records = [made_by("cdsvae", 0), made_by("cdsvae", 1, "0" * 64), made_by("dsvae", 0), made_by("s3vae", 0, "0" * 64)]
+    table = _only(build("comparison", records))
+    told = {_row(table, label).marks: label for label in ("C-DSVAE", "S3VAE", "DSVAE")}
+    notes = {label: [table.footnotes[mark] for mark in marks] for marks, label in told.items()}
+    words = "made by other code (the method's); 'bench run --again' repeats it"
+    assert (notes["C-DSVAE"], notes["DSVAE"]) == ([f"seed 1: {words}"], [])
+    assert words in notes["S3VAE"]
