@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqdis.methods.nets.video import ToPixels
+from seqdis.methods.nets.convolutions import Double, FromPixel
 
 SLOPE = 0.2
 BASE_SIDE = 4
@@ -72,17 +72,17 @@ class ImageGenerator(nn.Module):
         stages = n_stages(side)
         out_dim = width << (stages - 1)
         layers: list[nn.Module] = [
-            nn.ConvTranspose2d(in_dim, out_dim, 4, 1, 0, bias=False),
+            FromPixel(in_dim, out_dim, bias=False),
             nn.BatchNorm2d(out_dim),
             nn.ReLU(inplace=True),
         ]
         for stage in reversed(range(stages - 1)):
             layers += [
-                nn.ConvTranspose2d(width << (stage + 1), width << stage, 4, 2, 1, bias=False),
+                Double(width << (stage + 1), width << stage, bias=False),
                 nn.BatchNorm2d(width << stage),
                 nn.ReLU(inplace=True),
             ]
-        self.net = nn.Sequential(*layers, ToPixels(width, channels, bias=False), nn.Tanh())
+        self.net = nn.Sequential(*layers, Double(width, channels, bias=False), nn.Tanh())
 
     def forward(self, z: Tensor) -> Tensor:
         return cast(Tensor, self.net(z[:, :, None, None]))

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqdis.methods.nets.convolutions import Double, FromPixel, ToPixel
+
 DecoderKind = Literal["transposed", "upsample"]
 Activation = Literal["leaky_relu", "relu"]
 Output = Literal["sigmoid", "tanh", "identity"]
@@ -41,34 +43,6 @@ class BatchNorm(nn.BatchNorm2d):
         return F.batch_norm(input, None, None, self.weight, self.bias, training=True, eps=self.eps)
 
 
-class ToPixels(nn.ConvTranspose2d):
-    """A 4x4 transposed convolution of stride 2 that ends a decoder, (N, C, H, W) to (N, out, 2H, 2W).
-
-    Three channels leave most of a CPU's vector lanes empty. Where no gradient is wanted, a CPU therefore computes all
-    four pixels that a position becomes as channels of one 3x3 convolution: the same sums in another order, 2 to 3 times
-    faster. (With its gradients it would be no faster.)
-    """
-
-    # The kernel's rows that the three neighbours of a position give to its upper and to its lower pixel; 4 is none.
-    TAPS = ((3, 1, 4), (4, 2, 0))
-
-    def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True) -> None:
-        super().__init__(in_channels, out_channels, 4, 2, 1, bias=bias)
-
-    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if output_size is not None or torch.is_grad_enabled() or input.device.type != "cpu":
-            return super().forward(input, output_size)
-        taps = torch.tensor(self.TAPS)
-        padded = F.pad(self.weight, (0, 1, 0, 1))
-        # (in, out, 2, 2, 3, 3), then the two pixels' axes and `out` are the channels.
-        kernels = padded[:, :, taps[:, None, :, None], taps[None, :, None, :]]
-        weight = kernels.permute(2, 3, 1, 0, 4, 5).flatten(0, 2).contiguous(memory_format=torch.channels_last)
-        pixels = F.conv2d(input, weight, None if self.bias is None else self.bias.repeat(4), padding=1)
-        n, _, height, width = pixels.shape
-        pixels = pixels.permute(0, 2, 3, 1).reshape(n, height, width, 2, 2, self.out_channels)
-        return pixels.permute(0, 1, 3, 2, 4, 5).reshape(n, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
-
-
 class FrameEncoder(nn.Module):
     """Frames (..., C, H, W) to embeddings (..., out_dim) in (-1, 1).
 
@@ -82,7 +56,7 @@ class FrameEncoder(nn.Module):
         super().__init__()
         channels = [frame[0], *stage_channels(frame, width)]
         stages = [nn.Conv2d(a, b, 4, 2, 1) for a, b in itertools.pairwise(channels)]
-        self.convs = nn.ModuleList([*stages, nn.Conv2d(channels[-1], out_dim, 4, 1, 0)])
+        self.convs = nn.ModuleList([*stages, ToPixel(channels[-1], out_dim)])
         self.norms = nn.ModuleList([BatchNorm(conv.out_channels) for conv in self.convs])  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, update_statistics: bool = True) -> Tensor:
@@ -126,10 +100,10 @@ class FrameDecoder(nn.Module):
     ) -> None:
         super().__init__()
         channels = stage_channels(frame, width)[::-1]
-        layers: list[nn.Module] = [nn.ConvTranspose2d(in_dim, channels[0], 4, 1, 0)]
+        layers: list[nn.Module] = [FromPixel(in_dim, channels[0])]
         if kind == "transposed":
-            layers += [nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in itertools.pairwise(channels)]
-            last: nn.Module = ToPixels(channels[-1], frame[0])
+            layers += [Double(a, b) for a, b in itertools.pairwise(channels)]
+            last: nn.Module = Double(channels[-1], frame[0])
         elif kind == "upsample":
             channels = [*channels[:-1], 2 * width, width]
             layers += [
