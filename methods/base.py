@@ -169,6 +169,26 @@ class Optimisation:
     weight_decay: float = 0.0
 
 
+@dataclasses.dataclass(frozen=True)
+class Uniform:
+    """A range of a setting that is searched: values from `low` to `high`, every one as likely.
+
+    Of a setting that counts, both bounds and the values between them are whole.
+    """
+
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class LogUniform(Uniform):
+    """A range of positive values, every factor as likely: for rates, weights and sizes."""
+
+
+Space = Mapping[str, tuple[Any, ...] | Uniform]
+"""Settings ("method.lr", "training.batch_size") and what is searched of each: the values to try, or a range."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rule:
     """What a method changes of its defaults and of a preset, at some scales and on some data.
@@ -215,7 +235,7 @@ class Method(nn.Module):
         schedulable: what a capacity schedule (`--set training.capacity.NAME=...`) may change: names of loss terms, whose
             weights it multiplies, and `noise_static`, `noise_dynamic` where the loss passes that code's samples through
             `Context.noisy`.
-        space: what `bench tune` draws from: setting ("method.lr", "training.batch_size") -> the values to try.
+        space: what `bench tune` searches, see `Space`.
         players: parameter groups that take turns in each step, in order. VAEs have one. An instance may set its
             own, where the config decides.
     """
@@ -226,7 +246,7 @@ class Method(nn.Module):
     variants: ClassVar[dict[str, dict[str, Any]]] = {}
     rules: ClassVar[tuple[Rule, ...]] = ()
     schedulable: ClassVar[tuple[str, ...]] = ()
-    space: ClassVar[dict[str, tuple[Any, ...]]] = {}
+    space: ClassVar[Space] = {}
     players: ClassVar[tuple[str, ...]] = ("model",)
 
     # Categories in the dynamic code. With any, `sample_dynamic` also takes `category`, (n,) of them.

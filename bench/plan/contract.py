@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.rules import shown
+from seqdis.bench.plan import space
 from seqdis.bench.plan.settings import fault
 from seqdis.bench.records.config import TrainingConfig
 from seqdis.bench.records.record import Supervision
@@ -147,11 +148,6 @@ def _schedulable(method: type[Method]) -> None:
 
 
 def _space(method: type[Method]) -> None:
-    space = method.space
-    if not isinstance(space, Mapping) or not all(isinstance(values, list | tuple) for values in space.values()):
-        raise _Broken(f"its space is {shown(space)}, not a dict of settings and tuples of values")
-    for key, values in space.items():
-        if not values:
-            raise _Broken(f"its space has no values for {key}")
-        for value in values:
-            _require_json(value, f"a value of {key} in its space")
+    wrong = space.misshapen(method.space)
+    if wrong:
+        raise _Broken(wrong)

@@ -115,10 +115,9 @@ def fault(kinds: Mapping[str, type[Any]], key: str, value: Any) -> str:
         value: as the class has it; tuples are lists in JSON.
     """
     try:
-        place = _place(kinds, key)
+        rule = rule_for(kinds, key)
     except UserError as error:
         return str(error).removesuffix(".")
-    rule = place.rule
     if rule is None:
         return f"{key} is of a type that JSON does not have"
     try:
@@ -126,6 +125,15 @@ def fault(kinds: Mapping[str, type[Any]], key: str, value: Any) -> str:
     except (TypeError, ValueError, RecursionError):
         return f"{key}={shown(value)} is no number, text or boolean that JSON has"
     return next((f"{key}={shown(value)}: {where} {what}".replace("  ", " ") for where, what in problems), "")
+
+
+def rule_for(kinds: Mapping[str, type[Any]], key: str) -> Rule | None:
+    """The rule of the setting that a key names; None of one that no value from JSON has.
+
+    Raises:
+        UserError: there is no such setting.
+    """
+    return _place(kinds, key).rule
 
 
 def built(kind: type[Any], settings: Mapping[str, Any]) -> Any:

@@ -6,13 +6,14 @@ import dataclasses
 import inspect
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from seqdis.bench.cell.check.bed import Row
 from seqdis.bench.cell.check.findings import Check, Failure, Skipped, checks_of, require
+from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.source import imported
-from seqdis.bench.plan import catalog
+from seqdis.bench.plan import catalog, space
 from seqdis.bench.plan.presets import PRESETS
 from seqdis.bench.plan.settings import fault
 from seqdis.bench.records.config import TrainingConfig
@@ -135,19 +136,17 @@ def rules_name_what_there_is(row: Row) -> None:
 
 @check("a-space-to-search")
 def the_space_is_of_settings_and_values_that_exist(row: Row) -> None:
-    """The space names settings of the method or of training, each with values that it may have.
+    """The space names settings of the method or of training, each with values or a range that it may have.
 
     `bench tune` draws from it, with the same small budget for every method.
     """
     method = row.method
     if not method.space:
         raise Skipped("it has no space")
-    require(isinstance(method.space, Mapping), "space is not a dict of settings and tuples of values")
-    for key, values in method.space.items():
-        require(isinstance(values, list | tuple) and values, f"{key} has {values!r}, not a tuple of values to try")
-        for value in values:
-            wrong = fault({"method": method.Config, "training": TrainingConfig}, key, value)
-            require(not wrong, f"a value to try: {wrong}")
+    try:
+        space.dimensions(method)
+    except UserError as error:
+        raise Failure(str(error).removesuffix(".")) from error
 
 
 @check("needs-and-capabilities")
