@@ -32,7 +32,7 @@ COMMANDS: dict[str, str] = {
     "import": "take records from another lab, after validation",
     "pack": "a run folder's results in few files, for another machine",
     "perf": "throughput, FLOPs and memory of training steps, as ratios",
-    "tune": "a small seeded search of quick-preset settings, on validation only",
+    "tune": "search settings of a method, yours too, on validation clips only",
     "doctor": "check this installation",
     "cell": "run one planned cell (what launchers start)",
 }

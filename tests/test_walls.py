@@ -65,7 +65,10 @@ FREE_OF_TORCH = (
     "bench/site",
 )
 MAY_LOAD_TORCH: frozenset[str] = frozenset()
-HEAVY = {"torchvision", "torchaudio", "cv2", "soundfile", "pooch", "submitit", "sklearn", "matplotlib", "pyarrow"}
+HEAVY = {
+    *("torchvision", "torchaudio", "cv2", "soundfile", "pooch", "submitit", "sklearn", "matplotlib", "pyarrow"),
+    "optuna",
+}
 STANDARD_LIBRARY_ONLY = ("bench/core",)
 
 HANDED_OVER = ("bench/launch/worker.py", "bench/launch/prepare.py", "bench/launch/tables.py")

@@ -118,8 +118,11 @@ class Experiment:
             return None
         return load_judge(dataset.spec, self.root).to(self.device)
 
-    def train(self, dataset: DataSet, judge: Judge | None) -> Trained:
+    def train(self, dataset: DataSet, judge: Judge | None, until: int = 0) -> Trained:
         """Trains the cell's method, or goes on with it.
+
+        Args:
+            until: see `Trainer.fit`.
 
         Raises:
             NotApplicable: it cannot be scored on these data.
@@ -140,7 +143,7 @@ class Experiment:
             set_precision(training.precision)
             set_repeatable(os.environ.get("SEQDIS_DETERMINISTIC") == "1")
             trainer = self._trainer(self._build(kind, config, dataset.spec, split), training, dataset, split, judge)
-            state = trainer.fit()
+            state = trainer.fit(until)
             set_precision("float32")  # what judges and scores is computed alike for all
         self._note_training(trainer)
         joules = None if trainer.resumed else energy.joules

@@ -39,6 +39,7 @@ from seqdis.bench.records.record import (
     Splits,
     Training,
 )
+from seqdis.bench.records.tuning import Tuning
 from seqdis.datasets.base import DataSet
 from seqdis.judges.controls import Oracle
 from seqdis.judges.judge import Judge
@@ -68,10 +69,42 @@ def method_record(
         cost: see `cost_part`.
         notes: sentences that a reader of the row must know, beside the method's own.
     """
+    scored = _scored(_done(config, dataset, judge, device), config, found)
+    return _trained(scored, config, method, dataset, training=training, cost=cost, notes=notes)
+
+
+def trial_record(
+    config: RunConfig,
+    method: Method,
+    dataset: DataSet,
+    judge: Judge | None,
+    *,
+    tuning: Tuning,
+    training: Training,
+    cost: Cost,
+    device: torch.device,
+    notes: list[str],
+) -> Record:
+    """The record of a trial of a search that trained to the end: `method_record` without scores on test clips."""
+    done = dataclasses.replace(_done(config, dataset, judge, device), tuning=tuning)
+    return _trained(done, config, method, dataset, training=training, cost=cost, notes=notes)
+
+
+def _trained(
+    record: Record,
+    config: RunConfig,
+    method: Method,
+    dataset: DataSet,
+    *,
+    training: Training,
+    cost: Cost,
+    notes: list[str],
+) -> Record:
+    """A record with what is known of the method and its training."""
     kind, needs = type(method), type(method).needs(method.config)
     capabilities = kind.capabilities(method.config)
     return dataclasses.replace(
-        _done(config, dataset, judge, found, device),
+        record,
         title=kind.variant_title(config.cell.variant),
         paper=kind.paper,
         supervision=supervision(needs, dataset.spec.signal),
@@ -88,7 +121,7 @@ def oracle_record(
 ) -> Record:
     """The record of the control that looks up real clips by their factors: nothing is trained, so nothing is ranked."""
     return dataclasses.replace(
-        _done(config, dataset, judge, found, device),
+        _scored(_done(config, dataset, judge, device), config, found),
         title=Oracle.title,
         paper="control: renders the true factors",
     )
@@ -179,8 +212,8 @@ def cost_part(
     )
 
 
-def _done(config: RunConfig, dataset: DataSet, judge: Judge | None, found: Evaluation, device: torch.device) -> Record:
-    """What every record of a scored cell says, whatever the method."""
+def _done(config: RunConfig, dataset: DataSet, judge: Judge | None, device: torch.device) -> Record:
+    """What every record of a cell that came to its end says, whatever the method."""
     blank = _blank(config)
     return dataclasses.replace(
         blank,
@@ -188,6 +221,16 @@ def _done(config: RunConfig, dataset: DataSet, judge: Judge | None, found: Evalu
         judge=None
         if judge is None
         else JudgeCard(name=judge.card.name, sha256=judge.card.sha256, accuracy=judge.card.accuracy),
+        environment=dataclasses.replace(
+            blank.environment, device=device_name(device), precision=config.training.precision
+        ),
+    )
+
+
+def _scored(record: Record, config: RunConfig, found: Evaluation) -> Record:
+    """A record with what the protocol found on test clips."""
+    return dataclasses.replace(
+        record,
         protocol=Protocol(
             name=found.protocol,
             version=PROTOCOL_VERSION,
@@ -196,9 +239,6 @@ def _done(config: RunConfig, dataset: DataSet, judge: Judge | None, found: Evalu
         ),
         metrics=found.metrics,
         identities=found.identities,
-        environment=dataclasses.replace(
-            blank.environment, device=device_name(device), precision=config.training.precision
-        ),
     )
 
 

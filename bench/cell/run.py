@@ -17,6 +17,7 @@ from seqdis.bench.cell.experiment import Experiment
 from seqdis.bench.cell.progress import FailureUpdate, ProgressFile, Report, Update
 from seqdis.bench.cell.report import not_applicable
 from seqdis.bench.cell.trainer import Diverged, Interrupted
+from seqdis.bench.cell.trial import run_trial
 from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.bench.core.exits import DONE, FAILED, INTERRUPTED, WAITING, silence_closed_terminal
 from seqdis.bench.core.files import write_json
@@ -28,6 +29,7 @@ from seqdis.bench.plan.today import method_code, suite_code
 from seqdis.bench.records.config import RunConfig, read_config
 from seqdis.bench.records.record import RECORD, Record, write_record
 from seqdis.bench.records.store import CHECKPOINT, CONFIG, ERROR
+from seqdis.bench.records.tuning import read_assignment
 
 
 class StopFlag:
@@ -54,13 +56,15 @@ class StopFlag:
 def run_cell(folder: Path, *, device: str = "auto", data_dir: Path | None = None) -> int:
     """Runs the cell whose config lies in `folder` and publishes its record. May be called any number of times.
 
+    A trial of a search is trained to the step that it is assigned, see `trial.run_trial`.
+
     Returns:
         DONE (also when another process is at work on it or has done it), FAILED (error.json says why), WAITING (its
         data or judge is missing), INTERRUPTED (checkpoint saved).
     """
     if (folder / RECORD).exists():
         return DONE
-    config = read_config(folder / CONFIG)
+    config, assignment = read_config(folder / CONFIG), read_assignment(folder)
     stop, report = StopFlag(), ProgressFile(folder)
     try:
         with Lease(folder) as lease:
@@ -68,7 +72,7 @@ def run_cell(folder: Path, *, device: str = "auto", data_dir: Path | None = None
                 return DONE
             place, root = pick_device(device), data_dir or data_root()
 
-            def run() -> Record:
+            def run() -> Record | None:
                 experiment = Experiment(
                     config,
                     folder=folder,
@@ -77,7 +81,7 @@ def run_cell(folder: Path, *, device: str = "auto", data_dir: Path | None = None
                     report=report,
                     should_stop=lambda: stop() or lease.lost,
                 )
-                return experiment.record()
+                return experiment.record() if assignment is None else run_trial(experiment, assignment)
 
             return _attempt(run, folder, config, lease, report)
     except LeaseHeld as held:
@@ -85,11 +89,14 @@ def run_cell(folder: Path, *, device: str = "auto", data_dir: Path | None = None
         return DONE
 
 
-def _attempt(run: Callable[[], Record], folder: Path, config: RunConfig, lease: Lease, report: Report) -> int:
+def _attempt(run: Callable[[], Record | None], folder: Path, config: RunConfig, lease: Lease, report: Report) -> int:
     # Asked now and kept: it is this code that runs, whatever is checked out when the record is written.
     code_version(), method_code(config.cell.method), suite_code(config.cell.dataset)
     try:
         record = run()
+        if record is None:  # a trial that has come to its rung, and may go on later
+            report(Update("done"))
+            return DONE
     except Interrupted as interrupted:
         print(interrupted, flush=True)
         return INTERRUPTED

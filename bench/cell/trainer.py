@@ -58,6 +58,7 @@ class Trainer:
 
     Attributes:
         state: where training stands.
+        end: the step that it is to stop at.
         resumed: whether it went on from a checkpoint.
         compiled: the method's loss, through torch.compile where the config says so; another way of compiling it may be
             put in its place.
@@ -95,6 +96,7 @@ class Trainer:
         self.best: dict[str, Tensor] = {}
         self.epoch_sequences: Tensor | None = None
         self.n_steps = config.steps or config.epochs * (len(split) // self.batch_size)
+        self.end = self.n_steps
         self.compiled = torch.compile(method.loss) if config.compile else method.loss
         self.resumed = False
         self._last_save = time.monotonic()
@@ -110,17 +112,22 @@ class Trainer:
             fused=True,
         )
 
-    def fit(self) -> State:
+    def fit(self, until: int = 0) -> State:
         """Trains to the end of the schedule and puts the best weights into the method.
+
+        Args:
+            until: a step before the end: there it validates, saves and returns, and the method has its last weights.
+                0 is the end.
 
         Raises:
             Interrupted: asked to stop; the state is saved.
             Diverged: a loss is not finite.
         """
+        self.end = min(until or self.n_steps, self.n_steps)
         self._resume()
         self._began = time.monotonic() - self.state.seconds
         order = self._order() if self.state.step_in_epoch else None
-        while self.state.step < self.n_steps and not self.state.finished:
+        while self.state.step < self.end and not self.state.finished:
             at = self.state.step_in_epoch * self.batch_size
             if order is None or at + self.batch_size > len(order):
                 self.state.epoch += order is not None
@@ -136,6 +143,8 @@ class Trainer:
             if validates:
                 self._validate()
             self._save_where_due(validates)
+        if self.end < self.n_steps and not self.state.finished:
+            return self.state
         self.state.finished = True
         if self.best:
             self.method.load_state_dict(self.best)
@@ -283,7 +292,7 @@ class Trainer:
         if self.validate is None or self.config.validations <= 0:
             return False
         every = max(1, self.n_steps // self.config.validations)
-        return self.state.step % every == 0 or self.state.step == self.n_steps
+        return self.state.step % every == 0 or self.state.step == self.end
 
     def _validate(self) -> None:
         assert self.validate is not None
@@ -310,7 +319,7 @@ class Trainer:
     def _save_where_due(self, validated: bool) -> None:
         # On a GPU a validation comes every few seconds and a checkpoint is large: the clock decides when to save. A
         # run that is killed in between validates again, with the same result.
-        ends = self.state.step == self.n_steps or self.state.finished
+        ends = self.state.step == self.end or self.state.finished
         stops = self.should_stop()
         if (
             stops

@@ -89,25 +89,25 @@ def _columns(run: Run, pool: Pool) -> tuple[str, str, str, str, str]:
 
 def _plain(pool: Pool) -> None:
     """One line when a cell changes its state, and one a cell every quarter of a minute while it runs."""
-    states: dict[str, str] = {}
-    last: dict[str, float] = {}
-    total = len(pool.runs)
+    states: dict[int, str] = {}
+    last: dict[int, float] = {}
     with contextlib.closing(pool.run()) as ticks:
         for _ in ticks:
-            _report(pool, states, last, total)
-    _report(pool, states, last, total)
+            _report(pool, states, last)
+    _report(pool, states, last)
 
 
-def _report(pool: Pool, states: dict[str, str], last: dict[str, float], total: int) -> None:
-    for run in pool.runs:
-        if states.get(run.cell_id, "queued") != run.state:
-            states[run.cell_id] = run.state
+def _report(pool: Pool, states: dict[int, str], last: dict[int, float]) -> None:
+    """The states and times are kept by the runs' places in the pool: a trial of a search runs more than once."""
+    for place, run in enumerate(pool.runs):
+        if states.get(place, "queued") != run.state:
+            states[place] = run.state
             done = sum(other.state not in ("queued", "running") for other in pool.runs)
             reason = f": {run.reason}" if run.reason else ""
-            print(f"[{done}/{total}] {run.state}: {run.title}{reason}", flush=True)
-            last[run.cell_id] = time.monotonic()
-        elif run.state == "running" and time.monotonic() - last[run.cell_id] > PLAIN_EVERY:
-            last[run.cell_id] = time.monotonic()
+            print(f"[{done}/{len(pool.runs)}] {run.state}: {run.title}{reason}", flush=True)
+            last[place] = time.monotonic()
+        elif run.state == "running" and time.monotonic() - last[place] > PLAIN_EVERY:
+            last[place] = time.monotonic()
             phase, step, loss, rate, left = _columns(run, pool)
             if step:
                 print(f"  {run.title}: {phase}, step {step}, loss {loss}, {rate} seq/s, {left} left", flush=True)

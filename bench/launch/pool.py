@@ -49,10 +49,27 @@ class Pool:
     """Runs cells, at most one a slot at a time. A failing cell does not stop the others.
 
     Use as an iterator: `for _ in pool.run(): draw(pool.runs)` wakes a few times a second until all have ended.
+
+    Args:
+        cells: id and title of each.
+        places: for its workers.
+        data_dir: prepared data; None is the usual folder.
+        is_done: whether a cell has what it was started for; its record, by default.
+
+    Attributes:
+        on_done: called with each run that is done; they may append runs.
     """
 
-    def __init__(self, store: Store, cells: list[tuple[str, str]], places: list[Slot], data_dir: Path | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        cells: list[tuple[str, str]],
+        places: list[Slot],
+        data_dir: Path | None,
+        is_done: Callable[[str], bool] | None = None,
+    ) -> None:
         self.store = store
+        self.is_done = is_done or store.is_done
         self.runs = [Run(cell_id, title) for cell_id, title in cells]
         self.free = list(places)
         self.data_dir = data_dir
@@ -135,7 +152,7 @@ class Pool:
 
     def _outcome(self, run: Run, code: int) -> tuple[RunState, str]:
         folder = self.store.folder(run.cell_id)
-        if code == DONE and self.store.is_done(run.cell_id):
+        if code == DONE and self.is_done(run.cell_id):
             return "done", ""
         if code == DONE:
             return "waiting", "another process is at work on it"

@@ -156,12 +156,14 @@ class Collection:
         about: data and judge of each setting.
         problems: one sentence for each file that could not be read.
         configs: digest -> resolved config.
+        trials: records of trials of a search, which stand in no table.
     """
 
     entries: list[Entry] = dataclasses.field(default_factory=list)
     about: dict[Setting, About] = dataclasses.field(default_factory=dict)
     problems: list[str] = dataclasses.field(default_factory=list)
     configs: dict[str, Json] = dataclasses.field(default_factory=dict)
+    trials: int = 0
 
 
 def load(folders: Iterable[Path], *, workers: int = 1) -> Collection:
@@ -238,6 +240,9 @@ class Loader:
             missing = [key for key in REQUIRED if key not in record]
             if missing:
                 raise UserError(f"{path} lacks {', '.join(missing)}; run the cell again.")
+            if "tuning" in record:
+                self.collection.trials += 1
+                return
             entry = self._entry(path, record)
         except UserError as error:
             self.collection.problems.append(str(error))
@@ -254,6 +259,7 @@ class Loader:
         for setting, about in part.about.items():
             self._describe(self._settings.setdefault(setting, setting), about)
         self.collection.problems += part.problems
+        self.collection.trials += part.trials
         for digest_, config in part.configs.items():
             self.collection.configs.setdefault(digest_, config)
         # Within a part they are shared already, so that each needs to be looked up once.

@@ -16,12 +16,14 @@ from seqdis.bench.core.places import data_root
 from seqdis.bench.core.rules import Problem, shown
 from seqdis.bench.records.config import cell_id, config_json
 from seqdis.bench.records.record import Data, Json, Record
+from seqdis.bench.records.tuning import Tuning
 from seqdis.judges.scores import (
     Agreement,
     Directions,
     Draws,
     Generator,
     Identities,
+    Metrics,
     Reconstruction,
     Scores,
     Verification,
@@ -43,8 +45,11 @@ def contradictions(record: Record) -> Iterator[Problem]:
     if isinstance(record.data, Data) and record.status == "done":
         yield from _settings(record, record.data)
         yield from _training(record)
-        yield from _metrics(record, record.data)
-        yield from _headline(record, record.data)
+        if record.tuning is None:
+            yield from _metrics(record, record.data)
+            yield from _headline(record, record.data)
+        else:
+            yield from _trial(record, record.data, record.tuning)
         yield from _local_data(record, record.data)
 
 
@@ -82,11 +87,14 @@ def _settings(record: Record, data: Data) -> Iterator[Problem]:
     config, protocol, cell = record.config, record.protocol, record.cell
     versions = config.versions or {}
     pairs: list[tuple[str, Any, str, Any]] = [
-        ("protocol.draws", protocol.draws, "config.evaluation.draws", config.evaluation.get("draws")),
-        ("protocol.sample", protocol.sample, "config.evaluation.sample", config.evaluation.get("sample")),
         ("protocol.version", protocol.version, "config.versions.protocol", versions.get("protocol")),
         ("data.revision", data.revision, "config.versions.data", versions.get("data")),
     ]
+    if record.tuning is None:
+        pairs += [
+            ("protocol.draws", protocol.draws, "config.evaluation.draws", config.evaluation.get("draws")),
+            ("protocol.sample", protocol.sample, "config.evaluation.sample", config.evaluation.get("sample")),
+        ]
     if cell.batch:
         pairs.append(("cell.batch", cell.batch, "config.training.batch_size", config.training.get("batch_size")))
     precision = record.environment.precision
@@ -105,6 +113,16 @@ def _settings(record: Record, data: Data) -> Iterator[Problem]:
     for where, value, elsewhere, other in pairs:
         if value != other:
             yield where, f"is {shown(value)}, but {elsewhere} is {shown(other)}"
+
+
+def _trial(record: Record, data: Data, tuning: Tuning) -> Iterator[Problem]:
+    """A trial of a search has read no test clip and is scored by its validation alone."""
+    if record.metrics != Metrics() or record.identities is not None or record.protocol.name != "none":
+        yield "metrics", "are there, but a trial of a search is scored on validation clips only"
+    if data.splits.test:
+        yield "data.splits.test", f"is {data.splits.test}, but a trial of a search opens no test clips"
+    if record.training.planned_steps != tuning.rungs[-1]:
+        yield "training.planned_steps", f"is {record.training.planned_steps}, not the last of the rungs"
 
 
 def rebuilt_config(record: Record) -> Json | None:

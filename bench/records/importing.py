@@ -52,6 +52,8 @@ def import_records(folder: Path, out: Path, claims: Check | None = None) -> Impo
         result.unchecked.update(checked.unchecked)
         if checked.problems or checked.record is None:
             result.refused.append((checked.path, checked.problems))
+        elif checked.record.tuning is not None:
+            result.refused.append((checked.path, ("is a trial of a search, scored on validation clips only",)))
         else:
             _take(checked, store, result)
     return result

@@ -19,6 +19,7 @@ from seqdis.bench.core.files import publish, read_json
 from seqdis.bench.core.rules import LONGEST_TEXT, Length, Range, Text
 from seqdis.bench.core.schema import OPTIONAL, OTHERS, Open
 from seqdis.bench.records.config import Name, Settings, Source, Variant
+from seqdis.bench.records.tuning import Tuning
 from seqdis.judges import scores
 from seqdis.judges.scores import Amount, Fraction, Identities, Metrics
 from seqdis.judges.settings import Count, Positive
@@ -279,6 +280,7 @@ class Record(Open):
     identities: Annotated[Identities | None, OPTIONAL, "protocol encoder only"] = None
     signal: Annotated[str | None, OPTIONAL, Text(500), "how an external or privileged signal was made"] = None
     error: Annotated[Failure | None, OPTIONAL, "status failed or n/a only"] = None
+    tuning: Annotated[Tuning | None, OPTIONAL, "of a trial of a search, which has no scores on test clips"] = None
 
 
 REQUIRED = tuple(field.key for field in schema.keys(Record) if not field.is_optional)

@@ -10,7 +10,10 @@ from pathlib import Path
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.records.record import MAX_BYTES, RECORD
 
-_NO_RECORDS = ("config.json", "progress.json", "error.json", "lease.json", "attempts.json", "meta.json")
+_NO_RECORDS = (
+    *("config.json", "progress.json", "error.json", "lease.json", "attempts.json", "meta.json"),
+    *("study.json", "trial.json", "standing.json"),
+)
 
 
 def find(folder: Path) -> Iterator[str]:

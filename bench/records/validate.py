@@ -178,7 +178,8 @@ class _Seen:
     def problems(self, path: Path, record: Record, raw: bytes) -> Iterator[str]:
         cell, data = record.cell, record.data
         content = digest(raw)
-        other, known = self._cells.setdefault(cell.id, (path, content))
+        study = record.tuning.study if record.tuning is not None else ""
+        other, known = self._cells.setdefault(f"{study} {cell.id}", (path, content))
         if other != path:
             if known == content:
                 yield f"cell.id: the same record is also in {other}"
@@ -188,6 +189,7 @@ class _Seen:
         if record.status != "done" or not isinstance(data, Data):
             return
         row = (
+            study,
             cell.dataset,
             cell.source,
             cell.size,
@@ -205,7 +207,7 @@ class _Seen:
         first = self._rows.setdefault(row, path)
         if first != path:
             yield f"cell: {first} holds the same row and seed under another id"
-        if record.training.planned_steps:  # without training, seeds may well agree
+        if record.training.planned_steps and not study:  # without training, seeds may well agree
             numbers = digest(canonical_json(schema.to_json(record.metrics)))
             source, seed = self._numbers.setdefault(numbers, (path, cell.seed))
             if source != path:

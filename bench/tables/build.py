@@ -119,6 +119,8 @@ def _document_notes(name: str, arranged: Arranged, collection: Collection) -> li
     notes = list(arranged.apart)
     if collection.problems:
         notes.append(f"{len(collection.problems)} files could not be used: {collection.problems[0]}")
+    if collection.trials:
+        notes.append(f"{collection.trials} trials of a search (bench tune) are left out: validation clips only.")
     if not arranged.blocks:
         notes.insert(0, f"No record fits the table {name!r}.")
     return notes
