@@ -190,6 +190,7 @@ class Search:
         )
         if trials != self.study.trials:
             self._keep(trials)
+            self._sweep()
 
     def _keep(self, trials: Iterable[Trial]) -> None:
         self.study = dataclasses.replace(self.study, trials=tuple(trials))
@@ -210,7 +211,6 @@ class Search:
 
         def feed(run: Run | None = None) -> None:
             self.refresh()
-            self._sweep()
             while sum(run.state in ("queued", "running") for run in pool.runs) < len(places) and not any(
                 run.state in ("failed", "waiting") for run in pool.runs
             ):
@@ -218,14 +218,15 @@ class Search:
                 job = self.next_job(busy)
                 if job is None:
                     return
-                self._send(job)
+                self.send(job)
                 pool.runs.append(Run(job.planned.id, job.title))
 
         pool.on_done.append(feed)
         feed()
         return pool
 
-    def _send(self, job: Job) -> None:
+    def send(self, job: Job) -> None:
+        """Makes the folder of a job, and says there how far it is to train."""
         folder = self.store.add(job.planned.id, job.planned.config)
         write(folder / TRIAL, job.assignment)
         self._assigned[job.planned.id] = job.assignment.until

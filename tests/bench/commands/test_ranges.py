@@ -10,7 +10,7 @@ from seqdis.bench.cli import main
 from seqdis.bench.core.exits import USER
 
 RUN = "run --methods dsvae --datasets sprites --preset quick --launcher local --dry-run"
-TUNE = "tune --methods dsvae"
+TUNE = "tune dsvae"
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,17 @@ TUNE = "tune --methods dsvae"
         (f"{RUN} --first-seed -1", "--first-seed -1 is out of range; give 0 to 1000000000."),
         (f"{TUNE} --trials 0", "--trials 0 runs nothing; give 1 to 10000."),
         (f"{TUNE} --workers -1", "--workers -1 runs nothing; give 1 to 1000."),
+        (f"{TUNE} --keep 1.5", "--keep 1.5 must be above 0, and 1 at most."),
+        (f"{TUNE} --rungs 500,fast", "--rungs 500,fast must be steps with commas between them, such as 500,1000,2000."),
+        (f"{TUNE} --rungs 500,500", "--rungs 500,500 must rise, from 1 or more, such as 500,1000,2000."),
+        (f"{TUNE} --preset paper", "say the steps at which trials are compared, such as --rungs 1000,1500,2000."),
+        (f"{TUNE} --name ../x", "--name '../x' must be letters, digits, '-' and '_'."),
+        (f"{TUNE} --launcher slurm", "a search decides after each trial which is next, and so runs on one machine"),
+        (f"{TUNE} --set method.lr=fast", "method.lr='fast': must be a number"),
+        ("tune dsvae,cdsvae", "a search is of one method: type a line for each."),
+        ("tune autoencoder", "Autoencoder declares no settings to search; give its class a `space`"),
+        ("tune", "no method named; try --methods all"),
+        ("tune --report nothing", "nothing does not exist; name the folder that 'bench tune --pack-to' wrote."),
         ("retry --workers 0", "--workers 0 runs nothing; give 1 to 1000."),
         (f"{RUN} --gpus 1", "--gpus: for SLURM jobs"),
         (f"{RUN} --time 60 --max-jobs 2 --hold", "--time, --max-jobs, --hold: for SLURM jobs"),

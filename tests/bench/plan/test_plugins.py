@@ -221,7 +221,7 @@ def test_a_broken_one_is_one_sentence_and_the_user_s_to_put_right(
 ) -> None:
     ref = written(tmp_path, text)
     first, *options = command
-    name = [] if first == "describe" else ["--methods"]
+    name = ["--methods"] if first == "run" else []
     where = [] if first == "describe" else ["--out", str(tmp_path / "runs")]
     assert main([first, *name, ref.plugin, *where, *options]) == 2
     with pytest.raises(UserError, match=message):

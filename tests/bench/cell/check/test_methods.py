@@ -163,7 +163,11 @@ FAULTS: dict[str, dict[str, tuple[str, str, str]]] = {
             "unknown setting 'method.rate'",
         ),
         "no such value": (HELPER, "    space = {'lr': (1e-3, 'fast')}\n\n" + HELPER, "lr='fast': must be a number"),
-        "no values": (HELPER, "    space = {'method.lr': 1e-3}\n\n" + HELPER, "not a tuple of values to try"),
+        "no values": (
+            HELPER,
+            "    space = {'method.lr': 1e-3}\n\n" + HELPER,
+            "not a tuple of values to try or a range",
+        ),
     },
     "it-says-what-it-needs-and-can": {
         "needs": (
@@ -391,7 +395,7 @@ def test_rules_and_space_of_the_documentation_hold_and_are_shown_as_it_says(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = MEAN_VAE.replace(HELPER, "\n".join([*(textwrap.indent(one, " " * 4) for one in SNIPPETS), HELPER])).replace(
-        "Method, Shape", "Method, Rule, Shape"
+        "Method, Shape", "LogUniform, Method, Rule, Shape, Space"
     )
     (tmp_path / "meanvae.py").write_text(text)
     row = row_of(f"{tmp_path / 'meanvae.py'}:MeanVAE")
