@@ -92,8 +92,8 @@ def load(name: str, folders: Sequence[Path]) -> Collection:
     if not found.entries and not found.problems:
         raise UserError(
             f"no finished cell in {', '.join(map(str, folders))}; "
-            "'bench run --methods all --datasets sprites,mug --preset quick' makes some, --out names "
-            "another folder."
+            "'bench run --methods all --datasets sprites,mug --preset quick' makes some; --out names "
+            "another folder that it wrote, --records one of records."
         )
     return found
 

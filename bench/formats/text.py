@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 from typing import Any
 
 from seqdis.bench.tables.layout import Cell, Column, Document, Table, clean, heading_lines, note, number, shown
@@ -12,7 +13,8 @@ _LABEL = 26  # columns of the terminal that labels may claim before they are fol
 
 
 def terminal(document: Document, *, width: int = 80, everything: bool = False, color: bool = False) -> str:
-    """Plain or coloured text. Columns that do not fit are left out by priority and named, unless all are asked for."""
+    """Plain or coloured text. Columns that do not fit are left out by priority and named, unless all are asked for; what
+    none may leave out is printed in parts, one below the other."""
     from rich.console import Console
     from rich.text import Text
 
@@ -35,12 +37,15 @@ def terminal(document: Document, *, width: int = 80, everything: bool = False, c
             columns, gap = shown(table, panel, everything=True), 2
             if not columns:
                 continue
+            parts = [columns]
             if not everything:
                 columns, gap, dropped = _fitting(table, columns, width)
                 hidden += [text for text in dropped if text not in hidden]
+                parts = _parts(table, columns, gap, width)
             if title:
                 console.print(Text(clean(title, 200), style="italic"))
-            console.print(_rich(table, columns, gap, color))
+            for part in parts:
+                console.print(_rich(table, part, gap, color))
         for mark, text in table.footnotes.items():
             console.print(Text(f"{mark} {note(text)}"))
         for text in table.notes:
@@ -68,22 +73,10 @@ def _fitting(table: Table, columns: list[Column], width: int) -> tuple[list[Colu
     First go the extra columns, then deviations of all but the first score, then one blank, then the other optional
     columns.
     """
-    from rich.cells import cell_len
-
-    label = max([cell_len(_marked(clean(row.label), row.marks)) for row in table.rows] + [len(table.label)])
     kept, gap = list(columns), 2
 
     def too_wide() -> bool:
-        sizes = [
-            max(
-                [
-                    *(cell_len(_plain(row.cell(column.key), column, color=False)) for row in table.rows),
-                    *map(cell_len, heading_lines(column)),
-                ]
-            )
-            for column in kept
-        ]
-        return sum(sizes) + len(sizes) * gap + min(label, _LABEL) > width
+        return _width(table, kept, gap) > width
 
     def drop(least: int) -> None:
         while too_wide() and any(column.optional >= least for column in kept):
@@ -100,6 +93,37 @@ def _fitting(table: Table, columns: list[Column], width: int) -> tuple[list[Colu
     drop(1)
     keys = {column.key for column in kept}
     return kept, gap, [column.title for column in columns if column.key not in keys] + hidden
+
+
+def _width(table: Table, columns: list[Column], gap: int) -> int:
+    """Columns of the terminal that labels and some columns of a table take."""
+    from rich.cells import cell_len
+
+    label = max([cell_len(_marked(clean(row.label), row.marks)) for row in table.rows] + [len(table.label)])
+    sizes = [
+        max(
+            [
+                *(cell_len(_plain(row.cell(column.key), column, color=False)) for row in table.rows),
+                *map(cell_len, heading_lines(column)),
+            ]
+        )
+        for column in columns
+    ]
+    return sum(sizes) + len(sizes) * gap + min(label, _LABEL)
+
+
+def _parts(table: Table, columns: list[Column], gap: int, width: int) -> list[list[Column]]:
+    """The columns in as few parts as fit the width; a column stays with the one that it follows."""
+    parts: list[list[Column]] = []
+    for position, column in enumerate(columns):
+        if column.follows and position:
+            continue
+        after = list(itertools.takewhile(lambda other: other.follows, columns[position + 1 :]))
+        if parts and _width(table, [*parts[-1], column, *after], gap) <= width:
+            parts[-1] += [column, *after]
+        else:
+            parts.append([column, *after])
+    return parts
 
 
 def _rich(table: Table, columns: list[Column], gap: int, color: bool) -> Any:

@@ -62,3 +62,8 @@ def study(name: str) -> Study:
     if name not in STUDIES:
         raise unknown_name("table", name, STUDIES, "bench list tables")
     return STUDIES[name]
+
+
+def varies_batch(table: str) -> bool:
+    """Whether a table, of a study or not, has a row for each batch size."""
+    return table in STUDIES and STUDIES[table].varies_batch

@@ -32,7 +32,7 @@ def find(folder: Path) -> Iterator[str]:
         elif folder.is_dir():
             yield from _walk(str(folder), 3)
         else:
-            raise UserError(f"{folder} does not exist; name the folder that 'bench run' wrote with --out.")
+            raise UserError(f"{folder} does not exist; name a folder that 'bench run' wrote, or one of records.")
     except OSError as error:
         raise UserError(f"{folder} cannot be read ({error.strerror}).") from None
 

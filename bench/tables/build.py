@@ -8,7 +8,7 @@ from collections.abc import Collection as Names
 from collections.abc import Sequence
 
 from seqdis.bench.core.errors import unknown_name
-from seqdis.bench.plan.studies import STUDIES
+from seqdis.bench.plan.studies import STUDIES, varies_batch
 from seqdis.bench.records.collection import Collection
 from seqdis.bench.tables import columns, footers, metrics, published, statistics
 from seqdis.bench.tables.grouping import Arranged, Block, Group, arrange
@@ -60,7 +60,7 @@ def build(
         datasets=datasets,
         presets=presets,
         sources=sources,
-        batches=_varies_batch(name),
+        batches=varies_batch(name),
         by_device=name == "cost",
         overridden=name == "overrides",
     )
@@ -84,10 +84,6 @@ def build(
     )
 
 
-def _varies_batch(name: str) -> bool:
-    return name in STUDIES and STUDIES[name].varies_batch
-
-
 def _ablated(name: str, blocks: list[Block]) -> tuple[list[Block], list[str]]:
     """Blocks of a study's rows only, and a sentence for each that lacks what is varied: it would repeat the comparison
     under another name."""
@@ -103,14 +99,15 @@ def _ablated(name: str, blocks: list[Block]) -> tuple[list[Block], list[str]]:
             ),
         )
         varied = any(group.variant for group in block.groups)
-        if varied or (_varies_batch(name) and len({group.batch_size for group in block.groups}) > 1):
+        if varied or (varies_batch(name) and len({group.batch_size for group in block.groups}) > 1):
             kept.append(block)
         elif block.groups:
             setting = block.setting
-            lacking = "has one batch size only" if _varies_batch(name) else "has none of the rows that are varied here"
+            lacking = "has one batch size only" if varies_batch(name) else "has none of the rows that are varied here"
             absent.append(
                 f"{setting.dataset} ({setting.source}), {setting.preset}, {lacking}: "
-                f"'bench run --table {name} --datasets {setting.dataset}' plans them."
+                f"'bench run --table {name} --datasets {setting.dataset} --source {setting.source} --preset "
+                f"{setting.preset}' plans them."
             )
     return kept, absent
 
@@ -149,7 +146,7 @@ def _table(name: str, block: Block, collection: Collection, number: int) -> Tabl
         sections=sections,
         panels=view.panels,
         footnotes=footnotes.ordered,
-        notes=footers.notes(block, view, collection, bool(ranks)),
+        notes=footers.notes(name, block, view, collection, bool(ranks)),
         about={"block": number, **block.setting._asdict()},
     )
 
@@ -180,7 +177,7 @@ def _row(
         cells["n"] = Cell(mean=float(len(group.entries)), n=1, marks=("°",) if footnotes.provisional(group) else ())
     if id(group) in ranks:
         cells["rank"] = Cell(text=str(ranks[id(group)]))
-    has_batch = _varies_batch(name) and group.batch_size
+    has_batch = varies_batch(name) and group.batch_size
     return Row(
         label=f"{group.label}, batch {group.batch_size}" if has_batch else group.label,
         cells=cells,
@@ -192,7 +189,7 @@ def _row(
             "config": group.config,
             "seeds": " ".join(str(entry.seed) for entry in group.entries),
             "batch": group.batch_size,
-            "ranked": group.is_ranked and bool(group.entries),
+            "ranked": id(group) in ranks,
             "provisional": len(group.entries) < statistics.MIN_SEEDS,
         },
     )
@@ -224,12 +221,9 @@ def _speaker_intervals(group: Group, cells: dict[str, Cell], view: columns.View)
 def _published_cells(
     group: Group, block: Block, view: columns.View, cells: dict[str, Cell], name: str, footnotes: footers.Footnotes
 ) -> dict[str, Cell]:
-    if group.is_outside:  # it may have the name of a published method
-        return {}
-    variant = f"batch {group.batch_size}" if _varies_batch(name) else group.variant
     found = {}
     for key in view.published:
-        number = published.find(group.method, variant, block.setting.dataset, key)
+        number = footers.published_number(name, group, block, key)
         if number is None:
             continue
         marks = (footnotes.number(f"published: {number.note}"),) if number.note else ()

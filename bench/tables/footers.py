@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from seqdis.bench.plan.outdated import REMEDY, code_words, other_code
+from seqdis.bench.plan.studies import varies_batch
 from seqdis.bench.records.collection import Collection, Setting
 from seqdis.bench.tables import published, statistics
 from seqdis.bench.tables.columns import Source, View, way_of
@@ -136,7 +137,7 @@ def title(name: str, block: Block) -> str:
     return f"{_NAMES.get(name, name)}: {dataset} ({setting.source}{size}), preset {setting.preset}"
 
 
-def notes(block: Block, view: View, collection: Collection, is_ranked: bool) -> list[str]:
+def notes(name: str, block: Block, view: View, collection: Collection, is_ranked: bool) -> list[str]:
     """The footer of a block of scores."""
     return [
         text
@@ -147,7 +148,7 @@ def notes(block: Block, view: View, collection: Collection, is_ranked: bool) -> 
             _judge(block),
             _protocol(block, view),
             _ceilings(block, view),
-            _literature(block, view),
+            _literature(name, block, view),
             *code_notes(block),
         )
         if text
@@ -265,12 +266,18 @@ def _ceilings(block: Block, view: View) -> str:
     return text + "."
 
 
-def _literature(block: Block, view: View) -> str:
+def published_number(name: str, group: Group, block: Block, key: str) -> published.Number | None:
+    """The literature's number for a row of the table `name`; None for what only borrows a published method's name."""
+    variant = f"batch {group.batch_size}" if varies_batch(name) else group.variant
+    return None if group.is_outside else published.find(group.method, variant, block.setting.dataset, key)
+
+
+def _literature(name: str, block: Block, view: View) -> str:
     found = {
         number.source
         for group in block.groups
         for key in view.published
-        if (number := published.find(group.method, group.variant, block.setting.dataset, key))
+        if (number := published_number(name, group, block, key))
     }
     if not found:
         return ""

@@ -374,3 +374,17 @@ def test_long_texts_are_cut():
     assert clean("x" * 1000) == "x" * 79 + "…"
     assert clean("a\n b\t c") == "a b c"
     assert clean("\u202eevil\u200b") == "evil"
+
+
+@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.parametrize("name", ["cost", "seeds", "comparison", "published"])
+def test_terminal_prints_in_parts_what_fits_no_line_and_crops_nothing(build, make_record, name, width):
+    document = build(name, [make_record(method, seed=seed) for method in ("dsvae", "cdsvae") for seed in range(3)])
+    text = render(document, "terminal", width=width).decode()
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    left_out = " ".join(text.split("Not shown at this width:")[1:]).replace("\n", " ")
+    for table in document.tables:
+        for column in table.columns:
+            if table.used(column.key) and column.title not in left_out:
+                assert all(line in text for line in column.title.split(" ") if len(line) < 12), column.title
