@@ -15,7 +15,7 @@ from seqdis.bench.core.errors import UserError, unknown_name
 from seqdis.bench.core.exits import DONE, say
 
 if TYPE_CHECKING:
-    from seqdis.bench.figures.cells import Cell
+    from seqdis.bench.figures.cells import Cell, Row
 
 HELP = """Figures of finished cells, as PNG, PDF and GIF.
 
@@ -125,9 +125,24 @@ def draw_cells(asked: Figures) -> list[Path]:
     cells = list(chosen(asked))
     if not cells:
         raise UserError("no finished cell fits; 'bench status' shows what there is.")
+    if not asked.cells and asked.kind in ("mi", "training", "compare"):
+        cells = as_in_tables(cells)
     if asked.kind in ("mi", "training"):
         return draw_curves(asked, cells)
     return draw_comparisons(asked, cells) if asked.kind == "compare" else draw_sheets(asked, cells)
+
+
+def as_in_tables(cells: list[Cell]) -> list[Cell]:
+    """Without cells that tables leave out of their rows, unless there are no others."""
+    kept = [cell for cell in cells if not cell.departures]
+    if kept and len(kept) < len(cells):
+        left = len(cells) - len(kept)
+        print(
+            f"bench: {left} cell{'s' if left > 1 else ''} with overridden settings or an unfinished schedule "
+            f"{'are' if left > 1 else 'is'} left out, as of tables; name cells to draw them.",
+            file=sys.stderr,
+        )
+    return kept or cells
 
 
 def parse_formats(text: str) -> list[str]:
@@ -243,8 +258,7 @@ def draw_sheets(asked: Figures, cells: Sequence[Cell]) -> list[Path]:
                 raise
             say(f"{cell.folder.name} is left out: {error}")
             continue
-        title = f"{cell.title}, seed {cell.record.cell.seed}"
-        files = drawing.sheet_files(grids, title, cell.context, asked.formats, asked.frames)
+        files = drawing.sheet_files(grids, cell.full_title, cell.context, asked.formats, asked.frames)
         paths += drawing.write_files(asked.folder, f"{asked.kind}-{stem(cell.folder.name)}", files)
     if not paths:
         raise UserError(f"no {asked.kind} figure could be drawn from these cells.")
@@ -252,18 +266,20 @@ def draw_sheets(asked: Figures, cells: Sequence[Cell]) -> list[Path]:
 
 
 def draw_comparisons(asked: Figures, cells: Sequence[Cell]) -> list[Path]:
-    """One sheet for each data set, source, preset and size: the lowest seed of each method."""
+    """One sheet for each data set, source, preset and size: the lowest seed of each row."""
     from seqdis.bench.figures import drawing, sheets
+    from seqdis.bench.figures.cells import row_names
 
-    groups: dict[tuple[str, ...], dict[tuple[str, str], Cell]] = {}
+    groups: dict[tuple[str, ...], dict[Row, Cell]] = {}
     for cell in sorted(cells, key=lambda cell: cell.record.cell.seed):
-        groups.setdefault(cell.group, {}).setdefault(cell.key, cell)
+        groups.setdefault(cell.group, {}).setdefault(cell.row, cell)
     paths: list[Path] = []
     for group, rows in sorted(groups.items()):
         titled = []
+        names = row_names(rows.values())
         for cell in (rows[key] for key in sorted(rows, key=row_order)):
             try:
-                titled.append((cell.title, cell.clips(private=asked.private)))
+                titled.append((names[cell.row], cell.clips(private=asked.private)))
             except UserError as error:  # a control has no clips, and is no reason to show nobody
                 say(f"{cell.folder.name} is left out: {error}")
         if not titled:
@@ -281,12 +297,12 @@ def draw_comparisons(asked: Figures, cells: Sequence[Cell]) -> list[Path]:
     return paths
 
 
-def row_order(key: tuple[str, str]) -> tuple[bool, int, str, str]:
+def row_order(row: Row) -> tuple[bool, int, Row]:
     """Rows as the tables have them: the literature's methods in its order, others by name, controls last."""
     from seqdis.bench.tables.grouping import CONTROLS, ORDER
 
-    method, variant = key
-    return method in CONTROLS, ORDER.index(method) if method in ORDER else len(ORDER), method, variant
+    method = row[0]
+    return method in CONTROLS, ORDER.index(method) if method in ORDER else len(ORDER), row
 
 
 def draw_curves(asked: Figures, cells: Sequence[Cell]) -> list[Path]:

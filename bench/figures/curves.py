@@ -1,7 +1,7 @@
 """Curves of training from records: losses, validation scores, and the mutual information of the codes.
 
-A line is the mean over the seeds of one method, with a band from the lowest to the highest seed where there
-are several. matplotlib without torch.
+A line is the mean over the seeds of one configuration, with a band from the lowest to the highest seed where there
+are several: other batch sizes and other settings are other lines. matplotlib without torch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqdis.bench.core.errors import UserError
-from seqdis.bench.figures.cells import MAX_TEXT, Cell
+from seqdis.bench.figures.cells import MAX_TEXT, Cell, Row, row_names
 from seqdis.bench.records.record import Config, Training
 
 # What C-DSVAE's Figures 6, 14 and 15 draw against the training step.
@@ -77,11 +77,11 @@ def mean_and_range(curves: Sequence[Points]) -> tuple[NDArray[Any], NDArray[Any]
     return steps, values.mean(0), values.min(0), values.max(0)
 
 
-def by_method(cells: Iterable[Cell]) -> dict[tuple[str, str], list[Cell]]:
-    """Cells of each row (method, variant), ordered by it and by seed."""
-    groups: dict[tuple[str, str], list[Cell]] = {}
-    for cell in sorted(cells, key=lambda cell: (cell.key, cell.record.cell.seed)):
-        groups.setdefault(cell.key, []).append(cell)
+def by_row(cells: Iterable[Cell]) -> dict[Row, list[Cell]]:
+    """Cells of each row, which differ in their seed only, ordered by it and by seed."""
+    groups: dict[Row, list[Cell]] = {}
+    for cell in sorted(cells, key=lambda cell: (cell.row, cell.record.cell.seed)):
+        groups.setdefault(cell.row, []).append(cell)
     return groups
 
 
@@ -99,7 +99,7 @@ def information_curves(cells: Sequence[Cell]) -> Any:
             key: [
                 information_points(cell.record.training, cell.record.config, cell.data.n_frames, term) for cell in group
             ]
-            for key, group in by_method(cells).items()
+            for key, group in by_row(cells).items()
         }
         for term, label in INFORMATION.items()
     }
@@ -113,15 +113,18 @@ def information_curves(cells: Sequence[Cell]) -> Any:
         cells,
         "Mutual information of the codes during training",
         dict.fromkeys(panels, "nats, as estimated in training"),
-        bound=batch_bound(cells),
+        is_bounded=True,
     )
 
 
-def batch_bound(cells: Sequence[Cell]) -> float | None:
-    """ln(batch size), which no contrastive estimate can exceed; None if the cells do not share one batch size."""
-    sizes = {cell.record.config.training.get("batch_size") for cell in cells}
-    size = sizes.pop() if len(sizes) == 1 else None
-    return math.log(size) if isinstance(size, int) and size > 1 else None
+def batch_bounds(panel: dict[Row, list[Points]]) -> set[float]:
+    """ln(batch size), which no contrastive estimate can exceed, of the batch sizes whose curves all keep below it."""
+    highest: dict[int, float] = {}
+    for (_, _, size, _), curves in panel.items():
+        values = [value for points in curves for _, value in points]
+        if values:
+            highest[size] = max(highest.get(size, -math.inf), *values)
+    return {math.log(size) for size, value in highest.items() if size > 1 and value <= math.log(size) + 1e-3}
 
 
 def training_curves(cells: Sequence[Cell]) -> Any:
@@ -132,12 +135,12 @@ def training_curves(cells: Sequence[Cell]) -> Any:
     """
     panels = {
         label: {
-            key: [loss_points(cell.record.training, term) for cell in group] for key, group in by_method(cells).items()
+            key: [loss_points(cell.record.training, term) for cell in group] for key, group in by_row(cells).items()
         }
         for term, label in TERMS.items()
     }
     panels["validation score"] = {
-        key: [validation_points(cell.record.training) for cell in group] for key, group in by_method(cells).items()
+        key: [validation_points(cell.record.training) for cell in group] for key, group in by_row(cells).items()
     }
     panels = {
         label: panel for label, panel in panels.items() if any(points for curves in panel.values() for points in curves)
@@ -152,27 +155,27 @@ def training_curves(cells: Sequence[Cell]) -> Any:
 
 
 def draw_panels(
-    panels: dict[str, dict[tuple[str, str], list[Points]]],
+    panels: dict[str, dict[Row, list[Points]]],
     cells: Sequence[Cell],
     title: str,
     units: dict[str, str],
     *,
-    bound: float | None = None,
+    is_bounded: bool = False,
 ) -> Any:
     """Panels side by side, at most three a row, one legend for all.
 
     Args:
-        bound: a ceiling of contrastive estimates, drawn in each panel whose values keep below it.
+        is_bounded: draw the ceiling of contrastive estimates, see `batch_bounds`.
     """
     from matplotlib.figure import Figure
 
     drawn = {key for panel in panels.values() for key, curves in panel.items() if any(curves)}
-    titles = {cell.key: cell.title for cell in cells if cell.key in drawn}
+    titles = row_names(cell for cell in cells if cell.row in drawn)
     keys = sorted(titles)
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(3.3 * columns, 2.6 * rows + 1.0), dpi=150, facecolor="white", layout="constrained")
-    is_bounded = False
+    has_bound = False
     axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
     for axis, (label, panel) in zip(axes, panels.items(), strict=False):
         for key, curves in sorted(panel.items()):
@@ -192,12 +195,9 @@ def draw_panels(
             )
             if len(curves) > 1:
                 axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-        highest = max(
-            (value for curves in panel.values() for points in curves for _, value in points), default=math.inf
-        )
-        if bound is not None and highest <= bound + 1e-3:
+        for bound in batch_bounds(panel) if is_bounded else ():
             axis.axhline(bound, color="0.45", linewidth=0.9, linestyle=(0, (1, 2)), zorder=0)
-            is_bounded = True
+            has_bound = True
         axis.set_title(label, fontsize=9, loc="left")
         axis.set_xlabel("optimiser step")
         axis.set_ylabel(units[label])
@@ -207,7 +207,7 @@ def draw_panels(
     figure.suptitle(f"{title}\n{contexts}", fontsize=9, x=0.01, ha="left", parse_math=False)
     handles = [line(index) for index in range(len(keys))]
     labels = [titles[key] for key in keys]
-    if is_bounded:
+    if has_bound:
         from matplotlib.lines import Line2D
 
         handles.append(Line2D([], [], color="0.45", linewidth=0.9, linestyle=(0, (1, 2))))

@@ -90,7 +90,8 @@ class CellView:
     preset: str
     status: str
     reason: str
-    overrides: bool
+    batch: str
+    overrides: tuple[str, ...]
     data_title: str
     notes: tuple[str, ...]
     blocks: tuple[ScoreBlock, ...]
@@ -111,7 +112,10 @@ def cell_view(record: Json) -> CellView:
         preset=text(cell.get("preset")),
         status=text(record.get("status")),
         reason=text(mapping(record, "error").get("reason"), LONG),
-        overrides=bool(cell.get("overrides")),
+        batch=text(mapping(mapping(record, "config"), "training").get("batch_size")),
+        overrides=tuple(
+            f"{text(key, 60)}={text(value, 60)}" for key, value in list(mapping(cell, "overrides").items())[:20]
+        ),
         data_title=text(data.get("title")) or text(cell.get("dataset")),
         notes=tuple(text(note, LONG) for note in listed(record.get("notes"))[:20]),
         blocks=tuple(score_blocks(record)),

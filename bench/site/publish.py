@@ -95,7 +95,7 @@ def publish(
     collection = load(runs)
     if not collection.entries:
         raise UserError(
-            f"no record below {', '.join(map(str, runs))}; run 'bench run' first, or name its --out folder."
+            f"no record below {', '.join(map(str, runs))}; run 'bench run' first, or name another folder with --runs."
         )
     with replacing(out) as aside:
         site = Site(aside, collection, heading, clips, progress)
@@ -388,7 +388,10 @@ class Site:
         measure, value = headline(entry, self.collection.about[entry.setting].data)
         seconds = entry.get("cost/train_seconds")
         finished = cell_page.text(record.get("finished"))[:10] if record is not None else ""
-        title = clean(entry.title or f"{entry.method} {entry.variant}")
+        title = clean(
+            ", ".join(filter(None, (named(entry), f"batch {entry.batch}" if entry.batch else "", *entry.overrides))),
+            160,
+        )
         return [
             f"cells/{page.slug}.html",
             title,
@@ -407,7 +410,8 @@ class Site:
 
     def remarks(self) -> list[str]:
         """What stands in no table, and why; at most fifty sentences."""
-        found = [clean(text, 800) for text in [*self.documents["comparison"].notes, *self.problems]]
+        document = self.documents["comparison"]
+        found = [clean(text, 800) for text in [*document.notes, *document.excluded, *self.problems]]
         found = list(dict.fromkeys(found))
         return found[:50] + ([f"And {len(found) - 50} more."] if len(found) > 50 else [])
 
@@ -420,6 +424,11 @@ def row_key(entry: Entry) -> tuple[Any, ...]:
     return (*entry.setting, entry.method, entry.variant, entry.config)
 
 
+def named(entry: Entry) -> str:
+    """Its title; of a cell that failed before it had one, its method and variant."""
+    return entry.title or f"{entry.method} {entry.variant}".strip()
+
+
 def may_show(record: Json) -> bool:
     """Whether frames or audio of a cell may be published."""
     return is_showable(str(record["cell"]["dataset"]), record["cell"]["source"], record["data"].get("may_show"))
@@ -429,7 +438,7 @@ def blank(entry: Entry) -> Json:
     """A record's outline for a cell that failed before it had one."""
     setting = entry.setting
     return {
-        "title": entry.title or f"{entry.method} {entry.variant}".strip(),
+        "title": named(entry),
         "status": entry.status,
         "config": {},
         "cell": {

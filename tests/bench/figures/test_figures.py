@@ -18,7 +18,7 @@ from seqdis.bench.cli import main
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.schema import unchecked
 from seqdis.bench.figures import curves, drawing, sheets
-from seqdis.bench.figures.cells import Cell, is_showable
+from seqdis.bench.figures.cells import Cell, is_showable, row_names
 from seqdis.bench.figures.sheets import Grid
 from seqdis.bench.records.clips import save_clips
 from seqdis.bench.records.record import Config, Record, Training
@@ -297,16 +297,79 @@ def test_mistakes_are_one_sentence(line, message, cell, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def _bounds_of(axis):
+    return [round(line.get_ydata()[0], 4) for line in axis.get_lines() if line.get_color() == "0.45"]
+
+
+@pytest.mark.parametrize("kind", ["mi", "training"])
+def test_a_curve_is_the_mean_of_one_configuration(cell, kind):
+    """Batch sizes are lines of their own, and a cell of 24 steps takes nothing from the others."""
+    short = {"training.steps": 24}
+    made = [cell(seed=seed, batch=batch) for batch in (0, 8, 32) for seed in (0, 1)]
+    cut = cell(changes={"cell.overrides": short, "config.training": {"steps": 24, "batch_size": 16}})
+    losses = tuple(line for line in cut.record.training.losses if line["step"] < 24)
+    training = dataclasses.replace(cut.record.training, losses=losses, validation=())
+    made.append(dataclasses.replace(cut, record=dataclasses.replace(cut.record, training=training)))
+    draw = curves.information_curves if kind == "mi" else curves.training_curves
+    figure = draw(made)
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sorted(named[:4]) == [
+        "C-DSVAE, batch 16",
+        "C-DSVAE, batch 16, training.steps=24",
+        "C-DSVAE, batch 32",
+        "C-DSVAE, batch 8",
+    ]
+    lines = [line for line in figure.axes[0].get_lines() if len(line.get_xdata()) != 2]
+    assert sorted(len(line.get_xdata()) for line in lines) == [1, 51, 51, 51]
+    for line in lines:
+        if len(line.get_xdata()) > 1:
+            assert (line.get_xdata()[0], line.get_xdata()[-1]) == (0, 1500)
+
+
+def test_rows_that_differ_in_more_than_their_names_say_so(cell):
+    made = [cell(), cell(changes={"data.digest": "ee" * 32, "cell.seed": 1}), cell("dsvae")]
+    named = row_names(made)
+    assert len(named) == 3
+    assert sum(name.startswith("C-DSVAE [") for name in named.values()) == 2
+    assert "DSVAE" in named.values()
+
+
+def test_a_sheet_names_batch_size_and_overrides(cell):
+    made = cell(seed=3, batch=8, changes={"cell.overrides": {"method.lr": 0.1}})
+    assert made.full_title == "C-DSVAE, batch 8, method.lr=0.1, seed 3"
+
+
+def test_overridden_cells_are_left_out_of_averages_and_counted(cell, tmp_path, capsys):
+    cell()
+    other = cell(changes={"cell.overrides": {"training.steps": 24}})
+    places = ["--out", str(tmp_path / "runs"), "--out-dir", str(tmp_path / "out")]
+    for kind in ("training", "compare"):
+        assert main(["figure", kind, *places]) == 0
+        assert "1 cell with overridden settings or an unfinished schedule is left out" in capsys.readouterr().err
+    assert main(["figure", "training", str(other.folder), *places]) == 0
+    assert "left out" not in capsys.readouterr().err
+
+
+def test_a_control_is_not_to_be_run_again_for_clips(cell, tmp_path, capsys):
+    cell()
+    oracle = cell("oracle", changes={"training.planned_steps": 0, "training.steps": 0})
+    (oracle.folder / "clips.npz").unlink()
+    assert main(["figure", "compare", "--out", str(tmp_path / "runs"), "--out-dir", str(tmp_path / "out")]) == 0
+    error = capsys.readouterr().err
+    assert "was not trained, and keeps no clips" in error
+    assert "again" not in error
+
+
 def test_curves_below_the_bound_of_their_estimate_show_it(cell):
     """A contrastive estimate at its ceiling says nothing of what the code holds beyond it."""
-    from seqdis.bench.figures.curves import batch_bound, information_curves
+    from seqdis.bench.figures.curves import information_curves
 
     made = cell()
     low = [{"step": step, "player": "model", "mi_static": 2.0, "mi_cross": 30.0} for step in (1, 2)]
     training = dataclasses.replace(made.record.training, losses=tuple(low))
     made = dataclasses.replace(made, record=dataclasses.replace(made.record, training=training))
     figure = information_curves([made])
-    assert batch_bound([made]) == pytest.approx(2.7726, abs=1e-4)
-    bounded = [axis for axis in figure.axes if any(line.get_linestyle() != "-" for line in axis.get_lines())]
+    bounded = [axis for axis in figure.axes if _bounds_of(axis)]
     assert [axis.get_title(loc="left") for axis in bounded] == ["I(s; x)"]
+    assert _bounds_of(bounded[0]) == [2.7726]
     assert any("ln(batch size)" in text.get_text() for text in figure.legends[0].get_texts())

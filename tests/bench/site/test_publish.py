@@ -402,3 +402,22 @@ def test_publish_without_records_says_what_to_do(tmp_path):
     with pytest.raises(UserError, match="bench run"):
         publish.publish([tmp_path / "runs"], tmp_path / "site")
     assert not (tmp_path / "site").exists()
+
+
+def test_cells_are_told_apart_by_batch_size_and_overrides(runs):
+    runs(seeds=1)
+    runs(seeds=1, batch=8)
+    runs(seeds=1, changes={"cell.overrides": {"method.lr": 0.1}})
+    publish.publish([runs.root], runs.out, heading="T")
+    listed = json.loads((runs.out / "assets" / "cells.js").read_text().partition(" = ")[2].rstrip(";\n"))
+    names = {row[1] for row in listed["rows"]}
+    assert names == {"C-DSVAE", "C-DSVAE, batch 8", "C-DSVAE, method.lr=0.1"}
+    pages = [path.read_text() for path in (runs.out / "cells").glob("*.html")]
+    assert sum(">batch 8<" in page for page in pages) == 1
+    assert sum("settings overridden: method.lr=0.1" in page for page in pages) == 1
+
+
+def test_a_page_without_rows_says_why(runs):
+    runs(seeds=1, changes={"cell.overrides": {"method.lr": 0.1}})
+    publish.publish([runs.root], runs.out, heading="T")
+    assert "settings were overridden (method.lr=0.1" in (runs.out / "index.html").read_text()
