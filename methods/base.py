@@ -185,8 +185,24 @@ class LogUniform(Uniform):
     """A range of positive values, every factor as likely: for rates, weights and sizes."""
 
 
-Space = Mapping[str, tuple[Any, ...] | Uniform]
-"""Settings ("method.lr", "training.batch_size") and what is searched of each: the values to try, or a range."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ramp:
+    """Capacity schedules to search, of one shape and one time: each name of `schedulable` has its start up to progress
+    `hold`, and from there to `hold` + `rise` goes to what it is without a schedule (a factor of 1, no noise).
+
+    Attributes:
+        hold, rise: shares of training.
+        start: factors, or deviations of noise, to try of each name.
+    """
+
+    hold: tuple[float, ...] | Uniform
+    rise: tuple[float, ...] | Uniform
+    start: Mapping[str, tuple[float, ...] | Uniform]
+
+
+Space = Mapping[str, tuple[Any, ...] | Uniform | Ramp]
+"""Settings ("method.lr", "training.batch_size") and what is searched of each: the values to try, or a range; of
+"training.capacity" a `Ramp`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from seqdis.methods import estimators
-from seqdis.methods.base import Batch, Context, Needs, required, with_total
+from seqdis.methods.base import Batch, Context, LogUniform, Needs, Space, required, with_total
 from seqdis.methods.vae import SequentialVAE, VAEConfig, permute_frames
 
 
@@ -80,10 +80,10 @@ class CDSVAE(SequentialVAE):
         *SequentialVAE.schedulable,
         *("contrastive_static", "contrastive_dynamic", "mi_cross"),
     )
-    space: ClassVar[dict[str, tuple[Any, ...]]] = {
+    space: ClassVar[Space] = {
         **SequentialVAE.space,
-        "method.contrastive_static_weight": (1.0, 5.0, 10.0),
-        "method.contrastive_dynamic_weight": (5.0, 10.0, 20.0),
+        "method.contrastive_static_weight": LogUniform(0.3, 30.0),
+        "method.contrastive_dynamic_weight": LogUniform(3.0, 300.0),
     }
     config: CDSVAEConfig
 

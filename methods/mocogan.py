@@ -60,12 +60,15 @@ from seqdis.methods.base import (
     Capabilities,
     Context,
     Latents,
+    LogUniform,
     Method,
     Needs,
     NotForTheseData,
     Optimisation,
     Rule,
     Shape,
+    Space,
+    Uniform,
     default_device,
     randn,
     with_total,
@@ -146,7 +149,7 @@ class MoCoGAN(Method):
         "paper": {"noise": 0.0, "ema": 0.0},
     }
     rules: ClassVar[tuple[Rule, ...]] = (
-        # Found by the search below, 8 trials, drawn Sprites, one seed: 0.24 on validation clips, 0.10 before.
+        # Found by an earlier search, 8 trials, drawn Sprites, one seed: 0.24 on validation clips, 0.10 before.
         Rule(presets=scales.SMALL, method={"lr": 4e-3, "discriminator_lr": 1e-3, "noise": 0.2}),
         # A step costs four of the others'.
         Rule(
@@ -162,11 +165,13 @@ class MoCoGAN(Method):
     # Its content code is drawn, not inferred, so there is no capacity to limit: noise on a draw is another draw. What can
     # be scheduled is how much the generator heeds each critic; a discriminator of one term is the same at any weight (Adam).
     schedulable: ClassVar[tuple[str, ...]] = ("adversarial_image", "adversarial_video", "category")
-    space: ClassVar[dict[str, tuple[Any, ...]]] = {
-        "method.lr": (1e-3, 2e-3, 4e-3),
-        "method.discriminator_lr": (2e-4, 5e-4, 1e-3),
-        "method.noise": (0.2, 0.5, 1.0),
-        "method.category_weight": (0.3, 1.0, 3.0),
+    space: ClassVar[Space] = {
+        "method.lr": LogUniform(2e-4, 8e-3),
+        "method.discriminator_lr": LogUniform(5e-5, 2e-3),
+        "method.noise": Uniform(0.0, 1.0),
+        "method.category_weight": LogUniform(0.1, 10.0),
+        "method.static_dim": (16, 32, 50, 64),
+        "method.dynamic_dim": (4, 10, 16),
     }
     players: ClassVar[tuple[str, ...]] = (IMAGE, VIDEO, GENERATOR)
 

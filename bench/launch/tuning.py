@@ -131,7 +131,7 @@ class Search:
             plugin_digest=self.base.config.plugin_digest,
             base=self.base.id,
             space={one.key: one.to_json() for one in self.searched},
-            start={one.key: self._present(one.key) for one in self.searched},
+            start={one.key: one.present(self.base.config) for one in self.searched},
             fixed=self.fixed,
             rungs=_rungs(wishes.rungs, steps),
             trials=self._count(wishes.trials),
@@ -154,7 +154,7 @@ class Search:
     def _count(self, wished: int) -> int:
         """As many trials as there are settings: a small space is searched whole."""
         size = space.size(self.searched)
-        return wished if size is None else min(wished, size + (self._places({}) is None))
+        return wished if size is None else min(wished, size + (self._present() is None))
 
     def _planned(self, settings: Settings, seed: int) -> Planned:
         overrides = {**self.fixed, **settings}
@@ -164,16 +164,11 @@ class Search:
             )
         )[0]
 
-    def _places(self, settings: Settings) -> dict[str, space.Place] | None:
-        """Where settings lie in the space, what they leave out as the preset has it; None if they lie outside."""
-        found = {one.key: one.place(settings.get(one.key, self._present(one.key))) for one in self.searched}
-        return {key: place for key, place in found.items() if place is not None} if None not in found.values() else None
-
-    def _present(self, key: str) -> object:
-        value: object = self.base.config.to_json()
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        return value
+    def _present(self) -> sampler.Places | None:
+        """Where the settings as they are lie in the space; None where some lie outside."""
+        found = {one.key: one.place(one.present(self.base.config)) for one in self.searched}
+        places = {key: place for key, place in found.items() if place is not None}
+        return places if len(places) == len(found) else None
 
     def refresh(self) -> None:
         """Reads how far the trials have come, and writes the study where that is new."""
@@ -289,13 +284,13 @@ class Search:
         """
         number = len(self.study.trials)
         if number == 0:
-            return Trial(number=0, cell=self.base.id, settings={}, places=self._places({}) or {})
+            return Trial(number=0, cell=self.base.id, settings={}, places=dict(self._present() or {}))
         tried, refused = {trial.cell for trial in self.study.trials}, ""
-        present = self._places({})
+        present = self._present()
         for places in self._candidates(number):
             if places == present:
                 continue
-            settings = {one.key: one.value(places[one.key]) for one in self.searched}
+            settings = space.settings(self.searched, places)
             try:
                 planned = self._planned(settings, 0)
             except UserError as error:  # settings that do not go together

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.rules import Curve
 from seqdis.bench.plan import catalog
 from seqdis.bench.records.tuning import Plan, Study, Trial, read_study
 from seqdis.bench.tables.published import TITLES
@@ -102,18 +103,24 @@ def _budget(study: Study) -> Iterator[str]:
 def _settings(study: Study) -> Iterator[Sequence[str]]:
     plan, step = study.plan, study.plan.rungs[0]
     ended = [trial for trial in study.trials if trial.standing.at(step) or trial.standing.reason]
+    drawn = [trial for trial in ended if trial.places.keys() == plan.space.keys()]
     for key, searched in plan.space.items():
-        values = [trial.settings.get(key, plan.start.get(key)) for trial in ended]
-        rho, p = _correlation(values, [trial.score(step) for trial in ended])
-        yield f"`{key}`", _range(searched), f"{plan.start.get(key)}", rho, p
+        is_ordered = isinstance(searched, dict) or all(_is_number(value) for value in searched)
+        places = [float(trial.places[key]) for trial in drawn] if is_ordered else []
+        rho, p = _correlation(places, [trial.score(step) for trial in drawn])
+        start = plan.start.get(key)
+        yield f"`{key}`", _range(searched), "none" if start is None else _text(start), rho, p
 
 
-def _correlation(values: Sequence[Any], scores: Sequence[float]) -> tuple[str, str]:
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _correlation(values: Sequence[float], scores: Sequence[float]) -> tuple[str, str]:
     """Spearman's rank correlation and its p-value as texts; dashes where there is none."""
     from scipy.stats import spearmanr
 
-    is_ordered = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    if len(values) < FEW or not is_ordered or len(set(values)) < 2 or len(set(scores)) < 2:
+    if len(values) < FEW or len(set(values)) < 2 or len(set(scores)) < 2:
         return "-", "-"
     found = spearmanr(values, scores)
     return f"{found.statistic:+.2f}", f"{found.pvalue:.2f}"
@@ -139,6 +146,9 @@ def _range(searched: Any) -> str:
 
 
 def _text(value: Any) -> str:
+    """A value as it is typed; a list of pairs is a schedule."""
+    if isinstance(value, list) and value and all(isinstance(point, list) and len(point) == 2 for point in value):
+        return f'"{Curve.text(value)}"'
     return f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"')
 
 

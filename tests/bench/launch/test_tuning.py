@@ -24,13 +24,13 @@ from seqdis.bench.launch.tuning import Search, Wishes
 from seqdis.bench.plan import catalog, presets
 from seqdis.bench.plan.catalog import MethodRef
 from seqdis.bench.plan.cells import grid, plan
-from seqdis.bench.plan.space import Dimension, dimensions
+from seqdis.bench.plan.space import CAPACITY, Dimension, dimensions, settings
 from seqdis.bench.records.importing import import_records
 from seqdis.bench.records.record import RECORD, read_record
 from seqdis.bench.records.store import CHECKPOINT, Store
 from seqdis.bench.records.tuning import read_study
 from seqdis.bench.records.validate import check_file
-from seqdis.methods.base import Rule
+from seqdis.methods.base import LogUniform, Ramp, Rule, Uniform
 
 TINY = {
     "training.batch_size": 4,
@@ -66,18 +66,20 @@ class Mine(DSVAE):
 
 @pytest.mark.parametrize("method", SEARCHED)
 def test_every_end_of_every_space_can_be_planned(method: str) -> None:
-    for one in dimensions(catalog.load_method(MethodRef(method))):
-        for value in one.values or (one.value(one.low), one.value(one.high)):
-            plan(
-                grid(
-                    catalog.parse_methods(method),
-                    ["sprites"],
-                    source="synthetic",
-                    preset="quick",
-                    seeds=[0],
-                    overrides={one.key: value},
-                )
+    searched = dimensions(catalog.load_method(MethodRef(method)))
+    ends = [(0, len(one.values) - 1) if one.values else (one.low, one.high) for one in searched]
+    for place in (0, 1):
+        overrides = settings(searched, {one.key: end[place] for one, end in zip(searched, ends, strict=True)})
+        plan(
+            grid(
+                catalog.parse_methods(method),
+                ["sprites"],
+                source="synthetic",
+                preset="quick",
+                seeds=[0],
+                overrides=overrides,
             )
+        )
 
 
 @pytest.mark.parametrize("method", SEARCHED)
@@ -86,7 +88,36 @@ def test_spaces_hold_the_present_settings_of_the_quick_preset(method: str, tmp_p
     search = Search(
         MethodRef(method), "sprites", source="synthetic", preset="quick", wishes=Wishes(rungs=(9,)), out=tmp_path
     )
-    assert all(one.place(search.plan.start[one.key]) is not None for one in search.searched)
+    for one in search.searched:
+        start = search.plan.start[one.key]
+        assert one.place(start) is not None or (one.key.startswith(CAPACITY) and start is None), one.key
+
+
+def test_a_ramp_is_schedules_that_open_together() -> None:
+    class Late(catalog.load_method(MethodRef("dsvae"))):  # type: ignore[misc]
+        space = {  # noqa: RUF012
+            "method.lr": (1e-3, 3e-3),
+            "training.capacity": Ramp(
+                hold=Uniform(0.1, 0.5),
+                rise=(0.2, 0.6),
+                start={"kl_static": LogUniform(1, 100), "noise_dynamic": Uniform(0, 2)},
+            ),
+        }
+
+    searched = dimensions(Late)
+    places = {one.key: place for one, place in zip(searched, (1, 0.3, 0, 20, 0.5), strict=True)}
+    found = settings(searched, places)
+    assert found == {
+        "method.lr": 3e-3,
+        "training.capacity.kl_static": [[0.3, 20.0], [0.5, 1.0]],
+        "training.capacity.noise_dynamic": [[0.3, 0.5], [0.5, 0.0]],
+    }
+    cell = plan(
+        grid([MethodRef("dsvae")], ["sprites"], source="synthetic", preset="quick", seeds=[0], overrides=found)
+    )[0]
+    assert {one.key: one.place(one.present(cell.config)) for one in searched} == places
+    late = settings(searched, {**places, searched[1].key: 0.5, searched[2].key: 1})
+    assert late["training.capacity.kl_static"] == [[0.5, 20.0], [1.0, 1.0]]  # no later than the end
 
 
 RATE, SIZE = Dimension("lr", low=1e-3, high=1e-1, is_log=True), Dimension("dim", (2, 4, 8))
@@ -254,12 +285,16 @@ def test_another_search_of_the_same_name_is_refused(tmp_path: Path, steps: Path)
         ("{'method.static_dim': Uniform(0.5, 8)}", "method.static_dim=0.5: must be a whole number"),
         ("{'training.steps': (100, 200)}", "the space has the number of steps"),
         ("{'training.schedule': Uniform(0, 1)}", "must be"),
+        ("{'training.capacity': (1, 2)}", "a Ramp is for training.capacity"),
+        ("{'training.capacity': Ramp(hold=(0.1,), rise=(0.2,), start={'smell': (2.0,)})}", "smell is not in its"),
+        ("{'training.capacity': Ramp(hold=(1.1,), rise=(0.2,), start={'recon': (2.0,)})}", "hold=1.1 is no share"),
+        ("{'training.capacity': Ramp(hold=(0.1,), rise=(0.2,), start={'recon': (-2.0,)})}", "value is -2, outside"),
     ],
 )
 def test_a_space_that_cannot_be_searched_is_one_sentence(space: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "odd.py"
     path.write_text(
-        "from seqdis.methods.base import LogUniform, Uniform\nfrom seqdis.methods.dsvae import DSVAE\n\n\n"
+        "from seqdis.methods.base import LogUniform, Ramp, Uniform\nfrom seqdis.methods.dsvae import DSVAE\n\n\n"
         f"class Odd(DSVAE):\n    title = 'Odd'\n    space = {space}\n"
     )
     with pytest.raises(UserError, match=message.replace("(", "\\(").replace(".", "\\.")):

@@ -55,7 +55,7 @@ def trial(number: int, lr: float, *scores: float, finals: tuple[float, ...] = ()
         number=number,
         cell=f"cell-{number}",
         settings=settings,
-        places={},
+        places={"method.lr": lr, "method.units": 0 if number == 0 else 1},
         standing=standing(*scores),
         finals=seeds,
     )
