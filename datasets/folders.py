@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 from seqdis.bench.core import archive
 from seqdis.bench.core.errors import UserError
 
@@ -132,3 +134,34 @@ def walk(root: Path) -> tuple[list[Path], Counter[str]]:
             kind = files if not entry.is_dir() else links if entry.is_symlink() else folders
             kind.append(Path(entry))
     return sorted(files), skipped
+
+
+NUMBER = re.compile(r"[0-9]+")
+
+
+class UnorderedFrames(Exception):
+    """The names of a video's frames do not say their order; the message is the reason."""
+
+
+def ordered(files: list[Path]) -> list[Path]:
+    """Files by the number that no two of them share. Several such numbers must agree, and the rest of the names too:
+    else a wrong order would pass for a motion.
+
+    Raises:
+        UnorderedFrames: the names do not say the order.
+    """
+    if len(files) < 2:
+        return files
+    odd = next((path for path in files if _rest(path) != _rest(files[0])), None)
+    if odd is not None:
+        raise UnorderedFrames(f"{files[0].name} and {odd.name} are named in different ways")
+    columns = zip(*(map(int, NUMBER.findall(path.stem)) for path in files), strict=True)
+    orders = {tuple(np.argsort(column)) for column in columns if len(set(column)) == len(files)}
+    if len(orders) != 1:
+        reason = "the numbers in the names contradict one another" if orders else "two frames have the same number"
+        raise UnorderedFrames(reason)
+    return [files[i] for i in orders.pop()]
+
+
+def _rest(path: Path) -> str:
+    return NUMBER.sub("#", path.stem.lower())

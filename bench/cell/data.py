@@ -17,7 +17,7 @@ def open_dataset(config: RunConfig, root: Path) -> DataSet:
         MissingDataError: it is not prepared; the error holds the command that does it.
     """
     cell = config.cell
-    return catalog.load_dataset(cell.dataset).open(root, cell.source, cell.size, **config.data)
+    return catalog.load_dataset(config.data_from or cell.dataset).open(root, cell.source, cell.size, **config.data)
 
 
 def training_split(dataset: DataSet, needs: Needs) -> Split:

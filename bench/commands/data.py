@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqdis.bench.core.errors import MissingDataError, UserError, unknown_name
+from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.bench.core.exits import DONE
 from seqdis.bench.plan import catalog
 
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "verify":
         return _verify(wanted)
     if args.action == "preview":
-        return _preview(wanted, args.part, args.out or Path(f"{wanted.name}-{wanted.source}.png"))
+        return _preview(wanted, args.part, args.out or Path(f"{wanted.kind.name}-{wanted.source}.png"))
     with _files(args.from_dir, wanted) as files:
         return _prepare(wanted, files)
 
@@ -109,9 +109,8 @@ def run(args: argparse.Namespace) -> int:
 def _wanted(args: argparse.Namespace) -> Wanted:
     from seqdis.bench.core.places import data_root
 
-    if args.dataset not in catalog.dataset_names():
-        raise unknown_name("data set", args.dataset, catalog.dataset_names(), "bench list datasets")
-    kind = catalog.load_dataset(args.dataset)
+    name = catalog.parse_datasets(args.dataset)[0]
+    kind = catalog.load_dataset(name)
     if args.split and "split" not in kind.options:
         raise UserError(f"--split chooses how mug is split; {args.dataset} has one split.")
     if args.from_dir is not None:
@@ -119,8 +118,8 @@ def _wanted(args: argparse.Namespace) -> Wanted:
     if args.source not in kind.sources:
         raise UserError(f"{args.dataset} has no {args.source} source; it has {' and '.join(kind.sources)}.")
     sizes = (args.size,) if args.size else SIZES
-    options = _options(args.dataset, kind, args.options, args.split)
-    return Wanted(args.dataset, kind, args.source, sizes, args.data_dir or data_root(), options)
+    options = _options(name, kind, args.options, args.split)
+    return Wanted(name, kind, args.source, sizes, args.data_dir or data_root(), options)
 
 
 def _options(name: str, kind: type[DataSet], typed: Sequence[str], split: str | None) -> dict[str, Value]:
@@ -220,7 +219,7 @@ def _verify(wanted: Wanted) -> int:
         if tuple(checked.items()) in seen:
             continue
         seen.add(tuple(checked.items()))
-        print(f"{wanted.name} ({wanted.source}, {size}): every digest matches")
+        print(f"{wanted.kind.name} ({wanted.source}, {size}): every digest matches")
         for name, sha in checked.items():
             print(f"  {name:32} {sha}")
     if not seen:

@@ -88,7 +88,15 @@ class Grid:
     @property
     def data_source(self) -> Source:
         """real or synthetic."""
-        return self.source or self.scale.source
+        from seqdis.bench.plan import catalog
+
+        if self.source is not None:
+            return self.source
+        for name in filter(catalog.is_path, catalog.parse_datasets(self.datasets)):
+            sources = catalog.load_dataset(name).sources
+            if self.scale.source not in sources:  # a user's data have no stand-in
+                return sources[0]
+        return self.scale.source
 
     def plan(self) -> list[Planned]:
         """The cells, resolved.
@@ -122,6 +130,8 @@ class Grid:
         datasets = catalog.parse_datasets(self.datasets)
         overrides = settings.parse_overrides(self.overrides)
         for name in datasets:
+            if catalog.is_path(name):  # prepared by whoever comes first, as stand-ins are
+                continue
             options = {**self.scale.data, **cells.data_options(name, overrides)}
             try:
                 catalog.load_dataset(name).open(root, "real", self.scale.size, **options)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqdis.bench.core.errors import MissingDataError, UserError, unknown_name
+from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.bench.core.exits import DONE
 from seqdis.bench.core.schema import to_json
 from seqdis.bench.plan import catalog
@@ -111,8 +111,8 @@ def run(args: argparse.Namespace) -> int:
     if len(args.names) > 1:
         raise UserError(f"bench judge {args.action} takes one data set, not {len(args.names)}.")
     args.dataset = next(iter(args.names), None)
-    if args.dataset is not None and args.dataset not in catalog.dataset_names():
-        raise unknown_name("data set", args.dataset, catalog.dataset_names(), "bench list datasets")
+    if args.dataset is not None:
+        args.dataset = catalog.parse_datasets(args.dataset)[0]
     asked = Judges(
         dataset=args.dataset,
         source=args.source,
@@ -206,7 +206,7 @@ def _apply(args: argparse.Namespace) -> int:
     root, device = args.data_dir or data_root(), _device(args.device)
     for path in record_paths(args.names, [args.out]):
         config = read_config(path.parent / CONFIG)
-        dataset = catalog.load_dataset(config.cell.dataset)
+        dataset = catalog.load_dataset(config.data_from or config.cell.dataset)
         spec = dataset.describe(config.cell.source, config.cell.size, **config.data)
         folder = weights.score_again(
             path.parent, load_judge(spec, root, args.name), args.out, device=device, data_dir=root

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqdis.bench.core.errors import UserError, unknown_name
+from seqdis.bench.core.places import user_path
 from seqdis.bench.core.source import assigned, class_values
 from seqdis.bench.plan import plugins
 from seqdis.bench.plan.contract import sound
@@ -192,7 +193,7 @@ def _parse_one(part: str) -> MethodRef:
 
 
 def parse_datasets(text: str) -> list[str]:
-    """The data sets named by a comma-separated list, or `all` for the field's four.
+    """The data sets named by a comma-separated list, or `all` for the field's four; whole paths of those outside the suite.
 
     Raises:
         UserError: an unknown data set, with the nearest name.
@@ -203,6 +204,8 @@ def parse_datasets(text: str) -> list[str]:
             names += [name for name in ALL_DATASETS if name in dataset_modules()]
         elif part in dataset_names():
             names.append(part)
+        elif is_path(part):
+            names.append(load_path(part)[0])
         else:
             raise unknown_name("data set", part, dataset_names(), "bench list datasets")
     if not names:
@@ -248,11 +251,13 @@ def _loaded(kind: str, name: str) -> Any:
 
 
 def load_dataset(name: str) -> type[DataSet]:
-    """Imports a data set's class.
+    """Imports a data set's class: of a name, of a folder of clips, or of `path/to/file.py:Class`.
 
     Raises:
         UserError: an unknown name, or a plug-in that cannot be imported or is not a `DataSet`.
     """
+    if is_path(name):
+        return load_path(name)[1]
     if name in dataset_modules():
         found: type[DataSet] = importlib.import_module(dataset_modules()[name]).DATASETS[name]
         return found
@@ -264,6 +269,30 @@ def load_dataset(name: str) -> type[DataSet]:
     if not (isinstance(loaded, type) and issubclass(loaded, DataSet)):
         raise UserError(f"data set {name!r} is {loaded!r}, not a subclass of seqdis.datasets.base.DataSet.")
     return loaded
+
+
+def is_path(name: str) -> bool:
+    """Whether what was typed for a data set is a place and no name."""
+    return "/" in name or ".py" in name or name in (".", "..") or name.startswith("~")
+
+
+def load_path(text: str) -> tuple[str, type[DataSet]]:
+    """The whole path of a folder of clips or of `path/to/file.py:Class`, and the data set that it is.
+
+    Raises:
+        UserError: there is none, or the class is not a `DataSet`.
+    """
+    from seqdis.datasets import own
+    from seqdis.datasets.base import DataSet
+
+    if ".py" not in Path(text).name:
+        found = own.of(user_path(text))
+        return str(found.source_folder), found
+    loaded = load_file(text)
+    if not issubclass(loaded, DataSet):
+        raise UserError(f"{text} is {loaded!r}, not a subclass of seqdis.datasets.base.DataSet.")
+    file, _, name = text.partition(".py:")
+    return f"{Path(file + '.py').resolve()}:{name}", loaded
 
 
 def load_file(text: str) -> type:

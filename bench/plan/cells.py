@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqdis.bench.core.errors import UserError
@@ -43,7 +44,7 @@ class Cell:
     def title(self) -> str:
         """For people: 'cdsvae on sprites (synthetic), quick, seed 0'."""
         batch = f", batch {self.batch}" if self.batch else ""
-        return f"{self.method} on {self.dataset} ({self.source}), {self.preset}, seed {self.seed}{batch}"
+        return f"{self.method} on {Path(self.dataset).name} ({self.source}), {self.preset}, seed {self.seed}{batch}"
 
     @property
     def row(self) -> Row:
@@ -149,7 +150,7 @@ def resolve(cell: Cell) -> Resolved:
     kinds: dict[str, type[Any]] = {"training": TrainingConfig, "evaluation": EvaluationConfig}
     if method is not None:
         kinds = {"method": method.Config, **kinds}
-    layers = presets.layers(preset, method, cell.method.variant, cell.dataset, spec.modality)
+    layers = presets.layers(preset, method, cell.method.variant, spec.name, spec.modality)
     if cell.batch:
         layers.append(Layer(origin="study batch-size", training={"batch_size": cell.batch}))
     parts = merged(kinds, layers, overrides)
@@ -164,7 +165,7 @@ def resolve(cell: Cell) -> Resolved:
         versions["signal"] = spec.signal.how if spec.signal is not None else ""
     config = RunConfig(
         cell=CellKey(
-            dataset=cell.dataset,
+            dataset=spec.name,
             source=cell.source,
             method=cell.method.name,
             variant=cell.method.variant,
@@ -181,6 +182,7 @@ def resolve(cell: Cell) -> Resolved:
         versions=versions,
         plugin=cell.method.plugin,
         plugin_digest=cell.method.digest,
+        data_from=cell.dataset if catalog.is_path(cell.dataset) else None,
     )
     origins = {name: part.origins for name, part in parts.items()}
     options = dict.fromkeys(dataset.options, DEFAULT)

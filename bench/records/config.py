@@ -88,7 +88,8 @@ class CellKey:
 
 
 class DataKey(NamedTuple):
-    """Which data set a cell reads: cells with equal ones share it, and its judge. `options` are canonical JSON."""
+    """Which data set a cell reads (its name, or where it is): cells with equal ones share it, and its judge. `options` are
+    canonical JSON."""
 
     dataset: str
     source: Source
@@ -105,6 +106,8 @@ class RunConfig:
         data: options of the data set that differ from its defaults.
         versions: of the protocol and the data, and how a signal was made.
         plugin: "path/to/file.py:Class" of a method outside of the suite, else empty. No part of the identity.
+        data_from: the folder or "path/to/file.py:Class" of data outside of the suite; its `versions` say what is in it. No part
+            of the identity.
         plugin_digest: of what that class, its file and the user's files that it imports do; in version 0.1.0 of their bytes.
     """
 
@@ -117,6 +120,7 @@ class RunConfig:
     versions: Settings
     plugin: Annotated[str, Text(4096)] = ""
     plugin_digest: Annotated[str, Text(128)] = ""
+    data_from: Annotated[str | None, OPTIONAL, Text(4096)] = None
 
     def to_json(self) -> dict[str, Any]:
         """What config.json holds."""
@@ -130,7 +134,7 @@ class RunConfig:
     @property
     def data_key(self) -> DataKey:
         """Which data set it reads."""
-        return DataKey(self.cell.dataset, self.cell.source, self.cell.size, canonical_json(self.data))
+        return DataKey(self.data_from or self.cell.dataset, self.cell.source, self.cell.size, canonical_json(self.data))
 
 
 def config_of(record: Mapping[str, Any]) -> RunConfig:
@@ -171,7 +175,7 @@ def read_config(path: Path) -> RunConfig:
 def cell_id(config: Mapping[str, Any]) -> str:
     """The id of a resolved config as JSON: a readable name and ten digits of the hash of all that changes its numbers."""
     cell = config["cell"]
-    identity = {key: value for key, value in config.items() if key != "plugin"}
+    identity = {key: value for key, value in config.items() if key not in ("plugin", "data_from")}
     identity["training"] = {key: value for key, value in config["training"].items() if key != "log_every"}
     identity["evaluation"] = {key: value for key, value in config["evaluation"].items() if key != "batch_size"}
     name = "-".join(

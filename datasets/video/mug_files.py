@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqdis.bench.core.errors import UserError
-from seqdis.datasets.folders import COPIES, copies, entries, subfolders
+from seqdis.datasets.folders import COPIES, NUMBER, UnorderedFrames, copies, entries, ordered, subfolders
 from seqdis.datasets.video.signals import opening_distances
 
 if TYPE_CHECKING:
@@ -80,10 +80,6 @@ class Clips:
 
 class UnusableFile(Exception):
     """A file that is not a whole image of the right size; the message is the reason."""
-
-
-class UnorderedFrames(Exception):
-    """The names of a video's frames do not say their order; the message is the reason."""
 
 
 def find_videos(root: Path, report: Report) -> list[Video]:
@@ -146,36 +142,13 @@ def frame_files(video: Video, report: Report) -> list[Path]:
             report.skip("files that are no image", f"{entry.path} was stepped over: not an image by its name.")
         elif entry.name in copied:
             report.skip(COPIES, f"{entry.path} was stepped over: a copy by its name.")
-        elif not _NUMBER.search(Path(entry).stem):
+        elif not NUMBER.search(Path(entry).stem):
             report.skip("images without a number", f"{entry.path} was stepped over: no number in its name.")
         elif entry.stat().st_size == 0:
             report.skip("empty files", f"{entry.path} was stepped over: it is empty.")
         else:
             files.append(Path(entry))
-    return _ordered(files)
-
-
-_NUMBER = re.compile(r"[0-9]+")
-
-
-def _ordered(files: list[Path]) -> list[Path]:
-    """Files by the number that no two of them share. Several such numbers must agree, and the rest of the names too:
-    else a wrong order would pass for a motion."""
-    if len(files) < 2:
-        return files
-    odd = next((path for path in files if _rest(path) != _rest(files[0])), None)
-    if odd is not None:
-        raise UnorderedFrames(f"{files[0].name} and {odd.name} are named in different ways")
-    columns = zip(*(map(int, _NUMBER.findall(path.stem)) for path in files), strict=True)
-    orders = {tuple(np.argsort(column)) for column in columns if len(set(column)) == len(files)}
-    if len(orders) != 1:
-        reason = "the numbers in the names contradict one another" if orders else "two frames have the same number"
-        raise UnorderedFrames(reason)
-    return [files[i] for i in orders.pop()]
-
-
-def _rest(path: Path) -> str:
-    return _NUMBER.sub("#", path.stem.lower())
+    return ordered(files)
 
 
 def read_videos(videos: list[Video]) -> Iterator[tuple[Video, Clips]]:
