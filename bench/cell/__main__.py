@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from seqdis.bench.core.arguments import folder_and_options
+from seqdis.bench.core.cores import cell_threads
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import refuse
 from seqdis.bench.core.inherited import settle
@@ -33,12 +34,11 @@ def run(folder: Path, *, device: str = "auto", data_dir: Path | None = None) -> 
 
 
 def take_threads() -> None:
-    """Gives torch the threads that the launcher says; without a word of it, torch's own choice stays."""
+    """Gives torch the threads that the launcher says, else those of a cell that nobody says anything of."""
     import torch
 
-    threads = os.environ.get("SEQDIS_THREADS")
-    if threads:
-        torch.set_num_threads(int(threads))
+    told = os.environ.get("SEQDIS_THREADS")
+    torch.set_num_threads(cell_threads(int(told) if told else None).count)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,7 +9,8 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from seqdis.bench.core.environment import MALLOC, cores
+from seqdis.bench.core.cores import cores
+from seqdis.bench.core.environment import MALLOC
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE
 

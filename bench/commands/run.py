@@ -49,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--launcher", choices=("auto", "local", "slurm"), default="auto")
     parser.add_argument("--workers", type=int, help="cells at once here (default: one a GPU, else one a core)")
     parser.add_argument(
+        "--threads",
+        type=int,
+        help="CPU threads of a cell here (default: OMP_NUM_THREADS, else 1); its numbers hang on them",
+    )
+    parser.add_argument(
         "--per-device", type=int, default=1, metavar="N", help="cells side by side on each GPU (default: 1)"
     )
     parser.add_argument(
@@ -139,6 +144,7 @@ def _asked(args: argparse.Namespace) -> tuple[Grid, Request]:
     check_range("--seeds", args.seeds, 1, 10_000)
     check_range("--first-seed", args.first_seed, 0, 1_000_000_000)
     check_range("--workers", args.workers, 1, 1000)
+    check_range("--threads", args.threads, 1, 1000)
     check_range("--per-device", args.per_device, 1, 1000)
     asked = Grid.typed(args)
     asked.check()
@@ -148,6 +154,7 @@ def _asked(args: argparse.Namespace) -> tuple[Grid, Request]:
         device=args.device,
         launcher=args.launcher,
         workers=args.workers,
+        threads=args.threads,
         per_device=args.per_device,
         budget=parse_duration(args.time_budget) if args.time_budget else None,
         jobs=slurm_flags.wishes(args),
@@ -171,6 +178,8 @@ def _launcher(asked: Grid, request: Request, *, dry_run: bool) -> Place:
         launcher = request.launcher
     if launcher == "local":
         slurm_flags.refuse_here(request.jobs)
+    elif request.threads is not None:
+        raise UserError("--threads: on SLURM a cell has the cores of its job as threads; give --cpus.")
     if launcher == "local" and request.device != "auto":
         from seqdis.bench.cell.device import pick_device
 
@@ -292,7 +301,7 @@ def _dry_run(
     from seqdis.bench.perf.estimate import seconds_of_cells
 
     seconds = seconds_of_cells([cell.config for cell in missing], store)
-    places = len(slots(request.device, request.workers, request.per_device))
+    places = len(slots(request.device, request.workers, request.per_device, request.threads))
     if as_json:
         plan = {
             "launcher": launcher,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqdis.bench.core.environment import cores
+from seqdis.bench.core.cores import cores
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.inherited import SLEEPING
 
 # Keeps glibc from giving every activation back to the kernel: 1.04 to 1.35 times faster steps on a CPU.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "17179869184", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
@@ -58,19 +59,10 @@ def weights_limit() -> int:
     return int(text) << 20
 
 
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def worker_environment(threads: int | None = None) -> dict[str, str]:
-    """Variables for a worker process: allocator, threads, and a path that our folders are not on.
-
-    Args:
-        threads: CPU threads of the worker; None leaves the choice to torch.
+def worker_environment(threads: int) -> dict[str, str]:
+    """Variables for a worker process: allocator, threads that sleep while they wait, and a path that our folders are not
+    on.
     """
     # Without PYTHONSAFEPATH a worker started from the checkout would import our `datasets` in place of another's.
-    extra = {**MALLOC, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
-    if threads is not None:
-        extra |= {"SEQDIS_THREADS": str(threads), "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    return {**os.environ, **extra}
+    counts = dict.fromkeys(("SEQDIS_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    return {**SLEEPING, **os.environ, **MALLOC, **counts, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}

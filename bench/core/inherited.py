@@ -17,6 +17,9 @@ _PLAIN = {
 }
 """What stands for a sign where the encoding has none."""
 _ERRORS = "seqdis-plain"
+SLEEPING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+"""OpenMP's threads sleep while they wait for one another, and do not spin: beside a busy neighbour a step of two spinning
+threads takes many times as long as one of a single thread. Read when torch is loaded."""
 
 
 def settle() -> None:
@@ -24,9 +27,12 @@ def settle() -> None:
 
     - A user id without a name (a container with an arbitrary one) gets a name: torch asks for it when it trains.
     - matplotlib draws into files: the backend of a notebook, inherited by `!bench`, need not exist here.
+    - Threads sleep while they wait, unless the user's variables say otherwise.
     - Printing never fails on an encoding that has no arrows: ASCII stands for them.
     """
     os.environ["MPLBACKEND"] = "agg"
+    for name, value in SLEEPING.items():
+        os.environ.setdefault(name, value)
     try:
         getpass.getuser()
     except (KeyError, OSError):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from seqdis.bench.launch.pool import Pool, Run
 from seqdis.bench.launch.request import Planned, Request
-from seqdis.bench.launch.slots import slots
+from seqdis.bench.launch.slots import described, slots
 from seqdis.bench.launch.timebox import TimeBox
 from seqdis.bench.records.config import DataKey, RunConfig
 from seqdis.bench.records.store import Store
@@ -27,7 +27,8 @@ def make_pool(store: Store, cells: Sequence[Planned], request: Request, started:
     from seqdis.bench.cell.prerequisites import make
 
     make([cell.config for cell in cells], request.root, request.device)
-    places = slots(request.device, request.workers, request.per_device)
+    places = slots(request.device, request.workers, request.per_device, request.threads)
+    print(described(places, request.threads), flush=True)
     pool = Pool(store, [(cell.id, cell.title) for cell in cells], places, request.data_dir)
     if request.budget is not None:
         _give_box(pool, {cell.id: cell.config for cell in cells}, request, request.budget, started)

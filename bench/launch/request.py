@@ -56,7 +56,8 @@ class Request:
         data_dir: prepared data; None is the usual folder, see `root`.
         device: auto, cpu, cuda or cuda:N.
         launcher: where; auto is SLURM where it answers.
-        workers: cells at once on this machine; None is `per_device` a GPU, else one a CPU core.
+        workers: cells at once on this machine; None is `per_device` a GPU, else as the cores have threads.
+        threads: CPU threads of each cell; None is OMP_NUM_THREADS, else one.
         per_device: cells side by side on each GPU, where `workers` does not say.
         budget: seconds in which a run on this machine is to end; None sets no end.
         jobs: what is said of SLURM jobs.
@@ -67,6 +68,7 @@ class Request:
     device: str = "auto"
     launcher: Place | Literal["auto"] = "auto"
     workers: int | None = None
+    threads: int | None = None
     per_device: int = 1
     budget: float | None = None
     jobs: JobWishes = dataclasses.field(default_factory=JobWishes)

@@ -1,4 +1,4 @@
-"""The places for worker processes on this machine: one a GPU, or one a CPU core with one thread each."""
+"""The places for worker processes on this machine: one a GPU, or as many on the CPU as its cores have threads for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import dataclasses
 import itertools
 import os
 
-from seqdis.bench.core.environment import cores, worker_environment
+from seqdis.bench.core.cores import cell_threads, cores, granted
+from seqdis.bench.core.environment import worker_environment
 
 
 @dataclasses.dataclass
@@ -17,30 +18,45 @@ class Slot:
     device: str
 
 
-def slots(device: str, workers: int | None, per_device: int = 1) -> list[Slot]:
+def slots(device: str, workers: int | None, per_device: int = 1, threads: int | None = None) -> list[Slot]:
     """The places for workers on this machine.
 
     Args:
         device: auto, cpu, cuda or cuda:N.
-        workers: how many at once; None is `per_device` a GPU, or one a CPU core.
+        workers: how many at once; None is `per_device` a GPU, or as many as the cores have threads for.
         per_device: cells side by side on each GPU, where `workers` does not say.
+        threads: of each on the CPU; None is OMP_NUM_THREADS, else one, or its share of the cores beside a GPU.
     """
-    n_cores = cores()
     gpus = _gpus() if device in ("auto", "cuda") else []
     if gpus:
         count = workers or len(gpus) * per_device
         chosen = [gpus[i % len(gpus)] for i in range(count)]
-        return [Slot({**_beside(count, len(gpus), n_cores), "CUDA_VISIBLE_DEVICES": gpu}, "cuda") for gpu in chosen]
+        beside = _beside(count, len(gpus), threads)
+        return [Slot({**beside, "CUDA_VISIBLE_DEVICES": gpu}, "cuda") for gpu in chosen]
     if device.startswith("cuda"):
         count = workers or per_device
-        return [Slot(_beside(count, 1, n_cores), device) for _ in range(count)]
-    count = workers or n_cores
-    return [Slot(worker_environment(max(1, n_cores // count)), "cpu") for _ in range(count)]
+        return [Slot(_beside(count, 1, threads), device) for _ in range(count)]
+    each = cell_threads(threads).count
+    return [Slot(worker_environment(each), "cpu") for _ in range(workers or max(1, cores() // each))]
 
 
-def _beside(count: int, n_gpus: int, n_cores: int) -> dict[str, str]:
+def described(places: list[Slot], threads: int | None) -> str:
+    """The places in one line: how many workers, how many threads each, and who decided."""
+    each, there = int(places[0].environment["SEQDIS_THREADS"]), granted()
+    return (
+        f"{_many(len(places), 'worker')} with {_many(each, 'thread')} each ({cell_threads(threads).says}) on "
+        f"{_many(there.count, 'core')} ({there.says})"
+    )
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count > 1 else ''}"
+
+
+def _beside(count: int, n_gpus: int, threads: int | None) -> dict[str, str]:
     """The environment of each of `count` workers on so many GPUs: its share of the cores, and how many share its GPU."""
-    return {**worker_environment(max(1, n_cores // count)), "SEQDIS_BESIDE": str(-(-count // n_gpus))}
+    each = cell_threads(threads, default=max(1, cores() // count)).count
+    return {**worker_environment(each), "SEQDIS_BESIDE": str(-(-count // n_gpus))}
 
 
 def _gpus() -> list[str]:

@@ -81,6 +81,7 @@ class RowFields(TypedDict):
     config: str
     batch_size: int
     device: str
+    threads: int
     commit: str
     dirty: bool
     codes: tuple[str, str]
@@ -124,6 +125,7 @@ class Entry:
     config: str
     batch_size: int
     device: str
+    threads: int
     commit: str
     dirty: bool
     codes: tuple[str, str]
@@ -330,6 +332,7 @@ class Loader:
             "config": self._text(config),
             "batch_size": _whole(batch_size),
             "device": self._text(environment.get("device")),
+            "threads": _whole(environment.get("threads")),
             "commit": self._text(code.get("commit")),
             "dirty": bool(code.get("dirty")),
             "codes": ("" if outside else self._text(digests.get("method")), self._text(digests.get("suite"))),

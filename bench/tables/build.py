@@ -125,7 +125,7 @@ def _document_notes(name: str, arranged: Arranged, collection: Collection) -> li
 
 def _table(name: str, block: Block, collection: Collection, number: int) -> Table:
     view = columns.view_of(block)
-    footnotes = footers.Footnotes()
+    footnotes = footers.Footnotes(block)
     ranks = {} if name == "overrides" else _rank(block, view)
     for group in block.groups:  # the marks of labels before those of numbers, which not every format prints
         footnotes.for_group(group, view.headline_source)
@@ -271,7 +271,7 @@ def _mark_best(groups: Sequence[Group], rows: dict[int, Row], view: columns.View
 
 
 def _cost_table(block: Block) -> Table:
-    footnotes = footers.Footnotes()
+    footnotes = footers.Footnotes(block)
     rows = []
     for group in block.groups:
         if group.method == "oracle":

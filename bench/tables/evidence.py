@@ -40,7 +40,7 @@ def _intervals(
     def column(key: str, title: str) -> Column:
         return Column(key=key, title=title, unit=unit, scale=scale, digits=digits, follows=key.endswith("_high"))
 
-    footnotes = footers.Footnotes()
+    footnotes = footers.Footnotes(block)
     rows = []
     for group in groups:
         numbers = values[id(group)]

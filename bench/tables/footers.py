@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from seqdis.bench.plan.outdated import REMEDY, code_words, other_code
 from seqdis.bench.plan.studies import varies_batch
-from seqdis.bench.records.collection import Collection, Setting
+from seqdis.bench.records.collection import Collection, Entry, Setting
 from seqdis.bench.tables import published, statistics
 from seqdis.bench.tables.columns import Source, View, way_of
 from seqdis.bench.tables.grouping import Block, Group
@@ -45,8 +46,9 @@ def is_comparable(setting: Setting) -> bool:
 class Footnotes:
     """Marks and their texts, in the order in which they are first needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, block: Block) -> None:
         self.texts: dict[str, str] = {}
+        self._threads = _threads(block.entries)
         self._numbers: dict[str, str] = {}
 
     @property
@@ -91,6 +93,9 @@ class Footnotes:
                 signal = f" ({entry.signal})" if entry.signal else ""
                 texts.append(_SUPERVISION[entry.supervision] + signal)
         texts += [f"changed with --set: {', '.join(entry.overrides)}" for entry in group.entries[:1] if entry.overrides]
+        if len(self._threads) > 1 and (own := _threads(group.entries)):
+            counts = " or ".join(map(str, sorted(own)))
+            texts.append(f"computed with {counts} CPU threads: with another number the last digits are others")
         texts += _recorded_notes(group)
         texts += _other_code(group)
         if group.has_twin:
@@ -101,6 +106,11 @@ class Footnotes:
             kind = "n/a" if entry.status == "n/a" else f"seed {entry.seed} failed"
             texts.append(f"{kind}: {entry.reason or 'no reason recorded'}")
         return tuple(dict.fromkeys(self.number(text) for text in texts))
+
+
+def _threads(entries: Sequence[Entry]) -> set[int]:
+    """Threads that entries were computed with, where numbers hang on them: on CPUs."""
+    return {entry.threads for entry in entries if entry.device.startswith("cpu") and entry.threads}
 
 
 def _recorded_notes(group: Group) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from seqdis.bench.core.environment import MALLOC
 from seqdis.bench.core.exits import INTERRUPTED
+from seqdis.bench.core.inherited import SLEEPING
 from seqdis.bench.launch.request import Planned
 from seqdis.bench.launch.slurm.profile import Needs, Options
 from seqdis.bench.launch.slurm.submissions import CELLS, COMMAND, PREFIX, Kind
@@ -157,6 +158,7 @@ def _setup(needs: Needs, folder: Path, options: Options) -> list[str]:
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
         **MALLOC,
+        **SLEEPING,
     }
     # Progress is read by people, now and then: a shared file system is spared.
     return [

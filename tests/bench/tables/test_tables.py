@@ -390,6 +390,18 @@ def test_cost_of_a_shared_gpu_is_marked(build, make_record):
     assert not _row(table, "DSVAE").marks
 
 
+def test_rows_of_other_numbers_of_threads_say_so(build, make_record):
+    two = {"environment.threads": 2}
+    records = [make_record("dsvae"), make_record("cdsvae", changes=two), make_record("cdsvae", seed=1)]
+    table = _only(build("comparison", records))
+    texts = {row.label: [table.footnotes[mark] for mark in row.marks] for row in table.rows}
+    assert any("computed with 1 CPU threads" in text for text in texts["DSVAE"])
+    assert any("computed with 1 or 2 CPU threads" in text for text in texts["C-DSVAE"])
+    for same in ({"environment.device": "a GPU", **two}, {}):
+        table = _only(build("comparison", [make_record("dsvae"), make_record("cdsvae", changes=same)]))
+        assert not any("threads" in text for text in table.footnotes.values())
+
+
 def test_ranks_average_over_data_sets_and_say_too_few(build, make_record):
     records = [
         make_record(method, dataset, seed=seed, acc=acc)
