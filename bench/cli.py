@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "logs": "a cell's log",
     "cancel": "stop cells",
     "retry": "run again what failed or was lost",
+    "reproduce": "run a record's configuration again and compare number by number",
     "validate": "check records: schema, identities, ranges, digests",
     "import": "take records from another lab, after validation",
     "pack": "a run folder's results in few files, for another machine",

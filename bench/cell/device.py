@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+from pathlib import Path
 
 import torch
 
@@ -66,6 +68,18 @@ def set_repeatable(exact: bool) -> None:
 def device_name(device: torch.device) -> str:
     """The device as records name it."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
+
+
+def processor_name() -> str | None:
+    """The processor's model as Linux names it, with its numbers, since names may be of a whole line; None elsewhere."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        return None
+    said = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(\S.*?)\s*$", text, re.MULTILINE))
+    if "model name" not in said:
+        return None
+    return f"{said['model name']} (family {said.get('cpu family', '?')}, model {said.get('model', '?')})"[:200]
 
 
 def to_channels_last(method: Method) -> Method:

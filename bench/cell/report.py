@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 
 from seqdis.bench.cell.checkpoint import State
-from seqdis.bench.cell.device import device_name
+from seqdis.bench.cell.device import device_name, processor_name
 from seqdis.bench.core.provenance import code_version
 from seqdis.bench.core.schema import from_json
 from seqdis.bench.core.times import utc_now
@@ -307,6 +307,7 @@ def _blank(config: RunConfig) -> Record:
             torch=torch.__version__,
             platform=sys.platform,
             machine=platform.machine(),
+            processor=processor_name(),
             device="",
             threads=torch.get_num_threads(),
             precision="",

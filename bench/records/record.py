@@ -214,6 +214,7 @@ class Environment(Open):
     torch: Annotated[str, Text(50)]
     platform: Annotated[str, Text(200)]
     machine: Annotated[str | None, OPTIONAL, Text(200), "the processor's kind"] = None
+    processor: Annotated[str | None, OPTIONAL, Text(200), "its model; absent where it cannot be read"] = None
     device: Annotated[str, Text(200)]
     threads: Annotated[Count | None, "of torch on the CPU"]
     precision: Annotated[str, Text(50)]
