@@ -95,6 +95,7 @@ def _attempt(run: Callable[[], Record | None], folder: Path, config: RunConfig, 
     try:
         record = run()
         if record is None:  # a trial that has come to its rung, and may go on later
+            (folder / ERROR).unlink(missing_ok=True)
             report(Update("done"))
             return DONE
     except Interrupted as interrupted:

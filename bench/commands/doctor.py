@@ -16,6 +16,7 @@ from seqdis.bench.core.exits import DONE, FAILED
 HELP = "Checks packages, versions that must match, the device, SLURM, prepared data, judges and plug-ins."
 OPTIONAL = {
     "submitit": "SLURM",
+    "optuna": "bench tune",
     "pooch": "downloads",
     "soundfile": "audio files",
     "cv2": "MUG and optical flow",

@@ -89,7 +89,7 @@ def _search(args: argparse.Namespace) -> int:
         raise UserError(f"{held}; wait for it, or choose another --name.") from None
     _show(search, as_json=args.json)
     if args.pack_to is not None:
-        _pack(search, args.pack_to)
+        _pack(search, args.pack_to, quiet=args.json)
     return code
 
 
@@ -169,17 +169,18 @@ def _show(search: Search, *, as_json: bool) -> None:
         print(section(search.study), end="")
 
 
-def _pack(search: Search, folder: Path) -> None:
+def _pack(search: Search, folder: Path, *, quiet: bool) -> None:
     """Puts the study and the records of its trials into a folder of its name, once it has come to its end."""
     from seqdis.bench.records.packing import pack
     from seqdis.bench.records.tuning import STUDY, write
 
-    if not search.study.chosen():
-        print("not packed: the search has not come to its end")
-        return
-    target = folder / search.name
-    write(target / STUDY, search.study)
-    print(pack(search.store, target, name=search.name).summary())
+    said = "not packed: the search has not come to its end"
+    if search.study.chosen():
+        target = folder / search.name
+        write(target / STUDY, search.study)
+        said = pack(search.store, target, name=search.name).summary()
+    if not quiet:
+        print(said)
 
 
 def _dry_run(search: Search, args: argparse.Namespace) -> int:

@@ -302,10 +302,23 @@ def test_a_space_that_cannot_be_searched_is_one_sentence(space: str, message: st
 
 
 def test_a_killed_search_goes_on_where_it_stood(tmp_path: Path, steps: Path, drawn_sprites: Path) -> None:
-    """The command as typed, one trial at a time; killed with the trial that it runs."""
+    """The command as typed, one trial at a time; killed with the trial that it runs. At its end it is packed."""
     ref, wishes = mine(tmp_path), Wishes(trials=2, rungs=(2, 4), keep=1.0, finalists=1, seeds=1, fixed=TINY)
     line = [sys.executable, "-m", "seqdis.bench.cli", "tune", ref.plugin, "--device", "cpu", "--workers", "1", "--json"]
-    line += ["--trials", "2", "--rungs", "2,4", "--keep", "1", "--finalists", "1", "--seeds", "1"]
+    line += [
+        "--trials",
+        "2",
+        "--rungs",
+        "2,4",
+        "--keep",
+        "1",
+        "--finalists",
+        "1",
+        "--seeds",
+        "1",
+        "--pack-to",
+        "packed",
+    ]
     line += [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
     environment = {
         **os.environ,
