@@ -9,7 +9,7 @@ from torch import nn
 from seqdis.bench.core.errors import UserError
 from seqdis.datasets.base import Spec
 from seqdis.judges.nets import AudioTcn, VideoLstm, VideoTcn
-from seqdis.judges.settings import Architecture, Factors, Kind
+from seqdis.judges.settings import NAMES, Architecture, Factors, Kind
 from seqdis.judges.windows import Windows
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -49,8 +49,8 @@ def default_architecture(spec: Spec, name: str) -> Architecture:
     Raises:
         UserError: no such name.
     """
-    if name not in ("default", "second", "official"):
-        raise UserError(f"unknown judge {name!r}: --name is one of default, second, official.")
+    if name not in NAMES:
+        raise UserError(f"unknown judge {name!r}: --name is one of {', '.join(NAMES)}.")
     if spec.modality == "audio":
         return ARCHITECTURES["audio"]
     pairs = [set(joint.factors) for joint in spec.joints if joint.is_sorted and len(joint.factors) == 2]

@@ -22,6 +22,9 @@ Factors = dict[str, tuple[int, str]]
 """What a judge has heads for: name -> (number of classes, role)."""
 Kind = Literal["cnn-lstm", "cnn-tcn", "cnn-windows", "cnn-windows-deep", "audio-tcn"]
 
+NAMES = ("default", "second", "official")
+"""What a judge may be called with --name: each is a network of its own."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:

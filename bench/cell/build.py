@@ -55,6 +55,7 @@ def build_method(
 
     Raises:
         NotApplicable: it cannot be built for such data.
+        UserError: it cannot be built with these settings; its cause is what the method raised.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -62,5 +63,8 @@ def build_method(
             method = kind(config, shape)
         except NotForTheseData as error:
             raise NotApplicable(str(error)) from error
+        except Exception as error:  # networks of sizes that do not go together
+            told = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            raise UserError(f"{kind.title} cannot be made with these settings ({told[:300]}).") from error
     method = method.to(device)
     return to_channels_last(method) if shape.is_video and channels_last else method

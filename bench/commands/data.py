@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqdis.bench.core.errors import MissingDataError, UserError
-from seqdis.bench.core.exits import DONE
+from seqdis.bench.core.exits import DONE, say
 from seqdis.bench.plan import catalog
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _files(given: Path | None, wanted: Wanted) -> Iterator[Path | None]:
         for size in wanted.sizes:
             wanted.open(size)
     except UserError:
-        print(f"unpacking {given}", file=sys.stderr, flush=True)
+        say(f"unpacking {given}")
         with archive.opened(given, wanted.root) as folder:
             yield folder
     else:

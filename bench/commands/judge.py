@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqdis.bench.core.arguments import check_range
 from seqdis.bench.core.errors import MissingDataError, UserError
 from seqdis.bench.core.exits import DONE
+from seqdis.bench.core.rules import shown
 from seqdis.bench.core.schema import to_json
 from seqdis.bench.plan import catalog
 from seqdis.bench.records.config import Settings
+from seqdis.judges.settings import NAMES
 
 if TYPE_CHECKING:
     import torch
@@ -110,6 +113,10 @@ def run(args: argparse.Namespace) -> int:
         return _apply(args)
     if len(args.names) > 1:
         raise UserError(f"bench judge {args.action} takes one data set, not {len(args.names)}.")
+    check_range("--seed", args.seed, 0, 1_000_000_000)
+    check_range("--size", args.size, 0, 4096)
+    if args.name is not None and args.name not in NAMES:
+        raise UserError(f"unknown judge {shown(args.name)}: --name is one of {', '.join(NAMES)}.")
     args.dataset = next(iter(args.names), None)
     if args.dataset is not None:
         args.dataset = catalog.parse_datasets(args.dataset)[0]

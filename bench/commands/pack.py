@@ -6,8 +6,10 @@ import argparse
 import os
 from pathlib import Path
 
+from seqdis.bench.core.arguments import check_range
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE
+from seqdis.bench.core.rules import shown
 
 HELP = """Packs records, logs, clips and the state of unfinished cells in few files, to be carried to another machine.
 
@@ -29,10 +31,10 @@ def run(args: argparse.Namespace) -> int:
     from seqdis.bench.records.packing import pack
     from seqdis.bench.records.store import Store
 
-    if not 0.05 <= args.limit <= 1024 or args.files < 1:
-        raise UserError("--limit must lie between 0.05 and 1024 MiB and --files be 1 or more.")
+    check_range("--limit", args.limit, 0.05, 1024)
+    check_range("--files", args.files, 1, 10_000)
     if not args.name.replace("-", "").replace("_", "").isalnum():
-        raise UserError(f"--name {args.name!r} must be letters, digits, '-' and '_'.")
+        raise UserError(f"--name {shown(args.name)} must be letters, digits, '-' and '_'.")
     if not os.path.isdir(args.out / "cells"):
         raise UserError(f"{args.out} is no run folder: it has no folder 'cells'.")
     print(pack(Store(args.out), args.folder, name=args.name, limit=int(args.limit * 2**20), files=args.files).summary())

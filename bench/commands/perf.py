@@ -9,6 +9,7 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from seqdis.bench.core.arguments import check_range
 from seqdis.bench.core.cores import cores
 from seqdis.bench.core.environment import MALLOC
 from seqdis.bench.core.errors import UserError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from seqdis.bench.perf.together import Together
     from seqdis.bench.plan.catalog import MethodRef
 
+MOST_THREADS = 1024
 INFORMATION_BATCH = 128
 """Clips of the batch that I(s; z) is timed on: the released size."""
 LAYOUTS = {"reference": "torch's layout", "reference_channels_last": "channels last too"}
@@ -75,8 +77,10 @@ def run(args: argparse.Namespace) -> int:
     from seqdis.bench.cell.device import check_precision, pick_device, set_precision, set_repeatable
     from seqdis.bench.perf.testbed import Settings
 
-    if args.rounds < 1 or (args.batch is not None and args.batch < 2):
-        raise UserError("--rounds must be 1 or more and --batch 2 or more.")
+    check_range("--rounds", args.rounds, 1, 100_000)
+    check_range("--batch", args.batch, 2, 1_000_000)
+    check_range("--threads", args.threads, 1, MOST_THREADS)
+    check_range("--seconds", args.seconds, 0.01, 86_400)
     counts = _counts(args.together)
     _start_with_our_allocator()
     if args.threads:
@@ -259,6 +263,6 @@ def _counts(text: str | None) -> list[int]:
         UserError: not whole numbers from 1 to 64.
     """
     parts = [part.strip() for part in (text or "").split(",") if part.strip()]
-    if not all(part.isdecimal() and 1 <= int(part) <= 64 for part in parts):
+    if not all(part.isdecimal() and len(part) < 3 and 1 <= int(part) <= 64 for part in parts):
         raise UserError(f"--together {text!r} must be numbers from 1 to 64, such as 1,2,4.")
     return [int(part) for part in parts]

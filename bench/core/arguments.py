@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.rules import shown
 
 
 def folder_and_options(argv: Sequence[str], names: Sequence[str]) -> tuple[Path, dict[str, str]]:
@@ -26,7 +27,7 @@ def folder_and_options(argv: Sequence[str], names: Sequence[str]) -> tuple[Path,
     return Path(folder[0]), {flag.removeprefix("--"): value for flag, value in zip(flags, values, strict=True)}
 
 
-def check_range(flag: str, number: int | None, least: int, most: int) -> None:
+def check_range(flag: str, number: float | None, least: float, most: float) -> None:
     """Looks whether a number that may have been typed is in [least, most].
 
     Raises:
@@ -34,4 +35,4 @@ def check_range(flag: str, number: int | None, least: int, most: int) -> None:
     """
     if number is not None and not least <= number <= most:
         why = "runs nothing" if number < least == 1 else "is out of range"
-        raise UserError(f"{flag} {number} {why}; give {least} to {most}.")
+        raise UserError(f"{flag} {shown(number)} {why}; give {least} to {most}.")

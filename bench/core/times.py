@@ -6,6 +6,7 @@ import datetime
 import re
 
 from seqdis.bench.core.errors import UserError
+from seqdis.bench.core.rules import shown
 
 
 def utc_now() -> str:
@@ -32,10 +33,10 @@ def parse_duration(text: str) -> float:
     """Seconds from '90', '90s', '9m' or '1h30m'.
 
     Raises:
-        UserError: not a duration.
+        UserError: not a duration, or none at all.
     """
-    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text.strip())
-    if not match or not any(match.groups()):
-        raise UserError(f"{text!r} is not a duration; write 90s, 9m or 1h30m.")
-    hours, minutes, seconds = (int(group or 0) for group in match.groups())
+    match = re.fullmatch(r"(?:(\d{1,7})h)?(?:(\d{1,7})m)?(?:(\d{1,7})s?)?", text.strip())
+    hours, minutes, seconds = (int(group or 0) for group in match.groups()) if match else (0, 0, 0)
+    if not hours + minutes + seconds:
+        raise UserError(f"{shown(text)} is not a duration; write 90s, 9m or 1h30m.")
     return hours * 3600.0 + minutes * 60.0 + seconds

@@ -28,6 +28,13 @@ DATA = "data."
 SET = "--set"
 DEFAULT = "default"
 
+_METHOD_RANGES: tuple[tuple[str, Range], ...] = (
+    (r"width|\w+_dim|(n|\w+)_layers", Range(1, 65_536, integer=True)),
+    (r"lr|\w+_lr|\w+_lr_ratio|weight_decay", Range(0, 1000)),
+    (r"beta[12]|ema", Range(0, 0.999_999_999)),
+    (r"temperature", Range(1e-9, 1e9)),
+)
+"""What settings of these names may be in every method: beyond it networks and optimisers cannot be made."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _WORDS = {"true": True, "false": False, "null": None}
 
@@ -173,7 +180,18 @@ def merged(kinds: Mapping[str, type[Any]], layers: Iterable[Layer], overrides: M
             settings[name] = others if value is None else {**others, place.entry: typed(key, value, place.rule)}
         else:
             settings[name] = typed(key, value, place.rule, _example(place.field))
+            if place.part == "method":
+                _check_range(key, name, settings[name])
     return {part: Part(built(kind, found[part]), origins[part]) for part, kind in kinds.items()}
+
+
+def _check_range(key: str, name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    for pattern, allowed in _METHOD_RANGES:
+        if re.fullmatch(pattern, name):
+            for _, what in allowed.problems(value, ""):
+                raise UserError(f"--set {key}={shown(value)} {what}.")
 
 
 def _example(field: dataclasses.Field[Any]) -> Any:

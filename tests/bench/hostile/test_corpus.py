@@ -1,0 +1,75 @@
+"""Every hostile case gets its answer: it is refused in a sentence that says why, or taken; never a traceback.
+
+In-process, each in a folder of its own, in which nothing may appear outside of what the command was told to write.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from seqdis.bench import cli
+from seqdis.bench.core.environment import MALLOC
+from seqdis.bench.core.exits import DONE
+from seqdis.bench.core.rules import REORDERING
+
+from . import lines
+from .cases import TAKEN, Case
+
+CASES = [*lines.command_lines(), *lines.settings(), *(c for c in lines.environments() if c.line)]
+HANGS = 15
+"""Seconds; the slowest take two."""
+LONGEST = 6000
+"""Characters of an answer: what is hostile is not echoed whole."""
+
+
+def is_harmless(text: str) -> bool:
+    """Whether a terminal shows a text as it is."""
+    return not any(char in REORDERING or (unicodedata.category(char) == "Cc" and char not in "\n\t\r") for char in text)
+
+
+def hangs(number: int, frame: object) -> None:
+    raise AssertionError("it hangs")
+
+
+@pytest.fixture
+def watch() -> Iterator[None]:
+    """Ends a case that waits for ever."""
+    signal.signal(signal.SIGALRM, hangs)
+    signal.alarm(HANGS)
+    yield
+    signal.alarm(0)
+
+
+@pytest.mark.usefixtures("watch")
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_case_gets_its_answer(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "case"
+    root.mkdir()
+    case.lay(root)
+    monkeypatch.chdir(root)
+    for name, value in MALLOC.items():  # without them `bench perf` starts the process anew
+        monkeypatch.setenv(name, value)
+    for name, value in case.variables.items():
+        monkeypatch.setenv(name, value)
+    try:
+        code = cli.main([word.replace("{root}", str(root)) for word in case.line])
+    except SystemExit as end:  # argparse
+        code = int(end.code or 0)
+    captured = capsys.readouterr()
+    said = captured.err + captured.out
+    answer = f"exit code {code}: {said[:500]!r}"
+    assert code == DONE if case.answer == TAKEN else code in (1, 2), answer
+    assert re.search(case.answer, said) is not None, answer
+    assert case.answer == TAKEN or len(captured.err) < LONGEST, answer
+    assert "Traceback" not in said, answer
+    assert is_harmless(said), answer
+    assert [path.name for path in tmp_path.iterdir()] == ["case"]
+    assert not list(root.rglob("owned"))
