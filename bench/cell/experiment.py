@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from seqdis.bench.cell import trackers
 from seqdis.bench.cell.build import NotApplicable, build_method, check_applicable, shape_of
 from seqdis.bench.cell.checkpoint import State
 from seqdis.bench.cell.clips import ClipConfig, make_clips
@@ -19,16 +20,19 @@ from seqdis.bench.cell.device import check_precision, set_precision, set_repeata
 from seqdis.bench.cell.energy import EnergyMeter
 from seqdis.bench.cell.progress import Report, Update
 from seqdis.bench.cell.report import change_notes, cost_part, method_record, oracle_record, training_part
+from seqdis.bench.cell.trackers import Trackers
 from seqdis.bench.cell.trainer import Trainer
 from seqdis.bench.core.environment import weights_limit
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import write_bytes
+from seqdis.bench.core.schema import to_json
 from seqdis.bench.core.seeds import derive
 from seqdis.bench.plan import catalog, presets
 from seqdis.bench.plan.catalog import MethodRef
 from seqdis.bench.plan.settings import built
 from seqdis.bench.records.clips import save_clips
 from seqdis.bench.records.config import RunConfig, TrainingConfig
+from seqdis.bench.records.flatten import flatten
 from seqdis.bench.records.record import Record
 from seqdis.bench.records.store import CHECKPOINT, WEIGHTS
 from seqdis.datasets.base import DataSet, Spec, Split
@@ -73,9 +77,20 @@ class Experiment:
         self.report, self.should_stop = report, should_stop
         self.cell, self.evaluation = config.cell, config.evaluation
         self.notes: list[str] = []
+        self.trackers = Trackers(())
 
     def record(self) -> Record:
         """Trains and judges; returns the record."""
+        try:
+            record = self._record()
+            if record.training.steps:
+                names, values = flatten(to_json(record))
+                self.trackers.test(record.training.steps, dict(zip(names, values, strict=True)))
+            return record
+        finally:
+            self.trackers.close()
+
+    def _record(self) -> Record:
         self.report(Update("data"))
         set_precision("float32")  # also for the judge of a control, which trains nothing
         dataset = self.open_data()
@@ -195,8 +210,13 @@ class Experiment:
             motion_labels=split.labels[dynamic[0].name] if wanted else None,
             checkpoint=self.folder / CHECKPOINT,
             report=self.report,
+            track=self._track,
             should_stop=self.should_stop,
         )
+
+    def _track(self, state: State, n_steps: int) -> Trackers:
+        self.trackers = trackers.opened(self.folder, self.config, state, n_steps)
+        return self.trackers
 
     def _validate(self, method: Method, dataset: DataSet, judge: Judge | None, precision: str) -> dict[str, float]:
         set_precision("float32")

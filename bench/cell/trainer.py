@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from seqdis.bench.cell.capacity import levels
 from seqdis.bench.cell.checkpoint import Checkpoint, Kept, State
 from seqdis.bench.cell.progress import Report, TrainingUpdate
+from seqdis.bench.cell.trackers import Trackers
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.seeds import derive
 from seqdis.bench.records.config import TrainingConfig
@@ -54,6 +55,7 @@ class Trainer:
         motion_labels: (N,) motion classes, if the method asks for them.
         checkpoint: the file that the state is kept in; None keeps none.
         report: called now and then with how far it has come.
+        track: opens what is told of losses and validations, given the state that training goes on from and its steps in all.
         should_stop: asked each step; True saves and raises `Interrupted`.
 
     Attributes:
@@ -77,11 +79,13 @@ class Trainer:
         motion_labels: Tensor | None = None,
         checkpoint: Path | None = None,
         report: Report | None = None,
+        track: Callable[[State, int], Trackers] | None = None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.method, self.split, self.spec, self.config = method, split.to(device), spec, config
         self.seed, self.device = seed, device
         self.validate, self.report, self.should_stop = validate, report, should_stop
+        self.track, self.trackers = track, Trackers(())
         self.checkpoint = None if checkpoint is None else Checkpoint(checkpoint, device)
         self.motion_labels = None if motion_labels is None else motion_labels.to(device)
         self.needs = type(method).needs(method.config)
@@ -125,6 +129,8 @@ class Trainer:
         """
         self.end = min(until or self.n_steps, self.n_steps)
         self._resume()
+        if self.track is not None:
+            self.trackers = self.track(self.state, self.n_steps)
         self._began = time.monotonic() - self.state.seconds
         order = self._order() if self.state.step_in_epoch else None
         while self.state.step < self.end and not self.state.finished:
@@ -272,6 +278,7 @@ class Trainer:
                     "try a lower rate (--set method.lr=...)"
                 )
             self.state.losses += ({"step": self.state.step, "player": player, **values},)
+            self.trackers.losses(self.state.losses[-1], len(terms))
         if self.report is not None:
             seconds, step = self.state.seconds, self.state.step
             self.report(
@@ -301,6 +308,7 @@ class Trainer:
         scores = self.validate(self.method)
         self._began += time.monotonic() - began  # no part of the seconds that training took
         self.state.validation += ({"step": self.state.step, **scores},)
+        self.trackers.validation(self.state.validation[-1])
         if scores["score"] > (-math.inf if self.state.best is None else self.state.best):
             self.state.best, self.state.best_step, self.state.stale = scores["score"], self.state.step, 0
             self.best = {name: value.detach().clone() for name, value in self.method.state_dict().items()}

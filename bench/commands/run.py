@@ -78,15 +78,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run done cells again whose code, data or judge are others today, or unknown; old records are kept",
     )
+    parser.add_argument(
+        "--track",
+        metavar="NAMES",
+        default="",
+        help="also tell tensorboard, wandb or mlflow (comma-separated; offline unless their environment variables say otherwise)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show the cells and an estimate; change nothing")
     parser.add_argument("--json", action="store_true", help="with --dry-run: the plan as JSON")
     slurm_flags.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from seqdis.bench.core.environment import WEIGHTS, variables
+    from seqdis.bench.core.environment import TRACK, WEIGHTS, variables
 
-    with variables({WEIGHTS: "no"} if args.no_weights else {}):  # workers inherit it, here and on SLURM
+    told = {WEIGHTS: "no"} if args.no_weights else {}
+    if args.track:
+        from seqdis.bench.cell import trackers
+
+        told[TRACK] = ",".join(trackers.wanted(args.track))
+    with variables(told):  # workers inherit them, here and on SLURM
         return _run(args)
 
 

@@ -43,6 +43,8 @@ def variables(wanted: Mapping[str, str]) -> Iterator[None]:
 
 WEIGHTS = "SEQDIS_WEIGHTS"
 WEIGHTS_MIB = 512
+TRACK = "SEQDIS_TRACK"
+"""Trackers that cells tell of their numbers, by name."""
 
 
 def weights_limit() -> int:

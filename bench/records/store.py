@@ -9,6 +9,7 @@
                       lease.json              who is at work on it (see `core.lease`)
                       error.json              why it failed; `bench retry` clears it
                       model.safetensors       its trained weights, unless --no-weights
+                      curves.csv              its losses and validations as they came
                       clips.npz               a few reconstructions and swaps, for figures and pages
                       record.json.1           an earlier record, of a cell that was run again (`bench run --again`)
 """
@@ -29,6 +30,7 @@ from seqdis.bench.records.record import RECORD
 CONFIG, PROGRESS, LOG, ERROR = "config.json", "progress.json", "log.txt", "error.json"
 CHECKPOINT, CLIPS = "checkpoint.safetensors", "clips.npz"
 WEIGHTS = "model.safetensors"
+CURVES = "curves.csv"
 
 
 class Store:
