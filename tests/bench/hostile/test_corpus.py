@@ -18,10 +18,17 @@ from seqdis.bench.core.environment import MALLOC
 from seqdis.bench.core.exits import DONE
 from seqdis.bench.core.rules import REORDERING
 
-from . import lines
+from . import corpora, lines
 from .cases import TAKEN, Case
 
-CASES = [*lines.command_lines(), *lines.settings(), *(c for c in lines.environments() if c.line)]
+CASES = [
+    *lines.command_lines(),
+    *lines.settings(),
+    *(c for c in lines.environments() if c.line),
+    *corpora.archives(),
+    *corpora.audio(),
+    *corpora.images(),
+]
 HANGS = 15
 """Seconds; the slowest take two."""
 LONGEST = 6000
