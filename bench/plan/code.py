@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ def reached(first: Iterable[Place], behind_name: Callable[[str], Iterable[Place]
         OSError: one cannot be read.
     """
     found: dict[Path, str] = {}
+    followed: set[str] = set()
     todo = list(first)
     while todo:
         file, module = todo.pop(0)
@@ -35,7 +37,9 @@ def reached(first: Iterable[Place], behind_name: Callable[[str], Iterable[Place]
         found[file] = module
         package = module if file.name == "__init__.py" else module.rpartition(".")[0]
         for name in imported(file, package):
-            todo += behind_name(name)
+            if name not in followed:
+                followed.add(name)
+                todo += behind_name(name)
     return found
 
 
@@ -45,12 +49,11 @@ def behind(root: Path, name: str, package: str = "") -> list[Place]:
     Args:
         package: what the folder is called as a package; empty for one that holds packages.
     """
-    found, parts = [], name.split(".")
-    for depth in range(1, len(parts) + 1):
-        place = root.joinpath(*parts[:depth])
-        choices = (place / "__init__.py", place.with_name(f"{place.name}.py"))
-        module = ".".join(filter(None, (package, *parts[:depth])))
-        found += [(file, module) for file in choices if file.is_file()][:1]
+    found, place, module = [], str(root), package
+    for part in name.split("."):
+        place, module = f"{place}/{part}", f"{module}.{part}" if module else part
+        choices = (f"{place}/__init__.py", f"{place}.py")
+        found += [(Path(file), module) for file in choices if os.path.isfile(file)][:1]
     return found
 
 

@@ -206,16 +206,20 @@ def other_settings(store: Store, cells: Iterable[str]) -> dict[str, tuple[str, .
     by_name: dict[str, list[str]] = {}
     for cell in sorted(store.ids()):
         by_name.setdefault(cell.rpartition("-")[0], []).append(cell)
-    found = {}
-    for cell in cells:
-        beside = [other for other in by_name.get(cell.rpartition("-")[0], ()) if other != cell and store.is_done(other)]
-        own = _config(store, cell) if beside else None
-        for other in beside:
-            theirs = _config(store, other)
-            if own is not None and theirs is not None and own["cell"] == theirs["cell"]:
-                found[cell] = tuple(_differing(own, theirs))
-                break
-    return found
+    wanted, found = set(cells), {}
+    for alike in by_name.values():
+        if len(alike) < 2 or not wanted.intersection(alike):
+            continue
+        configs = {cell: config for cell in alike if (config := _config(store, cell)) is not None}
+        keys = {cell: json.dumps(config["cell"], sort_keys=True) for cell, config in configs.items()}
+        rows: dict[str, list[str]] = {}
+        for cell in filter(store.is_done, configs):
+            rows.setdefault(keys[cell], []).append(cell)
+        for cell in wanted.intersection(configs):
+            beside = [other for other in rows.get(keys[cell], ()) if other != cell]
+            if beside:
+                found[cell] = tuple(_differing(configs[cell], configs[beside[0]]))
+    return dict(sorted(found.items()))
 
 
 def settings_line(found: dict[str, tuple[str, ...]]) -> list[str]:

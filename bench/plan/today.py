@@ -59,12 +59,12 @@ def _ours(name: str, rooms: tuple[str, ...]) -> list[Place]:
     top, _, rest = name.partition(".")
     if top != "seqdis":
         return []
-    wanted = [ROOT / room for room in rooms]
-    told = [ROOT / name for name in SAYS_ONLY]
+    start = len(str(ROOT)) + 1
+    found = [(str(place[0])[start:], place) for place in behind(ROOT, rest, "seqdis")]
     return [
-        (file, module)
-        for file, module in behind(ROOT, rest, "seqdis")
-        if file not in told and any(file.is_relative_to(room) for room in wanted)
+        place
+        for name, place in found
+        if name not in SAYS_ONLY and any(name == room or name.startswith(f"{room}/") for room in rooms)
     ]
 
 

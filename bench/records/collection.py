@@ -41,6 +41,7 @@ _AFTER_LOGS = _ORDER[_ORDER.index("training") + 1]
 _AFTER = tuple(_ORDER[_ORDER.index(names[-1]) + 1] for names in _STRETCHES)
 _COMMA = ord(",")
 _LAYOUT = [(name, f'\n "{name}": '.encode(), not field.is_optional) for name, field in _FIELDS.items()]
+_CONFIG = tuple(field.key for field in keys(Config))
 _DECODER = json.JSONDecoder()
 
 
@@ -422,7 +423,10 @@ class Loader:
         config = read_bytes(f"{folder}/config.json")
         if raw is None or config is None:
             return
-        error, cell = _object(raw), _object(config)["cell"]
+        error, planned = _object(raw), _object(config)
+        cell = planned["cell"]
+        # Two plug-ins may have one name: their code tells whose row the cell belongs to.
+        outside = {key: planned.get(key) for key in _CONFIG} if planned.get("plugin_digest") else {}
         record = {
             "status": "failed",
             "cell": {**cell, "id": os.path.basename(folder)},
@@ -430,7 +434,7 @@ class Loader:
             "supervision": "none",
             "ranked": True,
             "notes": [],
-            "config": {},
+            "config": outside,
             "data": {},
             "judge": {},
             "protocol": {},

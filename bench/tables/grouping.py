@@ -113,7 +113,11 @@ def arrange(
         and (batches or not entry.batch)
         and (bool(entry.overrides) or not overridden)
     ]
-    titles = {(entry.method, entry.variant): entry.title for entry in chosen if entry.status == "done"}
+    titles = {
+        (entry.method, entry.variant, _outside_code(entry.config, collection)): entry.title
+        for entry in chosen
+        if entry.status == "done"
+    }
     blocks: dict[Setting, dict[tuple[str, ...], Group]] = {}
     taken: set[tuple[Setting, tuple[str, ...], int]] = set()
     excluded, missing = [], []
@@ -164,12 +168,10 @@ def _name(entry: Entry) -> str:
     return f"{entry.title} on {setting.dataset} ({setting.source}), {setting.preset}, seed {entry.seed}"
 
 
-def _group(entry: Entry, titles: dict[tuple[str, str], str], by_device: bool, collection: Collection) -> Group:
-    own = entry.title if entry.status == "done" else ""  # two plug-ins may have one name
-    title = (
-        own
-        or titles.get((entry.method, entry.variant))
-        or TITLES.get(entry.method, entry.method) + (f" ({entry.variant})" if entry.variant else "")
+def _group(entry: Entry, titles: dict[tuple[str, str, str], str], by_device: bool, collection: Collection) -> Group:
+    code = _outside_code(entry.config, collection)  # two plug-ins may have one name
+    title = titles.get((entry.method, entry.variant, code)) or TITLES.get(entry.method, entry.method) + (
+        f" ({entry.variant})" if entry.variant else ""
     )
     return Group(
         entry.method,
@@ -179,14 +181,19 @@ def _group(entry: Entry, titles: dict[tuple[str, str], str], by_device: bool, co
         entry.batch_size,
         entry.device if by_device else "",
         title,
-        catalog.is_outside(entry.method, str((collection.configs.get(entry.config) or {}).get("plugin_digest") or "")),
+        catalog.is_outside(entry.method, code),
     )
+
+
+def _outside_code(config: str, collection: Collection) -> str:
+    """The digest of a plug-in's code in a config; empty for other methods."""
+    return str((collection.configs.get(config) or {}).get("plugin_digest") or "")
 
 
 def _attach(
     entry: Entry,
     blocks: dict[Setting, dict[tuple[str, ...], Group]],
-    titles: dict[tuple[str, str], str],
+    titles: dict[tuple[str, str, str], str],
     by_device: bool,
     collection: Collection,
 ) -> None:
@@ -203,15 +210,18 @@ def _attach(
         default=entry.setting,
     )
     groups = blocks.setdefault(home, {})
+    code = _outside_code(entry.config, collection)
     for group in groups.values():
-        if (group.method, group.variant) == (entry.method, entry.variant) and (
-            not entry.batch or group.batch_size == entry.batch
+        if (
+            (group.method, group.variant) == (entry.method, entry.variant)
+            and (not entry.batch or group.batch_size == entry.batch)
+            and _outside_code(group.config, collection) == code
         ):
             group.missing.append(entry)
             return
     group = _group(entry, titles, by_device, collection)
     group.missing.append(entry)
-    groups[(entry.method, entry.variant, "", "", str(entry.batch))] = group
+    groups[(entry.method, entry.variant, code, "", str(entry.batch))] = group
 
 
 def _sorted(groups: list[Group]) -> list[Group]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.plan.today import method_code, suite_code
 from seqdis.bench.records.collection import Collection, load
+from seqdis.bench.records.config import config_json
 from seqdis.bench.tables.build import build as build_table
 from seqdis.judges.cards import shipped_cards
 
@@ -506,6 +508,21 @@ def test_two_plug_ins_of_one_file_keep_their_titles(build, make_record):
         for title, code in (("Mine", "1"), ("Yours", "2"))
     ]
     assert {row.label[:-9] for row in _only(build("comparison", records)).rows} == {"Mine", "Yours"}
+
+
+def test_a_failed_plug_in_is_a_row_of_its_own_beside_another_of_its_name(tmp_path, make_record, store_record):
+    store_record(tmp_path, make_record("mine", changes={"title": "Mine", "config.plugin_digest": "1" * 64}))
+    for code, seed in (("1", 1), ("2", 0)):
+        record = make_record("mine", seed=seed, changes={"config.plugin_digest": code * 64})
+        folder = tmp_path / "cells" / record["cell"]["id"]
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps(config_json(record["cell"], record["config"])))
+        (folder / "error.json").write_text(json.dumps({"reason": f"broken {code}"}))
+    table = _only(build_table("comparison", load([tmp_path])))
+    assert [(row.label, row.about["seeds"]) for row in table.rows] == [("Mine", "0"), ("mine", "")]
+    notes = [" ".join(table.footnotes[mark] for mark in row.marks) for row in table.rows]
+    assert ["broken 2" in note for note in notes] == [False, True]
+    assert ["broken 1" in note for note in notes] == [True, False]
 
 
 def test_methods_outside_of_the_suite_are_marked_and_get_no_published_numbers(build, make_record):
