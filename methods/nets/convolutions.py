@@ -38,9 +38,10 @@ class FromPixel(nn.ConvTranspose2d):
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         kernel = self.kernel_size[0]
-        weight = self.weight.permute(2, 3, 1, 0).flatten(0, 2)
-        bias = None if self.bias is None else self.bias.repeat(kernel * kernel)
-        return F.linear(input.flatten(1), weight, bias).unflatten(1, (kernel, kernel, -1)).permute(0, 3, 1, 2)
+        # Not F.linear: its gradient would lie across the weight, and be copied.
+        codes, kernels = input.flatten(1), self.weight.permute(0, 2, 3, 1).flatten(1)
+        pixels = codes @ kernels if self.bias is None else torch.addmm(self.bias.repeat(kernel**2), codes, kernels)
+        return pixels.unflatten(1, (kernel, kernel, -1)).permute(0, 3, 1, 2)
 
 
 class Double(nn.ConvTranspose2d):

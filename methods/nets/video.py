@@ -67,6 +67,10 @@ class FrameEncoder(nn.Module):
             update_statistics: whether a training pass moves the running statistics.
         """
         h = x.flatten(0, -4) if x.dim() > 4 else x
+        if next(self.convs.parameters()).is_contiguous(memory_format=torch.channels_last):
+            h = h.contiguous(
+                memory_format=torch.channels_last
+            )  # once, or the first layer would do it in both directions
         for conv, norm in zip(self.convs[:-1], self.norms[:-1], strict=True):
             h = F.leaky_relu(norm(conv(h), update_statistics), 0.2, inplace=True)
         h = torch.tanh(self.norms[-1](self.convs[-1](h), update_statistics))
