@@ -16,6 +16,9 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE
 
 if TYPE_CHECKING:
+    import torch
+
+    from seqdis.bench.perf.suite import Form
     from seqdis.bench.perf.testbed import Settings
     from seqdis.bench.perf.throughput import AgainstPlain, Ceilings, Measured, Ratio
     from seqdis.bench.perf.together import Together
@@ -34,6 +37,7 @@ machine's matrix-product rate, memory; with --reference the ratio to a plain C-D
   bench perf --methods all --preset quick --batch 16
   bench perf --reference --preset paper --batch 16
   bench perf --parity --methods all
+  bench perf --suite                       all ratios of the suite beside the committed ones, in under five minutes
   bench perf --preset paper --methods cdsvae,mocogan --precision tf32 --together 1,2,4     a GPU
 """
 
@@ -53,6 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OPTIONS",
         help="instead of times: how far loss terms and gradients of float32, contiguous, tf32, bfloat16, "
         "compile, graph are from float64 (default: those that need no compiler)",
+    )
+    parser.add_argument(
+        "--suite",
+        nargs="?",
+        const="full",
+        choices=("full", "short"),
+        help="instead: the ratios that a change must not lower, beside the committed ones; short takes a minute",
     )
     parser.add_argument("--reference", action="store_true", help="also the ratio to the plain reference step")
     parser.add_argument("--together", metavar="N,N", help="also so many processes at once, such as 1,2,4")
@@ -89,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
     check_precision(args.precision, device)
     set_precision(args.precision)  # convolutions and recurrent layers too, as training does
     set_repeatable(False)
+    if args.suite:
+        return _suite(args, device)
     batch = args.batch or _batch_size(args.preset, args.dataset)
     plain = Settings(preset=args.preset, dataset=args.dataset, batch_size=batch, device=device)
     if args.parity is not None:
@@ -233,6 +246,26 @@ def _parity(args: argparse.Namespace, settings: Settings) -> int:
     for method, one in found.items():
         for line in parity.rows(method, one):
             print(line)
+    return DONE
+
+
+def _suite(args: argparse.Namespace, device: torch.device) -> int:
+    import torch
+
+    from seqdis.bench.cell.device import device_name
+    from seqdis.bench.perf import suite
+
+    if device.type == "cpu" and not args.threads:
+        torch.set_num_threads(1)  # as cells train, and as the committed ratios were measured
+    form: Form = args.suite
+    found = []
+    for name, ratio in suite.measured(device, form):
+        found.append(suite.compared(name, ratio))
+        if not args.json:
+            print(suite.row(found[-1]), flush=True)
+    if args.json:
+        about = {"device": device_name(device), "threads": torch.get_num_threads(), "torch": torch.__version__}
+        print(json.dumps({**about, "ratios": {one.name: asdict(one.found) for one in found}}, indent=1))
     return DONE
 
 

@@ -2,7 +2,7 @@
 
 Every view goes through a whole forward pass, decoder and prior included; the prior is a loop over cells; pairwise
 densities are (T, B, B, D) tensors; inputs are float32 arrays in the released loader's layout. It is no straw man: the
-convolutions, which are most of the arithmetic, are the same library calls.
+convolutions, which are most of the arithmetic, are torch's own.
 """
 
 from __future__ import annotations
@@ -10,17 +10,39 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqdis.bench.perf.testbed import Bed, Settings
 from seqdis.bench.plan.catalog import MethodRef
 from seqdis.methods.base import Batch, Context
 from seqdis.methods.cdsvae import CDSVAE
+from seqdis.methods.nets.convolutions import Double, FromPixel, ToPixel
 from seqdis.methods.nets.sequence import Gaussian
 
+TORCHS: dict[type[nn.Module], type[nn.Module]] = {
+    ToPixel: nn.Conv2d,
+    FromPixel: nn.ConvTranspose2d,
+    Double: nn.ConvTranspose2d,
+}
+"""Our layers and those of torch that they are a faster form of."""
 
-class PlainBed(Bed):
+
+def use_torchs_layers(method: nn.Module) -> None:
+    """Makes torch's own of a method's convolutions, in place: the same parameters, the same numbers."""
+    for module in method.modules():
+        module.__class__ = TORCHS.get(type(module), type(module))
+
+
+class TorchsBed(Bed):
+    """Any method stepped as ours is, with torch's own convolutions."""
+
+    def __init__(self, ref: MethodRef, settings: Settings) -> None:
+        super().__init__(ref, settings)
+        use_torchs_layers(self.trainer.method)
+
+
+class PlainBed(TorchsBed):
     """C-DSVAE stepped the plain way: float32 views from a loader's layout, `plain_loss`, unfused Adam."""
 
     def __init__(self, settings: Settings) -> None:
