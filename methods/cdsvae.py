@@ -40,9 +40,9 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from seqdis.methods import estimators
-from seqdis.methods.base import Batch, Context, LogUniform, Needs, Space, required, with_total
-from seqdis.methods.vae import SequentialVAE, VAEConfig, permute_frames
+from seqdis.methods import estimators, scales
+from seqdis.methods.base import Batch, Context, LogUniform, Needs, Rule, Space, required, with_total
+from seqdis.methods.vae import DIGITS, SequentialVAE, VAEConfig, opened_late, permute_frames
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,25 @@ class CDSVAE(SequentialVAE):
         "no-motion-aug": {"contrastive_dynamic_weight": 0.0},
         "gamma0": {"mi_cross_weight": 0.0},
     }
+    rules: ClassVar[tuple[Rule, ...]] = (
+        *SequentialVAE.rules,
+        Rule(
+            presets=scales.SMALL,
+            modality="video",
+            method={
+                "kl_dynamic_weight": 6.0,
+                "contrastive_static_weight": 1.0,
+                "contrastive_dynamic_weight": 100.0,
+            },
+            training={"capacity": opened_late(0.3, 0.6)},
+        ),
+        *DIGITS,
+        Rule(
+            presets=scales.SMALL,
+            data=scales.MOVING_DIGITS,
+            method={"contrastive_static_weight": 10.0, "contrastive_dynamic_weight": 10.0},
+        ),
+    )
     schedulable: ClassVar[tuple[str, ...]] = (
         *SequentialVAE.schedulable,
         *("contrastive_static", "contrastive_dynamic", "mi_cross"),

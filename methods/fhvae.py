@@ -164,7 +164,7 @@ class FHVAE(Method):
         ),
         # A step (half clips) costs half of the others'.
         Rule(presets=("quick",), training={"steps": 2000}),
-        Rule(presets=("demo",), training={"steps": 10_000}),
+        Rule(presets=("compact",), training={"steps": 13_000}),
         Rule(presets=("quick",), data=scales.MOVING_DIGITS, not_trained=scales.BLURRED_DIGITS),
     )
     schedulable: ClassVar[tuple[str, ...]] = (

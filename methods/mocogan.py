@@ -156,9 +156,9 @@ class MoCoGAN(Method):
             presets=("quick",),
             training={"steps": 600},
             not_trained="600 adversarial steps give grainy clips whose poses and colours have only begun to form; the "
-            "demo preset trains five times as long",
+            "compact preset trains seven times as long",
         ),
-        Rule(presets=("demo",), training={"steps": 3000}),
+        Rule(presets=("compact",), training={"steps": 4200}),
         # The authors' batch; 100 epochs of Sprites are 28,100 iterations of their 100,000.
         Rule(presets=scales.PAPER, training={"batch_size": 32}),
     )

@@ -49,7 +49,7 @@ from seqdis.methods.base import (
     with_total,
 )
 from seqdis.methods.estimators import CrossReduction
-from seqdis.methods.vae import SMALL_DIGITS, SequentialVAE, VAEConfig, permute_frames
+from seqdis.methods.vae import DIGITS, SequentialModel, SequentialVAE, VAEConfig, opened_late, permute_frames
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class S3VAE(SequentialVAE):
     # Found by an earlier search, 8 trials, drawn Sprites, one seed: 0.79 on validation clips, 0.59 before.
     # The port's units multiply every weight by 2T; these are in the units of a sum over time, like the others'.
     rules: ClassVar[tuple[Rule, ...]] = (
-        *SequentialVAE.rules,
+        *SequentialModel.rules,
         Rule(
             presets=scales.SMALL,
             method={
@@ -97,7 +97,15 @@ class S3VAE(SequentialVAE):
                 "kl_dynamic_weight": 0.15,
             },
         ),
-        Rule(presets=scales.SMALL, data=scales.MOVING_DIGITS, method={"recon_weight": 10.0, **SMALL_DIGITS}),
+        # At quick, one seed on drawn Sprites, the motion kept fell from 100 to 94 % with it.
+        Rule(
+            presets=("compact",),
+            modality="video",
+            method={"recon_weight": 10.0, "kl_static_weight": 5.0, "kl_dynamic_weight": 3.0},
+            training={"capacity": opened_late(0.3, 0.6)},
+        ),
+        Rule(presets=scales.SMALL, data=scales.MOVING_DIGITS, method={"recon_weight": 10.0}),
+        *DIGITS,
     )
     schedulable: ClassVar[tuple[str, ...]] = (*SequentialVAE.schedulable, "triplet", "prediction", "mi_cross")
     space: ClassVar[Space] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SMALL = ("quick", "demo")
+SMALL = ("quick", "compact")
 """Presets of narrow nets and 32x32 frames."""
 PAPER = ("paper", "paper-long")
 """Presets of the papers' nets and sizes."""

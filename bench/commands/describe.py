@@ -33,10 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from seqdis.bench.plan.presets import PRESETS
+    from seqdis.bench.plan.presets import PRESETS, RENAMED, get
 
-    if args.name in PRESETS:
-        print(json.dumps(dataclasses.asdict(PRESETS[args.name]), indent=1))
+    if args.name in PRESETS or args.name in RENAMED:
+        print(json.dumps(dataclasses.asdict(get(args.name)), indent=1))
         return DONE
     if args.name in catalog.dataset_names():
         return _dataset(args)

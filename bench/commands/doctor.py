@@ -77,7 +77,7 @@ def _device() -> Check:
 
     if torch.cuda.is_available():
         return "device", "ok", f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
-    return "device", "ok", f"no GPU; {os.cpu_count()} CPU cores: use --preset quick or demo"
+    return "device", "ok", f"no GPU; {os.cpu_count()} CPU cores: use --preset quick or compact"
 
 
 def _slurm() -> Check:

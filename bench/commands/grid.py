@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the words that say which cells."""
     parser.add_argument("--methods", help="comma-separated: all, controls, dsvae, cdsvae:no-content-aug, file.py:Class")
     parser.add_argument("--datasets", required=True, help="comma-separated: all, sprites, mug, ...")
-    parser.add_argument("--preset", default="paper", help="quick, demo, paper or paper-long (default: paper)")
+    parser.add_argument("--preset", default="paper", help="quick, compact, paper or paper-long (default: paper)")
     parser.add_argument("--source", choices=("real", "synthetic"), help="default: the preset's")
     parser.add_argument("--seeds", type=int, help="number of seeds, counted from 0 (default: the preset's)")
     parser.add_argument("--first-seed", type=int, default=0, help="the first seed (default: 0)")

@@ -286,6 +286,8 @@ def _preset(record: Record, found: Claims) -> None:
         for key, value in (recorded[part] or {}).items()
         if f"{part}.{key}" not in _NO_SETTINGS and planned[part].get(key) != value
     ]
+    late = [(one["training"] or {}).get("capacity") for one in (recorded, planned)]  # absent where there is none
+    differing += ["training.capacity"] if late[0] != late[1] and "training.capacity" not in differing else []
     differing += ["size"] if planned["size"] != cell.size else []
     if differing:
         found.unchecked.append(

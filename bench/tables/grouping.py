@@ -14,7 +14,7 @@ from seqdis.bench.tables.published import TITLES
 ORDER = ("fhvae", "mocogan", "dsvae", "rwae", "s3vae", "cdsvae")
 """Of the rows, as the literature prints them; other methods follow by name."""
 CONTROLS = frozenset(name.partition(":")[0] for name in catalog.CONTROLS)
-_PRESETS = ("paper", "paper-long", "demo", "quick")
+_PRESETS = ("paper", "paper-long", "compact", "demo", "quick")
 _FIELDS = {
     "revision": "data revision",
     "digest": "data digest",

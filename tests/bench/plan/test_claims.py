@@ -239,7 +239,7 @@ def test_a_better_headline_needs_all_its_numbers(tmp_path: Path) -> None:
 
 UNKNOWN: list[tuple[Record, str]] = [
     ({"cell/method": "ours", "title": "Ours"}, "method ours: its code is outside of this suite; title, supervision"),
-    ({"config/plugin_digest": "ab" * 32, "title": "Ours"}, "method cdsvae: its code is outside of this suite"),
+    ({"config/plugin_digest": "ab" * 32, "title": "Ours"}, "method fhvae: its code is outside of this suite"),
     ({"judge/name": "mine", "judge/sha256": "ab" * 32}, "judge mine (abababababab): it is none that this suite ships"),
     (
         {"data/revision": "old", "config/versions/data": "old"},
@@ -257,8 +257,8 @@ UNKNOWN: list[tuple[Record, str]] = [
         {"cell/dataset": "robots", "data/name": "robots", "judge/name": "r", "judge/sha256": "ab" * 32},
         "data set robots: ",
     ),
-    ({"cell/preset": "mine"}, "preset mine, cdsvae on sprites: this version cannot plan it"),
-    ({"config/method/lr": 0.001}, "preset quick, cdsvae on sprites: this version sets method.lr otherwise"),
+    ({"cell/preset": "mine"}, "preset mine, fhvae on sprites: this version cannot plan it"),
+    ({"config/method/lr": 0.001}, "preset quick, fhvae on sprites: this version sets method.lr otherwise"),
     (
         {"config/training/steps": 3000, "training/planned_steps": 3000, "training/steps": 3000}
         | {"cost/sequences_per_second": 1.0, "cost/train_seconds": 48000.0},
@@ -267,9 +267,21 @@ UNKNOWN: list[tuple[Record, str]] = [
 ]
 
 
+def test_a_preset_that_has_a_schedule_now_is_told(tmp_path: Path) -> None:
+    (found,) = checked(tmp_path, published("rwae-demo-s0"))
+    assert any(
+        "preset demo, rwae on sprites: this version cannot plan it (the preset demo" in one for one in found.unchecked
+    )
+    record = published("dsvae-quick-s0")
+    record["config"]["method"]["kl_dynamic_weight"] = 6.0
+    seal(record)
+    (found,) = checked(tmp_path / "late", record)
+    assert any("this version sets training.capacity otherwise" in one for one in found.unchecked), found.unchecked
+
+
 @pytest.mark.parametrize(("changes", "sentence"), UNKNOWN, ids=[" ".join(one[0]) for one in UNKNOWN])
 def test_what_cannot_be_told_is_said(tmp_path: Path, changes: Record, sentence: str) -> None:
-    record = published()
+    record = published("fhvae-quick-s0")  # whose settings are still those of version 0.1.0
     change(record, changes)
     seal(record)
     (found,) = checked(tmp_path, record)
@@ -279,7 +291,7 @@ def test_what_cannot_be_told_is_said(tmp_path: Path, changes: Record, sentence: 
 
 
 def test_the_command_says_once_what_it_cannot_tell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for number, record in enumerate((published(), published("dsvae-quick-s0"))):
+    for number, record in enumerate((published("fhvae-quick-s0"), published("rwae-quick-s0"))):
         written(tmp_path / str(number), record)
     assert cli.main(["validate", str(tmp_path)]) == 0
     lines = capsys.readouterr().err.splitlines()

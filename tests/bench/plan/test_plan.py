@@ -35,7 +35,7 @@ def test_grid_runs_seed_0_of_every_row_first() -> None:
 def test_ids_differ_by_all_that_changes_numbers() -> None:
     variants = [
         planned("dsvae"),
-        planned("dsvae", preset="demo"),
+        planned("dsvae", preset="compact"),
         planned("dsvae", datasets="mug"),
         planned("dsvae:mws"),
         planned("dsvae", overrides={"training.steps": 3}),
@@ -154,7 +154,7 @@ class Family(Method):
     title, paper = "Family", "none"
     variants: ClassVar[dict[str, dict[str, object]]] = {"late": {"beta": 7.0}, "odd": {}}
     rules = (
-        Rule(presets=("quick", "demo"), method={"lr": 5e-3, "dynamic_dim": 4, "not_mine": 1}),
+        Rule(presets=("quick", "compact"), method={"lr": 5e-3, "dynamic_dim": 4, "not_mine": 1}),
         Rule(presets=("quick",), data=("smmnist",), method={"dynamic_dim": 16, "beta": 3.0}, not_trained="blurred"),
         Rule(presets=("quick",), modality="audio", training={"steps": 9}),
         Rule(presets=("quick",), variants=("odd",), method={"beta": 5.0}, not_trained="odd"),
@@ -193,7 +193,7 @@ def test_a_row_that_is_not_trained_says_why_and_its_variants_share_its_fate() ->
 
     assert note("", "smmnist") == note("late", "smmnist") == "not trained at the quick scale: blurred"
     assert note("odd", "smmnist") == note("odd", "sprites") == "not trained at the quick scale: odd"
-    assert note("", "sprites") == note("", "smmnist", "demo") == ""
+    assert note("", "sprites") == note("", "smmnist", "compact") == ""
 
 
 @pytest.mark.parametrize("name", catalog.method_modules())
@@ -385,7 +385,35 @@ def test_describe_shows_a_schedule_as_it_is_typed(capsys: pytest.CaptureFixture[
     assert re.search(r"^  capacity +none +default$", capsys.readouterr().out, re.M)
 
 
-def test_ids_and_configs_are_those_of_version_0_1_0() -> None:
+def test_a_preset_that_was_renamed_names_its_successor_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(
+        UserError, match=r"^the preset demo of version 0.1.0 is gone, .* use --preset compact \(.*\)\.$"
+    ):
+        presets.get("demo")
+    assert main(["describe", "demo"]) == 2
+    assert main(["run", "--methods", "dsvae", "--datasets", "sprites", "--preset", "demo", "--dry-run"]) == 2
+    assert capsys.readouterr().err.count("use --preset compact") == 2
+
+
+def test_the_schedule_of_small_presets_holds_for_video_but_digits_and_none_for_paper() -> None:
+    def capacity(method: str, dataset: str, preset: str = "compact") -> dict[str, object]:
+        (cell, *_) = planned(method, datasets=dataset, preset=preset)
+        return dict(cell.config.training.capacity)
+
+    for preset in ("quick", "compact"):
+        for method, names in (
+            ("dsvae", {"kl_static", "kl_dynamic"}),
+            ("cdsvae:no-motion-aug", {"kl_static", "kl_dynamic"}),
+            ("s3vae", {"kl_static", "kl_dynamic"} if preset == "compact" else set()),
+            ("rwae:gan", {"noise_static"} if preset == "compact" else set()),
+            ("fhvae", set()),
+        ):
+            assert set(capacity(method, "sprites", preset)) == set(capacity(method, "mug", preset)) == names
+            assert capacity(method, "smmnist", preset) == capacity(method, "timit", preset) == {}
+            assert capacity(method, "sprites", "paper") == {}
+
+
+def test_ids_are_those_of_version_0_1_0_but_of_rows_whose_settings_changed_since() -> None:
     known = json.loads((Path(__file__).parent / "ids.json").read_text())
     for line, ids in known.items():
         preset, dataset, methods, source, table = line.split("|")

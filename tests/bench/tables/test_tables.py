@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -574,3 +575,10 @@ def test_rows_of_other_code_have_a_footnote_and_those_of_today_s_none(build, mak
     words = "made by other code (the method's); 'bench run --again' repeats it"
     assert (notes["C-DSVAE"], notes["DSVAE"]) == ([f"seed 1: {words}"], [])
     assert words in notes["S3VAE"]
+
+
+def test_records_of_the_preset_that_is_gone_stand_under_its_name() -> None:
+    published = load([Path(__file__).parents[3] / "results" / "records"])
+    tables = build_table("comparison", published, presets=("demo",)).tables
+    assert ["preset demo" in table.title for table in tables] == [True]
+    assert {row.label for row in tables[0].rows} >= {"C-DSVAE", "DSVAE", "S3VAE"}

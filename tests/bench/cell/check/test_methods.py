@@ -133,7 +133,7 @@ FAULTS: dict[str, dict[str, tuple[str, str, str]]] = {
         "no such preset": (
             HELPER,
             rule("presets=('quik',)"),
-            "presets of a rule names 'quik'; there are: quick, demo,",
+            "presets of a rule names 'quik'; there are: quick, compact,",
         ),
         "no such data": (HELPER, rule("presets=('quick',), data=('sprite',)"), "data of a rule names 'sprite'"),
         "no such variant": (HELPER, rule("presets=('quick',), variants=('beta',)"), "names 'beta'; there are: beta4"),
