@@ -60,7 +60,10 @@ def run(args: argparse.Namespace) -> int:
     config = _with_plugin(config, args.plugin)
     print(f"{record.cell.id}: {record.title} on {record.cell.dataset} ({record.cell.source}), seed {record.cell.seed}")
     print(_code(record, config))
-    again = _run_again(config, record, Store(args.out or _beside(path)), device, args.data_dir)
+    store = Store(args.out or _beside(path))
+    if (store.folder(config.id) / RECORD).resolve() == path.resolve():
+        raise UserError(f"{store.out} holds the record itself: name another folder with --out.")
+    again = _run_again(config, record, store, device, args.data_dir)
     print(_data(record, again))
     return _compare(path, record, again, everything=args.all)
 

@@ -11,9 +11,9 @@ import functools
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import canonical_json, read_json
@@ -21,6 +21,7 @@ from seqdis.bench.core.places import data_root
 from seqdis.bench.plan import catalog
 from seqdis.bench.plan.today import method_code, suite_code
 from seqdis.bench.records.collection import Collection, Entry, Loader
+from seqdis.bench.records.config import Source
 from seqdis.bench.records.record import RECORD
 from seqdis.bench.records.store import CONFIG, Store
 from seqdis.judges.cards import read_card, shipped_folder, trained_folder
@@ -170,7 +171,7 @@ def _prepared(root: Path | None, dataset: str, source: str, size: int, revision:
 
     Where they lie is known without their class, unless options were chosen.
     """
-    if root is None or dataset not in _datasets():
+    if root is None or dataset not in _datasets() or source not in get_args(Source):
         return ""
     names = [f"{dataset}-{source}-{size}" if size else "", f"{dataset}-{source}"]
     folders = [root / name for name in names if name]
@@ -211,15 +212,17 @@ def other_settings(store: Store, cells: Iterable[str]) -> dict[str, tuple[str, .
         if len(alike) < 2 or not wanted.intersection(alike):
             continue
         configs = {cell: config for cell in alike if (config := _config(store, cell)) is not None}
-        keys = {cell: json.dumps(config["cell"], sort_keys=True) for cell, config in configs.items()}
         rows: dict[str, list[str]] = {}
         for cell in filter(store.is_done, configs):
-            rows.setdefault(keys[cell], []).append(cell)
-        for cell in wanted.intersection(configs):
-            beside = [other for other in rows.get(keys[cell], ()) if other != cell]
-            if beside:
-                found[cell] = tuple(_differing(configs[cell], configs[beside[0]]))
-    return dict(sorted(found.items()))
+            rows.setdefault(configs[cell].row, []).append(cell)
+        for cell in sorted(wanted.intersection(configs)):
+            own = configs[cell]
+            beside = next((other for other in rows.get(own.row, ()) if other != cell), None)
+            if beside is not None:
+                theirs = configs[beside].settings
+                names = dict.fromkeys((*own.settings, *theirs))
+                found[cell] = tuple(name for name in names if own.settings.get(name) != theirs.get(name))
+    return found
 
 
 def settings_line(found: dict[str, tuple[str, ...]]) -> list[str]:
@@ -234,17 +237,18 @@ def settings_line(found: dict[str, tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _config(store: Store, cell: str) -> dict[str, Any] | None:
-    with contextlib.suppress(UserError):
-        found = read_json(store.folder(cell) / CONFIG)
-        if isinstance(found, dict) and isinstance(found.get("cell"), dict):
-            return found
+class _Config(NamedTuple):
+    """Of a config.json of any version: its row and seed, and its settings by name."""
+
+    row: str
+    settings: dict[str, Any]
+
+
+def _config(store: Store, cell: str) -> _Config | None:
+    with contextlib.suppress(UserError, AttributeError, TypeError, KeyError, RecursionError):  # damaged
+        config = read_json(store.folder(cell) / CONFIG)
+        parts = {part: config[part] for part in ("method", "training", "evaluation", "data", "versions")}
+        settings = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+        settings["the plug-in's code"] = config.get("plugin_digest")
+        return _Config(json.dumps(config["cell"], sort_keys=True), settings)
     return None
-
-
-def _differing(own: dict[str, Any], theirs: dict[str, Any]) -> Iterator[str]:
-    for part in ("method", "training", "evaluation", "data", "versions"):
-        one, other = own.get(part) or {}, theirs.get(part) or {}
-        yield from (f"{part}.{key}" for key in {**one, **other} if one.get(key) != other.get(key))
-    if own.get("plugin_digest") != theirs.get("plugin_digest"):
-        yield "the plug-in's code"

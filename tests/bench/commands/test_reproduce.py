@@ -103,13 +103,16 @@ def test_the_edited_file_of_a_method_is_other_code(made: tuple[Path, Path], tmp_
         (["."], "holds no record.json"),
         (["RECORD", "--plugin", "mine.py:Mine"], "is no plug-in's file: leave --plugin out"),
         (["RECORD", "--device", "mps"], "unknown device"),
+        (["RECORD", "--out", "RUNS"], "holds the record itself"),
     ],
 )
 def test_what_cannot_be_reproduced_is_one_sentence(
     arguments: list[str], message: str, made: tuple[Path, Path], tmp_path: Path
 ) -> None:
     path, data = made
-    done = bench("reproduce", *[str(path) if word == "RECORD" else word for word in arguments], cwd=tmp_path, data=data)
+    named = {"RECORD": str(path), "RUNS": str(path.parents[2])}
+    done = bench("reproduce", *[named.get(word, word) for word in arguments], cwd=tmp_path, data=data)
     assert done.returncode == 2
+    assert path.is_file()
     (line,) = done.stderr.splitlines()
     assert message in line

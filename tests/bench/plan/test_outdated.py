@@ -120,6 +120,10 @@ def test_a_result_of_the_same_row_under_other_settings_is_told_once(tmp_path, ma
     new = planned(**{"config.training": {"steps": 1200, "batch_size": 16}})
     (tmp_path / "cells" / new / "record.json").unlink()
     assert other_settings(store, [old, overridden, new]) == {new: ("training.steps",)}
+    for text in ("[]", "no JSON", '{"cell": 3}', json.dumps(dict.fromkeys(("cell", "method", "training"), 3))):
+        (tmp_path / "cells" / f"{new[:-1]}x").mkdir(exist_ok=True)
+        (tmp_path / "cells" / f"{new[:-1]}x" / "config.json").write_text(text)
+        assert list(other_settings(store, [new])) == [new]
     (line,) = settings_line(other_settings(store, [new]))
     assert line.startswith(
         "1 cell stands beside a result of the same row and seed under other settings (training.steps)"
