@@ -60,7 +60,7 @@ def _grid(pool: Pool, seconds: float, height: int) -> Table:
     for run in pool.runs:
         counts[run.state] = counts.get(run.state, 0) + 1
     summary = ", ".join(f"{count} {state}" for state, count in counts.items())
-    table = Table(title=f"{summary}  ({clock(seconds)})", title_justify="left", expand=False)
+    table = Table(title=f"{summary}  ({clock(seconds)}{_left(pool)})", title_justify="left", expand=False)
     for name in ("cell", "phase", "step", "loss", "seq/s", "left"):
         table.add_column(name, justify="left" if name in ("cell", "phase") else "right", no_wrap=name != "cell")
     # On a long grid what runs and what went wrong is worth the lines that a terminal has.
@@ -70,6 +70,11 @@ def _grid(pool: Pool, seconds: float, height: int) -> Table:
     if len(pool.runs) > height - 6:
         table.add_row(f"... and {len(pool.runs) - max(3, height - 6)} more", "", "", "", "", "")
     return table
+
+
+def _left(pool: Pool) -> str:
+    seconds = pool.seconds_left()
+    return f"; about {clock(seconds)} left" if seconds else ""
 
 
 def _columns(run: Run, pool: Pool) -> tuple[str, str, str, str, str]:
@@ -104,7 +109,8 @@ def _report(pool: Pool, states: dict[int, str], last: dict[int, float]) -> None:
             states[place] = run.state
             done = sum(other.state not in ("queued", "running") for other in pool.runs)
             reason = f": {run.reason}" if run.reason else ""
-            print(f"[{done}/{len(pool.runs)}] {run.state}: {run.title}{reason}", flush=True)
+            left = _left(pool) if run.state == "done" else ""
+            print(f"[{done}/{len(pool.runs)}] {run.state}: {run.title}{reason}{left}", flush=True)
             last[place] = time.monotonic()
         elif run.state == "running" and time.monotonic() - last[place] > PLAIN_EVERY:
             last[place] = time.monotonic()

@@ -17,6 +17,7 @@ from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE, INTERRUPTED, WAITING
 from seqdis.bench.core.files import read_json
 from seqdis.bench.core.rules import printable
+from seqdis.bench.launch.forecast import Forecast
 from seqdis.bench.launch.logs import LONGEST_REASON, last_line
 from seqdis.bench.launch.slots import Slot
 from seqdis.bench.launch.timebox import TimeBox
@@ -55,6 +56,7 @@ class Pool:
         places: for its workers.
         data_dir: prepared data; None is the usual folder.
         is_done: whether a cell has what it was started for; its record, by default.
+        forecast: says which cell comes next; without, the first that waits.
 
     Attributes:
         on_done: called with each run that is done; they may append runs.
@@ -67,14 +69,16 @@ class Pool:
         places: list[Slot],
         data_dir: Path | None,
         is_done: Callable[[str], bool] | None = None,
+        forecast: Forecast | None = None,
     ) -> None:
         self.store = store
         self.is_done = is_done or store.is_done
         self.runs = [Run(cell_id, title) for cell_id, title in cells]
-        self.free = list(places)
+        self.free, self.n_places = list(places), len(places)
         self.data_dir = data_dir
         self.box: TimeBox | None = None
-        self.on_done: list[Callable[[Run], None]] = []
+        self.forecast = forecast
+        self.on_done: list[Callable[[Run], None]] = [] if forecast is None else [forecast.learn]
         self._told = -REPEAT_SECONDS
 
     def run(self, tick: float = 0.25) -> Generator[None]:
@@ -97,10 +101,25 @@ class Pool:
     def _start(self) -> None:
         while self.free:
             waiting = [run for run in self.runs if run.state == "queued"]
-            chosen = next(iter(waiting), None) if self.box is None else self.box.choose(waiting)
+            chosen = self._chosen(waiting)
             if chosen is None:
                 return
             self._begin(chosen, self.free.pop())
+
+    def _chosen(self, waiting: list[Run]) -> Run | None:
+        if self.box is not None:
+            return self.box.choose(waiting)
+        # The first start at once: what comes after is chosen while they run.
+        begins = len(self.runs) - len(waiting) < self.n_places
+        if self.forecast is None or begins or len(waiting) < 2 or self.n_places < 2:
+            return next(iter(waiting), None)
+        return self.forecast.next(waiting)
+
+    def seconds_left(self) -> float | None:
+        """An estimate of the seconds until all have ended, from what was measured so far; None if there is none."""
+        if self.forecast is None or self.box is not None or not any(run.state == "done" for run in self.runs):
+            return None
+        return self.forecast.left(self.runs, self.n_places)
 
     def _begin(self, run: Run, slot: Slot) -> None:
         folder = self.store.folder(run.cell_id)

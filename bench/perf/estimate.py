@@ -105,6 +105,19 @@ class Estimator:
         operations, steps = self._operations(config)
         return rest + operations * steps / self._rate(config.training.precision) if operations else rest
 
+    def rest(self, config: RunConfig, cell_id: str, since: float) -> float | None:
+        """Seconds that a running cell still takes; None before it trains.
+
+        Args:
+            since: when it was started, in seconds of the clock.
+        """
+        at = read_progress(self.store.folder(cell_id), since=since - 1)
+        finished = self._rows.get(_row(config))
+        evaluation = finished.evaluation if finished else self._evaluation(config)
+        if at.phase == "judge":
+            return evaluation
+        return evaluation + at.seconds_left if at.phase == "train" and at.seconds_left is not None else None
+
     def _progress(self, cell_id: str) -> Progress | None:
         """How far a cell's checkpoint has come, if it has one."""
         folder = self.store.folder(cell_id) if cell_id else None

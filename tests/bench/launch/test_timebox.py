@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 import torch
 
+from seqdis.bench.cell.device import device_name
+from seqdis.bench.launch.forecast import Forecast
+from seqdis.bench.launch.request import Request
 from seqdis.bench.launch.slots import slots
 from seqdis.bench.launch.timebox import TimeBox
 from seqdis.bench.perf.estimate import Estimator
@@ -216,6 +219,63 @@ def test_only_the_rest_of_a_cell_with_a_checkpoint_is_counted(tmp_path: Path) ->
     (folder / CHECKPOINT).write_bytes(b"")
     assert estimator.seconds(cell.config, cell.id) == pytest.approx(1 + 8 + 100)
     assert whole != pytest.approx(109)
+
+
+# What a pool starts next, and when it ends
+
+
+@dataclasses.dataclass
+class Started:
+    cell_id: str
+    state: str = "queued"
+    started: float = 0.0
+    ended: float = 0.0
+
+
+def forecast(store: Store, cells: list[Planned]) -> Forecast:
+    for cell in cells:
+        store.add(cell.id, cell.config)
+    made = Forecast(store, {cell.id: cell.config for cell in cells}, Request(out=store.out, device="cpu"))
+    made.estimator.started(3.0)
+    return made
+
+
+def test_the_longest_cell_of_the_first_seed_is_started_next(tmp_path: Path) -> None:
+    cells = [planned(method, seed) for seed in (0, 1) for method in ("fhvae", "dsvae", "cdsvae", "mocogan")]
+    made = forecast(Store(tmp_path), cells)
+    waiting = [Started(cell.id) for cell in cells]
+    order = []
+    while waiting:
+        order.append(made.next(waiting))
+        waiting.remove(order[-1])
+    seeds = [made.configs[run.cell_id].cell.seed for run in order]
+    assert seeds == [0] * 4 + [1] * 4
+    lengths = [made.seconds(run.cell_id) for run in order]
+    assert lengths[:4] == sorted(lengths[:4], reverse=True)
+
+
+def test_the_end_of_a_pool_is_that_of_its_fullest_place(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    here = device_name(torch.device("cpu"))
+    finished(store, planned("dsvae", seed=9), seconds=87.0, evaluation=10.0, device=here)
+    cells = [planned("dsvae", seed) for seed in range(4)]
+    made = forecast(store, cells)
+    whole = 3 + 10 + 87
+    queued = [Started(cell.id) for cell in cells]
+    assert made.left(queued, 1) == pytest.approx(4 * whole)
+    assert made.left(queued, 2) == pytest.approx(2 * whole)
+    assert made.left(queued[:3], 2) == pytest.approx(2 * whole)
+    # One that trains says itself what is left; of one that says nothing yet the whole is, less its time.
+    progress = {"phase": "train", "step": 1000, "steps": 1500, "seconds": 80.0, "seconds_left": 40.0}
+    (store.folder(cells[0].id) / PROGRESS).write_text(json.dumps(progress))
+    now = time.time()
+    running = [Started(cells[0].id, "running", now), Started(cells[1].id, "running", now - 20)]
+    assert made.left(running[:1], 2) == pytest.approx(40 + 10)
+    assert made.left(running, 2) == pytest.approx(whole - 20, abs=2)
+    assert made.left([*running, queued[2]], 2) == pytest.approx(40 + 10 + whole, abs=2)
+    (store.folder(cells[0].id) / PROGRESS).write_text(json.dumps({"phase": "judge"}))
+    assert made.left(running[:1], 2) == pytest.approx(10)
+    assert made.left([Started(cells[0].id, "done")], 2) == 0
 
 
 # Whole runs
