@@ -50,16 +50,17 @@ class Curves:
             writer.writerow(("kind", "step", "name", "value"))
             for kind, step, values in told(state):
                 writer.writerows((kind, step, name, value) for name, value in values.items())
-        self.file = open(path, "a", newline="", encoding="utf-8")  # noqa: SIM115 - closed by close()
+        self.path = path
 
     def numbers(self, kind: str, step: int, values: Mapping[str, float]) -> None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows((kind, step, name, value) for name, value in values.items())
-        self.file.write(text.getvalue())
-        self.file.flush()
+        # Opened for each: a training that nobody closes (a trial of a search) leaves no file open.
+        with open(self.path, "a", newline="", encoding="utf-8") as file:
+            file.write(text.getvalue())
 
     def close(self) -> None:
-        self.file.close()
+        pass
 
 
 class Log:
