@@ -243,7 +243,9 @@ class Experiment:
 
     def _note_scale(self, kind: type[Method], spec: Spec) -> None:
         """Says that the preset does not train this row, where it is known and the settings are the preset's."""
-        preset = presets.get(self.cell.preset)
+        preset = presets.PRESETS.get(self.cell.preset)
+        if preset is None:  # of an earlier version, in a record that is run again
+            return
         note = presets.not_trained_note(preset, kind, self.cell.variant, self.cell.dataset, spec.modality)
         if note and not self.cell.overrides:
             self.notes.append(note)

@@ -208,6 +208,8 @@ def _compare(path: Path, record: Record, again: Record, *, everything: bool) -> 
         print(f"not the place where it was made: {'; '.join(elsewhere)}")
     if not found.differences:
         print(f"{found.total} numbers compared: all are equal {words}")
+        if found.largest is not None:
+            print(f"the largest difference is that of {printable(found.largest.text())}")
         return DONE
     print(f"{found.total} numbers compared, {len(found.differences)} are not equal {words}:")
     shown = found.differences if everything else found.differences[:ROWS]

@@ -44,10 +44,11 @@ class Difference(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """How many values were compared, and those that differ by more than they may."""
+    """How many values were compared, those that differ by more than they may, and the largest difference of all."""
 
     total: int
     differences: tuple[Difference, ...]
+    largest: Difference | None = None
 
 
 def other_place(recorded: Record, here: Environment) -> list[str]:
@@ -100,13 +101,10 @@ def loosely(recorded: Json, again: Json, allowed: Mapping[str, float]) -> Compar
         ValueError: a number of a record is not finite.
     """
     one, other = _scores(recorded), _scores(again)
-    found = []
-    names = dict.fromkeys((*one, *other))
-    for name in names:
-        there, now = one.get(name), other.get(name)
-        if there is None or now is None or abs(now - there) > allowed.get(name, LOOSE):
-            found.append(_difference(name, there, now))
-    return Compared(len(names), tuple(found))
+    every = [_difference(name, one.get(name), other.get(name)) for name in dict.fromkeys((*one, *other))]
+    found = [each for each in every if each.by is None or abs(each.by) > allowed.get(each.name, LOOSE)]
+    largest = max(every, key=lambda each: abs(each.by or 0.0), default=None)
+    return Compared(len(every), tuple(found), largest)
 
 
 def _scores(record: Json) -> dict[str, float]:

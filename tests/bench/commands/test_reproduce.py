@@ -78,13 +78,15 @@ def test_a_number_that_was_altered_is_named_alone(made: tuple[Path, Path], tmp_p
     assert done.stdout.splitlines()[-1] == f"  metrics.shuffle: {shuffle + 0.25!r} recorded, {shuffle!r} now  (-0.25)"
 
 
-def test_the_edited_file_of_a_method_is_other_code(made: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_edited_file_of_a_method_is_other_code_and_a_preset_that_is_gone_no_obstacle(
+    made: tuple[Path, Path], tmp_path: Path
+) -> None:
     path, data = made
     file = tmp_path / "mine.py"
     source = Path(catalog.method_modules()["dsvae"]).read_text()
     file.write_text(source)
     recorded = MethodRef("dsvae", "", f"{file}:DSVAE").digest
-    copied = changed(path, tmp_path, config__plugin_digest=recorded)
+    copied = changed(path, tmp_path, config__plugin_digest=recorded, cell__preset="demo")
     without = bench("reproduce", str(copied), cwd=tmp_path, data=data)
     assert (without.returncode, without.stdout) == (2, "")
     assert "--plugin path/to/file.py:Class" in without.stderr

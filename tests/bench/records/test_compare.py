@@ -89,6 +89,9 @@ def test_elsewhere_an_accuracy_may_differ_as_seeds_do(tmp_path, make_record, sto
         found = compare.loosely(records[0], other, allowed)
         assert [difference.name for difference in found.differences] == expected
         assert found.total == len(allowed)
+        assert found.largest is not None
+        assert found.largest.name == HEADLINE
+        assert found.largest.by == pytest.approx(factor * allowed[HEADLINE])
 
 
 def test_elsewhere_and_without_seeds_fractions_only_are_compared(make_record):
