@@ -258,14 +258,14 @@ def _suite(args: argparse.Namespace, device: torch.device) -> int:
     if device.type == "cpu" and not args.threads:
         torch.set_num_threads(1)  # as cells train, and as the committed ratios were measured
     form: Form = args.suite
-    found = []
+    found = {}
     for name, ratio in suite.measured(device, form):
-        found.append(suite.compared(name, ratio))
+        found[name] = asdict(ratio)
         if not args.json:
-            print(suite.row(found[-1]), flush=True)
+            print(suite.row(suite.compared(name, ratio)), flush=True)
     if args.json:
         about = {"device": device_name(device), "threads": torch.get_num_threads(), "torch": torch.__version__}
-        print(json.dumps({**about, "ratios": {one.name: asdict(one.found) for one in found}}, indent=1))
+        print(json.dumps({**about, "ratios": found}, indent=1))
     return DONE
 
 
