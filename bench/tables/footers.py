@@ -13,6 +13,7 @@ from seqdis.bench.tables import published, statistics
 from seqdis.bench.tables.columns import Source, View, way_of
 from seqdis.bench.tables.grouping import Block, Group
 from seqdis.bench.tables.layout import Cell
+from seqdis.bench.tables.settings import settings_notes
 
 _SUPERVISION = {
     "external signal": "trained with an external signal that the others do not see",
@@ -155,6 +156,7 @@ def notes(name: str, block: Block, view: View, collection: Collection, is_ranked
             _seeds(block, view, is_ranked),
             _data(block),
             _preset(block, collection),
+            *settings_notes(block, collection),
             _judge(block),
             _protocol(block, view),
             _ceilings(block, view),
