@@ -33,7 +33,7 @@ from seqdis.bench.plan.settings import built
 from seqdis.bench.records.clips import save_clips
 from seqdis.bench.records.config import RunConfig, TrainingConfig
 from seqdis.bench.records.flatten import flatten
-from seqdis.bench.records.record import Record
+from seqdis.bench.records.record import Record, Warned
 from seqdis.bench.records.store import CHECKPOINT, WEIGHTS
 from seqdis.datasets.base import DataSet, Spec, Split
 from seqdis.judges import protocol
@@ -51,6 +51,7 @@ class Trained:
         n_steps: that it was to take.
         batch_size: clips of a step.
         energy_joules: of its training; None where it was not read, or not from its beginning.
+        warnings: what went wrong in it.
     """
 
     method: Method
@@ -58,6 +59,7 @@ class Trained:
     n_steps: int
     batch_size: int
     energy_joules: float | None
+    warnings: tuple[Warned, ...]
 
 
 class Experiment:
@@ -123,6 +125,7 @@ class Experiment:
             ),
             device=self.device,
             notes=self.notes,
+            warnings=trained.warnings,
         )
 
     def open_data(self) -> DataSet:
@@ -162,7 +165,9 @@ class Experiment:
             set_precision("float32")  # what judges and scores is computed alike for all
         self._note_training(trainer)
         joules = None if trainer.resumed else energy.joules
-        return Trained(trainer.method, state, trainer.n_steps, trainer.batch_size, joules)
+        return Trained(
+            trainer.method, state, trainer.n_steps, trainer.batch_size, joules, tuple(trainer.alarms.found.values())
+        )
 
     def untrained(self, dataset: DataSet) -> Method:
         """The method with its first weights.

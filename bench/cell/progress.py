@@ -27,7 +27,8 @@ class Update:
 class TrainingUpdate(Update):
     """How far training has come: `seconds` of it so far, and what is left of them at this rate.
 
-    `loss` and `recon` are the last player's, None where it has no term of that name.
+    `loss` and `recon` are the last player's, None where it has no term of that name. `warning` says in a few words what goes
+    wrong, see `alarms`.
     """
 
     step: int
@@ -38,6 +39,7 @@ class TrainingUpdate(Update):
     seconds: float
     sequences_per_second: float
     seconds_left: float
+    warning: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Progress:
         seconds: of training so far.
         sequences_per_second: since it began to train.
         seconds_left: of training.
+        warning: what goes wrong in it, in a few words.
     """
 
     phase: str = ""
@@ -89,6 +92,7 @@ class Progress:
     seconds: float = 0.0
     sequences_per_second: float = 0.0
     seconds_left: float | None = None
+    warning: str = ""
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Progress:

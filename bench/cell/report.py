@@ -38,6 +38,7 @@ from seqdis.bench.records.record import (
     Record,
     Splits,
     Training,
+    Warned,
 )
 from seqdis.bench.records.tuning import Tuning
 from seqdis.datasets.base import DataSet
@@ -59,6 +60,7 @@ def method_record(
     cost: Cost,
     device: torch.device,
     notes: list[str],
+    warnings: tuple[Warned, ...] | None = None,
 ) -> Record:
     """The record of a method that was trained and judged.
 
@@ -68,9 +70,10 @@ def method_record(
         training: see `training_part`.
         cost: see `cost_part`.
         notes: sentences that a reader of the row must know, beside the method's own.
+        warnings: what went wrong in training; None where nothing watched it.
     """
     scored = _scored(_done(config, dataset, judge, device), config, found)
-    return _trained(scored, config, method, dataset, training=training, cost=cost, notes=notes)
+    return _trained(scored, config, method, dataset, training=training, cost=cost, notes=notes, warnings=warnings)
 
 
 def trial_record(
@@ -84,10 +87,11 @@ def trial_record(
     cost: Cost,
     device: torch.device,
     notes: list[str],
+    warnings: tuple[Warned, ...],
 ) -> Record:
     """The record of a trial of a search that trained to the end: `method_record` without scores on test clips."""
     done = dataclasses.replace(_done(config, dataset, judge, device), tuning=tuning)
-    return _trained(done, config, method, dataset, training=training, cost=cost, notes=notes)
+    return _trained(done, config, method, dataset, training=training, cost=cost, notes=notes, warnings=warnings)
 
 
 def _trained(
@@ -99,6 +103,7 @@ def _trained(
     training: Training,
     cost: Cost,
     notes: list[str],
+    warnings: tuple[Warned, ...] | None,
 ) -> Record:
     """A record with what is known of the method and its training."""
     kind, needs = type(method), type(method).needs(method.config)
@@ -113,6 +118,7 @@ def _trained(
         training=training,
         cost=cost,
         signal=dataset.spec.signal.how if needs.signal and dataset.spec.signal is not None else None,
+        warnings=warnings,
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqdis.bench.cell.alarms import EARLY, Alarms
 from seqdis.bench.cell.capacity import levels
 from seqdis.bench.cell.checkpoint import Checkpoint, Kept, State
 from seqdis.bench.cell.progress import Report, TrainingUpdate
@@ -23,6 +24,7 @@ from seqdis.bench.cell.trackers import Trackers
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.seeds import derive
 from seqdis.bench.records.config import TrainingConfig
+from seqdis.bench.records.record import Warned
 from seqdis.datasets import augment
 from seqdis.datasets.base import Spec, Split
 from seqdis.methods.base import Batch, Context, Method
@@ -103,6 +105,7 @@ class Trainer:
         self.end = self.n_steps
         self.compiled = torch.compile(method.loss) if config.compile else method.loss
         self.resumed = False
+        self.alarms = self._alarms()
         self._last_save = time.monotonic()
         self._began = 0.0
 
@@ -131,6 +134,7 @@ class Trainer:
         self._resume()
         if self.track is not None:
             self.trackers = self.track(self.state, self.n_steps)
+        self.alarms = self._alarms()
         self._began = time.monotonic() - self.state.seconds
         order = self._order() if self.state.step_in_epoch else None
         while self.state.step < self.end and not self.state.finished:
@@ -279,6 +283,7 @@ class Trainer:
                 )
             self.state.losses += ({"step": self.state.step, "player": player, **values},)
             self.trackers.losses(self.state.losses[-1], len(terms))
+            self._warn(self.alarms.logged(self.state.step, player, values))
         if self.report is not None:
             seconds, step = self.state.seconds, self.state.step
             self.report(
@@ -292,8 +297,29 @@ class Trainer:
                     seconds=seconds,
                     sequences_per_second=step * self.batch_size / max(seconds, 1e-9),
                     seconds_left=seconds / step * (self.n_steps - step),
+                    warning=self.alarms.now,
                 )
             )
+
+    def _alarms(self) -> Alarms:
+        """What watches this training, told all that it has logged so far."""
+        capacity, n_steps = self.config.capacity, max(1, self.n_steps)
+        summed = getattr(self.method.config, "mws_reduction", "mean") == "sum"
+        alarms = Alarms(
+            batch_size=self.batch_size,
+            frames=self.method.shape.n_frames if summed else 1,
+            has_motion=bool(self.spec.by_role("dynamic")),
+            is_open=lambda step: step >= EARLY * n_steps and levels(capacity, step / n_steps) == levels(capacity, 1.0),
+        )
+        for line in self.state.losses:
+            alarms.logged(line["step"], line["player"], line)
+        for line in self.state.validation:
+            alarms.validated(line["step"], line)
+        return alarms
+
+    def _warn(self, found: list[Warned]) -> None:
+        for one in found:
+            print(f"warning at step {one.step}: {one.text}", flush=True)
 
     def _validates_now(self) -> bool:
         if self.validate is None or self.config.validations <= 0:
@@ -309,6 +335,7 @@ class Trainer:
         self._began += time.monotonic() - began  # no part of the seconds that training took
         self.state.validation += ({"step": self.state.step, **scores},)
         self.trackers.validation(self.state.validation[-1])
+        self._warn(self.alarms.validated(self.state.step, scores))
         if scores["score"] > (-math.inf if self.state.best is None else self.state.best):
             self.state.best, self.state.best_step, self.state.stale = scores["score"], self.state.step, 0
             self.best = {name: value.detach().clone() for name, value in self.method.state_dict().items()}

@@ -59,6 +59,7 @@ def run_trial(experiment: Experiment, assignment: Assignment) -> Record | None:
         ),
         device=experiment.device,
         notes=experiment.notes,
+        warnings=trained.warnings,
     )
 
 

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from seqdis.bench.core.exits import interrupt_on_signals, say
+from seqdis.bench.core.rules import printable
 from seqdis.bench.core.times import clock
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _columns(run: Run, pool: Pool) -> tuple[str, str, str, str, str]:
     if at.phase != "train":
         return at.phase or "starting", "", "", "", ""
     return (
-        f"train, epoch {at.epoch + 1}",
+        f"train, epoch {at.epoch + 1}" + (f"; {printable(at.warning)[:60]}" if at.warning else ""),
         f"{at.step}/{at.steps}",
         "" if at.loss is None else f"{at.loss:.4g}",
         f"{at.sequences_per_second:.0f}",

@@ -277,7 +277,8 @@ def _progress_text(state: CellState, progress: Progress) -> str:
     if not state.steps:
         return state.phase
     text = f"{state.phase}, epoch {progress.epoch + 1}, step {state.step} of {state.steps}"
-    return text + (f", {duration(state.seconds_left)} left" if state.seconds_left is not None else "")
+    text += f", {duration(state.seconds_left)} left" if state.seconds_left is not None else ""
+    return text + (f"; warning: {printable(progress.warning)[:LONGEST_REASON]}" if progress.warning else "")
 
 
 def error_text(folder: Path) -> str:

@@ -13,6 +13,7 @@ import functools
 import gc
 import json
 import os
+import sys
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,24 +24,14 @@ from seqdis.bench.core.rules import MOST_COUNTED, printable, shown
 from seqdis.bench.core.schema import keys, problems, unchecked
 from seqdis.bench.records.config import describe_config
 from seqdis.bench.records.flatten import Shapes, flatten, headline_of
-from seqdis.bench.records.record import REQUIRED, SCHEMA, Config, Data, Json, JudgeCard, Protocol, Record
+from seqdis.bench.records.record import REQUIRED, SCHEMA, Config, Data, Json, JudgeCard, Protocol
 from seqdis.bench.records.search import find, read_bytes
+from seqdis.bench.records.sections import OWN, SHARED, Sections, sections_of
 from seqdis.judges.cards import shipped_cards
 
 MANY = 4000
 _CHUNK = 500
-_FIELDS = {field.key: field for field in keys(Record)}
-_ORDER = tuple(_FIELDS)
-_SPANS = (("title", "protocol"), ("environment", "code"))
-"""What the seeds of a row have in common: the keys from one to another."""
-_STRETCHES = [_ORDER[_ORDER.index(first) : _ORDER.index(last) + 1] for first, last in _SPANS]
-_SHARED = (*_STRETCHES[0], *_STRETCHES[1])
-_OWN = tuple(name for name in _ORDER if name not in (*_SHARED, "metrics"))
 _MOST_SHARED = 4000
-_AFTER_LOGS = _ORDER[_ORDER.index("training") + 1]
-_AFTER = tuple(_ORDER[_ORDER.index(names[-1]) + 1] for names in _STRETCHES)
-_COMMA = ord(",")
-_LAYOUT = [(name, f'\n "{name}": '.encode(), not field.is_optional) for name, field in _FIELDS.items()]
 _CONFIG = tuple(field.key for field in keys(Config))
 _DECODER = json.JSONDecoder()
 
@@ -62,13 +53,6 @@ class Setting(NamedTuple):
     sample: str
     draws: int
     version: str
-
-
-class Sections(NamedTuple):
-    """The text of each top-level value, and the two stretches of text that the seeds of a row have in common."""
-
-    values: dict[str, bytes]
-    shared: tuple[bytes, bytes]
 
 
 class RowFields(TypedDict):
@@ -101,6 +85,8 @@ class Common(NamedTuple):
 class Entry:
     """One record, reduced. `names` is shared by all entries with the same metrics; `values` holds their numbers.
 
+    `troubles` are kinds of the warnings that held at the step whose weights were judged.
+
     `codes` are the digests of the method's and of the suite's code: empty in records of version 0.1.0, the method's also
     of a plug-in, whose id says which code it is.
     """
@@ -131,6 +117,7 @@ class Entry:
     dirty: bool
     codes: tuple[str, str]
     reason: str
+    troubles: tuple[str, ...]
     names: dict[str, int]
     values: array[float]
 
@@ -290,11 +277,11 @@ class Loader:
 
     def _read(self, raw: bytes) -> Json:
         """The record, less the logs of its training; parts that many records share are parsed once."""
-        sections = _sections(raw)
+        sections = sections_of(raw)
         if sections is None:
             return _object(raw)
         try:
-            record = {name: _DECODER.decode(sections.values[name].decode()) for name in _OWN if name in sections.values}
+            record = {name: _DECODER.decode(sections.values[name].decode()) for name in OWN if name in sections.values}
             common = self._common_of(sections)
             record |= common.parts
             record["common"] = common
@@ -311,7 +298,7 @@ class Loader:
         found = self._known.get(sections.shared)
         if found is None:
             texts = sections.values
-            parts = {name: _DECODER.decode(texts[name].decode()) for name in _SHARED if name in texts}
+            parts = {name: _DECODER.decode(texts[name].decode()) for name in SHARED if name in texts}
             found = self._common(parts)
             if len(self._known) < _MOST_SHARED:
                 self._known[sections.shared] = found
@@ -338,7 +325,7 @@ class Loader:
             "dirty": bool(code.get("dirty")),
             "codes": ("" if outside else self._text(digests.get("method")), self._text(digests.get("suite"))),
         }
-        return Common({name: record.get(name) for name in _SHARED}, headline_of(record["data"]), fields, {})
+        return Common({name: record.get(name) for name in SHARED}, headline_of(record["data"]), fields, {})
 
     def _entry(self, path: str, record: Json) -> Entry:
         cell, training = record["cell"], record["training"] or {}
@@ -359,6 +346,7 @@ class Loader:
             planned_steps=_whole(training.get("planned_steps")),
             setting=self._setting(cell, common, record["status"] == "done"),
             reason=self._text((record.get("error") or {}).get("reason")),
+            troubles=_troubles(record.get("warnings"), _whole(training.get("selected_step"))),
             names=self._layout(names),
             values=values,
             **common.fields,
@@ -448,6 +436,15 @@ class Loader:
         self._keep(self._entry(path, record))
 
 
+def _troubles(warnings: Any, selected: int) -> tuple[str, ...]:
+    """Kinds of the warnings that held at the step whose weights were judged."""
+    return tuple(
+        sys.intern(str(one["kind"]))
+        for one in warnings or ()
+        if _whole(one["step"]) <= selected <= _whole(one["until"])
+    )
+
+
 def _object(raw: bytes) -> Json:
     value = json.loads(raw)
     if not isinstance(value, dict):
@@ -476,33 +473,3 @@ def _whole(value: Any) -> int:
     if abs(number) > MOST_COUNTED:
         raise ValueError("a number is too large")
     return number
-
-
-def _sections(raw: bytes) -> Sections | None:
-    """The text of each top-level value of a record that `write_record` wrote; None for another layout.
-
-    A text is cut where the next key begins, so that anything unforeseen leaves a text that is no JSON value. Of
-    `training`, only what comes before its logs is kept: they are most of a record, and are not even searched.
-    """
-    if not raw.startswith(b'{\n "schema": ') or not raw.endswith(b"\n}\n"):
-        return None
-    marks: list[tuple[str, int, int]] = []
-    at = 1
-    for name, needle, is_required in _LAYOUT:
-        found = raw.rfind(needle, at) if name == _AFTER_LOGS else raw.find(needle, at)
-        if found >= 0:
-            at = found + len(needle)
-            marks.append((name, found, at))
-        elif is_required:
-            return None
-    ends = [begin for _, begin, _ in marks[1:]] + [len(raw) - 3]
-    values = {}
-    for (name, _, start), end in zip(marks, ends, strict=True):
-        stop = end if name == marks[-1][0] else end - 1
-        if stop < end and raw[stop] != _COMMA:
-            return None
-        logs = raw.find(b',\n  "validation": ', start, stop) if name == "training" else -1
-        values[name] = raw[start:stop] if logs < 0 or raw[stop - 3 : stop] != b"\n }" else raw[start:logs] + b"}"
-    begins = {name: begin for name, begin, _ in marks}
-    first, second = (raw[begins[names[0]] : begins[after]] for names, after in zip(_STRETCHES, _AFTER, strict=True))
-    return Sections(values, (first, second))

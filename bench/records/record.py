@@ -35,6 +35,8 @@ Json = dict[str, Any]
 """A record as JSON has it."""
 Supervision = Literal["none", "external signal", "motion labels", "privileged signal"]
 
+Trouble = Literal["collapse_static", "collapse_dynamic", "motion_in_static", "discriminator", "estimate", "divergence"]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cell(Open):
@@ -242,6 +244,16 @@ class Code(Open):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Warned(Open):
+    """What went wrong while it trained, told from its losses and validations."""
+
+    kind: Annotated[Trouble, "what it is"]
+    step: Annotated[Count, "when it was first so"]
+    until: Annotated[Count, "when it was last so"]
+    text: Annotated[str, Text(300, empty=False), "one sentence, of the first time"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Failure(Open):
     """Why there are no scores."""
 
@@ -281,6 +293,7 @@ class Record(Open):
     identities: Annotated[Identities | None, OPTIONAL, "protocol encoder only"] = None
     signal: Annotated[str | None, OPTIONAL, Text(500), "how an external or privileged signal was made"] = None
     error: Annotated[Failure | None, OPTIONAL, "status failed or n/a only"] = None
+    warnings: Annotated[tuple[Warned, ...] | None, OPTIONAL, "what went wrong while it trained"] = None
     tuning: Annotated[Tuning | None, OPTIONAL, "of a trial of a search, which has no scores on test clips"] = None
 
 

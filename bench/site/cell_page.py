@@ -117,7 +117,7 @@ def cell_view(record: Json) -> CellView:
             f"{text(key, 60)}={text(value, 60)}" for key, value in list(mapping(cell, "overrides").items())[:20]
         ),
         data_title=text(data.get("title")) or text(cell.get("dataset")),
-        notes=tuple(text(note, LONG) for note in listed(record.get("notes"))[:20]),
+        notes=(*(text(note, LONG) for note in listed(record.get("notes"))[:20]), *warned(record)),
         blocks=tuple(score_blocks(record)),
         numbers=tuple(numbers(mapping(record, "metrics"))),
         facts=tuple(facts(record)),
@@ -153,6 +153,14 @@ def text(value: Any, longest: int = 160) -> str:
 def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value can be printed as a number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def warned(record: Json) -> Iterable[str]:
+    """What went wrong while it trained, and from when to when."""
+    for one in listed(record.get("warnings"))[:20]:
+        said = text(mapping({"one": one}, "one").get("text"), LONG)
+        if said:
+            yield f"steps {text(one.get('step'))} to {text(one.get('until'))}: {said}"
 
 
 # Scores

@@ -21,6 +21,12 @@ _SUPERVISION = {
     "motion labels": "trained with motion labels; not an unsupervised row",
 }
 _OUTSIDE = "outside the suite: its code is not ours to check, and its name and supervision are what its author says"
+_TROUBLES = {
+    "collapse_static": "its static code collapsed: a KL term near zero, every clip has the same one",
+    "collapse_dynamic": "its dynamic code collapsed: a KL term near zero, every clip has the same one",
+    "discriminator": "its discriminator won: right on nearly every clip for long, so that the generator learnt little from it",
+    "divergence": "its training diverged: it rebuilds clips worse than at its first logged steps",
+}
 _SPREAD = (
     "± is one standard deviation over seeds; 95 % intervals (on the page, in JSON and parquet) are Student's, cut at the "
     "metric's limits."
@@ -118,7 +124,8 @@ def _recorded_notes(group: Group) -> list[str]:
     """What the records of a row say about themselves; what only some seeds say names them."""
     seeds: dict[str, list[int]] = {}
     for entry in group.entries:
-        for note in dict.fromkeys(entry.notes):
+        troubles = [_TROUBLES[kind] for kind in entry.troubles if kind in _TROUBLES]
+        for note in dict.fromkeys((*entry.notes, *troubles)):
             if note not in _SUPERVISION:
                 seeds.setdefault(note, []).append(entry.seed)
     return [f"{_seeds_of(group, found)}{note}" for note, found in seeds.items()]

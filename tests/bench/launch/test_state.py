@@ -41,7 +41,14 @@ def no_scheduler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_states_are_read_from_disk(store: Store) -> None:
     with Lease(store.folder("e-running"), interval=0.1):
-        progress = {"phase": "train", "step": 30, "steps": 100, "epoch": 1, "seconds_left": 70.0}
+        progress = {
+            "phase": "train",
+            "step": 30,
+            "steps": 100,
+            "epoch": 1,
+            "seconds_left": 70.0,
+            "warning": "motion in s",
+        }
         (store.folder("e-running") / "progress.json").write_text(json.dumps(progress))
         found = state.survey(store)
     assert {cell.id[2:]: cell.state for cell in found.cells} == {
@@ -54,7 +61,7 @@ def test_states_are_read_from_disk(store: Store) -> None:
     by_id = {cell.id: cell for cell in found.cells}
     assert by_id["b-failed"].detail == "total is not finite"
     assert "state saved" in by_id["c-lost"].detail
-    assert by_id["e-running"].detail == "train, epoch 2, step 30 of 100, 70 s left"
+    assert by_id["e-running"].detail == "train, epoch 2, step 30 of 100, 70 s left; warning: motion in s"
     assert by_id["e-running"].beat_age < 5
     assert found.scheduler == "none"
     assert not found.is_complete

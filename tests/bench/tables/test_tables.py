@@ -582,3 +582,21 @@ def test_records_of_the_preset_that_is_gone_stand_under_its_name() -> None:
     tables = build_table("comparison", published, presets=("demo",)).tables
     assert ["preset demo" in table.title for table in tables] == [True]
     assert {row.label for row in tables[0].rows} >= {"C-DSVAE", "DSVAE", "S3VAE"}
+
+
+def test_rows_that_collapsed_or_whose_discriminator_won_say_so(build, make_record):
+    def warned(kind, step, until):
+        return {"warnings": [{"kind": kind, "step": step, "until": until, "text": "so it was"}]}
+
+    records = [
+        make_record("dsvae", seed=0, changes=warned("collapse_static", 300, 1500)),
+        make_record("dsvae", seed=1, changes={"warnings": []}),
+        make_record("mocogan", changes=warned("discriminator", 20, 1500)),
+        make_record("cdsvae", changes=warned("collapse_dynamic", 20, 90)),  # and not when its weights were judged
+        make_record("rwae", changes=warned("estimate", 20, 1500)),  # says nothing of the row
+    ]
+    table = _only(build("comparison", records))
+    said = {row.label: " ".join(table.footnotes[mark] for mark in row.marks) for row in table.rows}
+    assert "seed 0: its static code collapsed" in said["DSVAE"]
+    assert "its discriminator won" in said["MoCoGAN"]
+    assert not any(word in said[row] for row in ("C-DSVAE", "R-WAE") for word in ("collapsed", "won", "ceiling"))
