@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _search(args: argparse.Namespace) -> int:
     from seqdis.bench.cell.prerequisites import make
+    from seqdis.bench.core.exits import say
     from seqdis.bench.core.lease import Lease, LeaseHeld
     from seqdis.bench.core.places import data_root
 
@@ -82,7 +83,7 @@ def _search(args: argparse.Namespace) -> int:
     search.store.check_writable()
     try:
         with Lease(search.folder, counted=False):
-            search.await_others(print)
+            search.take_over(say)
             pool = search.pool(device=args.device, workers=args.workers, data_dir=args.data_dir)
             code = _run(pool, search)
     except LeaseHeld as held:

@@ -145,11 +145,18 @@ class Search:
         self.folder = out / FOLDER / self.name
         self.store = Store(self.folder)
         self._assigned: dict[str, int] = {}
+        self.study = self._found()
+
+    def _found(self) -> Study:
+        """The study as it lies in the folder, or a new one.
+
+        Raises:
+            UserError: it is of another plan.
+        """
         found = read_study(self.folder)
         if found is not None and found.plan != self.plan:
             raise UserError(f"{self.folder} is another search ({_difference(found.plan, self.plan)}); choose a --name.")
-        self.study = found or Study(name=self.name, plan=self.plan)
-        self.refresh()
+        return found or Study(name=self.name, plan=self.plan)
 
     def _count(self, wished: int) -> int:
         """As many trials as there are settings: a small space is searched whole."""
@@ -171,7 +178,7 @@ class Search:
         return places if len(places) == len(found) else None
 
     def refresh(self) -> None:
-        """Reads how far the trials have come, and writes the study where that is new."""
+        """Reads how far the trials have come, and writes the study where that is new; only for who holds its lease."""
         trials = tuple(
             dataclasses.replace(
                 trial,
@@ -321,9 +328,12 @@ class Search:
                 if trial.number not in onward and has_ended(trial.standing, step):
                     (self.store.folder(trial.cell) / CHECKPOINT).unlink(missing_ok=True)
 
-    def await_others(self, say: Callable[[str], None], seconds: float = 1.0) -> None:
-        """Waits for trials that a search which was killed has left running here: they end at their rung."""
-        told = False
+    def take_over(self, say: Callable[[str], None], seconds: float = 1.0) -> None:
+        """Reads the study anew, for who has just got its lease.
+
+        Waits for trials that a search which was killed has left running here: they end at their rung.
+        """
+        self.study, told = self._found(), False
         cells = [cell for trial in self.study.trials for cell in (trial.cell, *(one.cell for one in trial.finals))]
         while count := sum(_is_running_here(self.store.folder(cell)) for cell in cells):
             if not told:
