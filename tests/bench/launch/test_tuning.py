@@ -11,7 +11,9 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +32,7 @@ from seqdis.bench.records.record import RECORD, read_record
 from seqdis.bench.records.store import CHECKPOINT, Store
 from seqdis.bench.records.tuning import read_study
 from seqdis.bench.records.validate import check_file
+from seqdis.bench.tables.tuning import studies_below
 from seqdis.methods.base import LogUniform, Ramp, Rule, Uniform
 
 TINY = {
@@ -302,23 +305,11 @@ def test_a_space_that_cannot_be_searched_is_one_sentence(space: str, message: st
 
 
 def test_a_killed_search_goes_on_where_it_stood(tmp_path: Path, steps: Path, drawn_sprites: Path) -> None:
-    """The command as typed, one trial at a time; killed with the trial that it runs. At its end it is packed."""
-    ref, wishes = mine(tmp_path), Wishes(trials=2, rungs=(2, 4), keep=1.0, finalists=1, seeds=1, fixed=TINY)
+    """The command as typed, one trial at a time; killed with the trial that it runs, and without. At its end it is packed."""
+    ref, wishes = mine(tmp_path), Wishes(trials=2, rungs=(4,), finalists=1, seeds=1, fixed=TINY)
     line = [sys.executable, "-m", "seqdis.bench.cli", "tune", ref.plugin, "--device", "cpu", "--workers", "1", "--json"]
-    line += [
-        "--trials",
-        "2",
-        "--rungs",
-        "2,4",
-        "--keep",
-        "1",
-        "--finalists",
-        "1",
-        "--seeds",
-        "1",
-        "--pack-to",
-        "packed",
-    ]
+    numbers = {"trials": "2", "rungs": "4", "finalists": "1", "seeds": "1", "pack-to": "packed"}
+    line += [part for flag, value in numbers.items() for part in (f"--{flag}", value)]
     line += [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
     environment = {
         **os.environ,
@@ -327,24 +318,43 @@ def test_a_killed_search_goes_on_where_it_stood(tmp_path: Path, steps: Path, dra
         "OMP_NUM_THREADS": "1",
         "STEPS": str(tmp_path / "killed.txt"),
     }
-    with subprocess.Popen(
-        line, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as first:
-        deadline = time.monotonic() + 120
-        while not (tmp_path / "killed.txt").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        for path in (tmp_path / "runs" / "tuning").glob("*/cells/*/lease.json"):
-            os.kill(json.loads(path.read_text())["pid"], signal.SIGKILL)
-        first.kill()
+    for with_its_trial in (True, False):
+        kill_in_training(line, environment, tmp_path, with_its_trial=with_its_trial)
     done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, timeout=300, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     undisturbed = begun(ref, tmp_path / "reference", wishes)
     run_to_its_end(undisturbed, drawn_sprites)
     resumed = begun(ref, tmp_path / "runs", wishes)
     assert resumed.study == undisturbed.study
-    assert (
-        json.loads(done.stdout[done.stdout.index("{") :])["trials"][1]["settings"] == resumed.study.trials[1].settings
-    )
+    said = json.loads(done.stdout[done.stdout.index("{") :])
+    assert said["trials"][1]["settings"] == resumed.study.trials[1].settings
+    packed = tmp_path / "packed" / resumed.name
+    assert studies_below(tmp_path / "packed") == [resumed.study]
+    with zipfile.ZipFile(packed / f"{resumed.name}-records-1.zip") as file:
+        records = [json.loads(file.read(name)) for name in file.namelist() if name.endswith(RECORD)]
+    scores = {(record["tuning"]["trial"], record["cell"]["seed"]): best(record) for record in records}
+    assert scores == {
+        **{(trial.number, 0): trial.score(4) for trial in resumed.study.trials},
+        **{(trial.number, 1): trial.final_scores(4)[0] for trial in resumed.study.finalists()},
+    }
+
+
+def kill_in_training(line: list[str], environment: dict[str, str], folder: Path, *, with_its_trial: bool) -> None:
+    """Starts a search and kills it as soon as a trial trains; that trial may be left training."""
+    steps = Path(environment["STEPS"])
+    before, deadline = steps.stat().st_size if steps.exists() else 0, time.monotonic() + 120
+    with subprocess.Popen(
+        line, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as search:
+        while not (steps.exists() and steps.stat().st_size > before) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for path in folder.glob("runs/tuning/*/cells/*/lease.json") if with_its_trial else ():
+            os.kill(json.loads(path.read_text())["pid"], signal.SIGKILL)
+        search.kill()
+
+
+def best(record: dict[str, Any]) -> float:
+    return float(max(row["score"] for row in record["training"]["validation"]))
 
 
 @pytest.fixture(scope="module")
