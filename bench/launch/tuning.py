@@ -131,7 +131,7 @@ class Search:
             plugin_digest=self.base.config.plugin_digest,
             base=self.base.id,
             space={one.key: one.to_json() for one in self.searched},
-            start={one.key: one.present(self.base.config) for one in self.searched},
+            start=space.present(self.searched, self.base.config),
             fixed=self.fixed,
             rungs=_rungs(wishes.rungs, steps),
             trials=self._count(wishes.trials),
@@ -173,7 +173,8 @@ class Search:
 
     def _present(self) -> sampler.Places | None:
         """Where the settings as they are lie in the space; None where some lie outside."""
-        found = {one.key: one.place(one.present(self.base.config)) for one in self.searched}
+        values = space.present(self.searched, self.base.config)
+        found = {one.key: one.place(values[one.key]) for one in self.searched}
         places = {key: place for key, place in found.items() if place is not None}
         return places if len(places) == len(found) else None
 

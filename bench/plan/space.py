@@ -65,19 +65,6 @@ class Dimension:
             return self.values.index(value) if value in self.values else None
         return value if _is_number(value) and self.low <= value <= self.high else None
 
-    def present(self, config: RunConfig) -> Any:
-        """Its value in a configuration; None of a schedule that is not there, or has another shape."""
-        if not self.key.startswith(CAPACITY):
-            value: Any = config.to_json()
-            for part in self.key.split("."):
-                value = value.get(part) if isinstance(value, dict) else None
-            return value
-        for name, points in config.training.capacity.items():
-            if self.key in (HOLD, RISE, f"{CAPACITY}.{name}") and len(points) == 2 and points[1][1] == _end(name):
-                (hold, start), (end, _) = points
-                return {HOLD: hold, RISE: round(end - hold, DIGITS)}.get(self.key, start)
-        return None
-
     def to_json(self) -> Any:
         """As a study keeps it: the values, or the ends and the scale of the range."""
         if self.values:
@@ -93,6 +80,25 @@ def _is_number(value: Any) -> bool:
 def _end(name: str) -> float:
     """What a name of a capacity schedule comes to: a factor of 1, no noise."""
     return 0.0 if name.startswith(NOISE) else 1.0
+
+
+def present(searched: Iterable[Dimension], config: RunConfig) -> Settings:
+    """The values in a configuration, by key; None of a schedule that is not there, or is of another shape or time."""
+    written, ramps, found = config.to_json(), {}, {}
+    for one in searched:
+        if not one.key.startswith(CAPACITY):
+            part, _, name = one.key.partition(".")
+            found[one.key] = written[part].get(name) if part in written else None
+            continue
+        name = one.key.removeprefix(f"{CAPACITY}.")
+        points = config.training.capacity.get(name, ())
+        if len(points) == 2 and points[1][1] == _end(name):
+            ramps[one.key] = points
+        found[one.key] = points[0][1] if one.key in ramps else None
+    times = {(points[0][0], round(points[1][0] - points[0][0], DIGITS)) for points in ramps.values()}
+    if HOLD in found and len(times) == 1:
+        found[HOLD], found[RISE] = times.pop()
+    return found
 
 
 def settings(searched: Iterable[Dimension], places: Mapping[str, Place]) -> Settings:

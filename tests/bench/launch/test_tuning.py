@@ -26,7 +26,7 @@ from seqdis.bench.launch.tuning import Search, Wishes
 from seqdis.bench.plan import catalog, presets
 from seqdis.bench.plan.catalog import MethodRef
 from seqdis.bench.plan.cells import grid, plan
-from seqdis.bench.plan.space import CAPACITY, Dimension, dimensions, settings
+from seqdis.bench.plan.space import CAPACITY, Dimension, dimensions, present, settings
 from seqdis.bench.records.importing import import_records
 from seqdis.bench.records.record import RECORD, read_record
 from seqdis.bench.records.store import CHECKPOINT, Store
@@ -118,7 +118,8 @@ def test_a_ramp_is_schedules_that_open_together() -> None:
     cell = plan(
         grid([MethodRef("dsvae")], ["sprites"], source="synthetic", preset="quick", seeds=[0], overrides=found)
     )[0]
-    assert {one.key: one.place(one.present(cell.config)) for one in searched} == places
+    values = present(searched, cell.config)
+    assert {one.key: one.place(values[one.key]) for one in searched} == places
     late = settings(searched, {**places, searched[1].key: 0.5, searched[2].key: 1})
     assert late["training.capacity.kl_static"] == [[0.5, 20.0], [1.0, 1.0]]  # no later than the end
 
@@ -236,6 +237,7 @@ def test_a_search_that_ends_at_any_moment_goes_on_to_the_same(tmp_path: Path, st
     for _ in range(n_jobs):
         assert run_to_its_end(begun(ref, tmp_path / "two"), blind, most=1) == 1
     resumed = begun(ref, tmp_path / "two")
+    resumed.refresh()
     assert resumed.next_job(set()) is None
     assert resumed.study == undisturbed.study
 
