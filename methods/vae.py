@@ -338,8 +338,8 @@ class SequentialVAE(SequentialModel):
         "method.recon_weight": LogUniform(2.0, 30.0),
         "method.kl_static_weight": LogUniform(0.3, 20.0),
         "method.kl_dynamic_weight": LogUniform(0.1, 30.0),
-        "method.static_dim": (16, 32, 64, 128),
-        "method.dynamic_dim": (2, 4, 8, 16),
+        "method.static_dim": (16, 32, 64, 128, 256),
+        "method.dynamic_dim": (2, 4, 8, 16, 32),
         "training.capacity": Ramp(
             hold=Uniform(0.05, 0.35),
             rise=Uniform(0.1, 0.3),

@@ -28,7 +28,8 @@ opened. The best trials, and the settings that were there before, train again fr
 trial was chosen by flatters it; the chosen settings have the best mean over those.
 
 *rho* is Spearman's rank correlation of a setting with the score at the first rung, over all trials, with its p-value: above
-0, larger values scored better. It sees trends that go one way only, and nothing of settings that work together.
+0, larger values scored better. It sees trends that go one way only, and nothing of settings that work together; and since
+the search goes where scores are high, trials are not spread evenly: a hint where to look, not an effect.
 """
 
 
@@ -123,7 +124,7 @@ def _correlation(values: Sequence[float], scores: Sequence[float]) -> tuple[str,
     if len(values) < FEW or len(set(values)) < 2 or len(set(scores)) < 2:
         return "-", "-"
     found = spearmanr(values, scores)
-    return f"{found.statistic:+.2f}", f"{found.pvalue:.2f}"
+    return f"{found.statistic:+.2f}", f"{found.pvalue:.2f}" if found.pvalue >= 0.005 else "<0.01"
 
 
 def _finalist(trial: Trial, plan: Plan) -> Sequence[str]:
