@@ -195,7 +195,11 @@ def _judged(data: Data) -> View:
         for position, name in enumerate(drawn):
             view.add(metrics.OTHER, {"one": (name,)}, optional=1 if position < 4 else 2)
         view.add(metrics.OTHER_LEAK, word=kept_word)
-    for metric in (metrics.CONSISTENCY, metrics.REC_ACC, metrics.REC_MSE, metrics.SHUFFLE):
+    for metric in (metrics.CONSISTENCY, metrics.REC_ACC):
+        view.add(metric)
+    for name in drawn:
+        view.add(metrics.REC_OTHER, {"one": (name,)})
+    for metric in (metrics.REC_MSE, metrics.SHUFFLE):
         view.add(metric)
     return view
 

@@ -215,6 +215,8 @@ CONSISTENCY = _share(
     name="consistency/{direction}/{factor}/acc_consistency",
 )
 REC_ACC = _share(key="rec_acc", title="rec. Acc", better="up", panel=1, name="rec/{factor}/acc")
+REC_OTHER = _share(key="rec_{one}", title="rec. {one}", better="up", panel=1, optional=2, name="rec/{one}/acc")
+"""Once a factor that is drawn anew in the headline's direction: the ceiling of what the other direction keeps of it."""
 
 # Of reconstructions and codes, whatever the data
 

@@ -62,6 +62,7 @@ def test_leakage_is_scored_on_what_was_drawn_anew(build, make_record):
     assert row.cell("other_skin").mean == pytest.approx(mean(other, "skin"))
     assert row.cell("other_leak").mean == pytest.approx(mean(other, "action"))
     assert row.cell("rec_acc").mean == record["metrics"]["reconstruction"]["factors"]["action"]["acc"]
+    assert row.cell("rec_skin").mean == record["metrics"]["reconstruction"]["factors"]["skin"]["acc"]
 
 
 def test_one_seed_ranks_nothing_and_says_so(build, make_record):
