@@ -13,7 +13,9 @@ these are used throughout.
 
 Variants: `no-content-aug` (beta_c = 0) and `no-motion-aug` (beta_m = 0) of tables 5 and 6, all else kept
 (whether the authors put an MWS estimate in the removed term's place is not stated), and `gamma0` (appendix
-E.1).
+E.1). For presets with weights and a schedule of their own: `no-schedule`, and with the released weights and no schedule
+`published-weights`, the same with `mws_logvar_bug` (`published-logvar`) and with `bn_stats=all_views`
+(`published-views`).
 
 Where paper and released code disagree, the choice here and the option for the other:
 
@@ -65,6 +67,17 @@ class CDSVAEConfig(VAEConfig):
     bn_stats: Literal["originals", "all_views"] = "originals"
 
 
+PUBLISHED = {
+    "recon_weight": 1.0,
+    "kl_static_weight": 1.0,
+    "kl_dynamic_weight": 1.0,
+    "contrastive_static_weight": 10.0,
+    "contrastive_dynamic_weight": 10.0,
+    "mi_cross_weight": 1.0,
+}
+"""The released weights, which small presets change: rows of their own there show what that does."""
+
+
 class CDSVAE(SequentialVAE):
     """The evidence lower bound, two contrastive terms and I(s; z)."""
 
@@ -75,6 +88,10 @@ class CDSVAE(SequentialVAE):
         "no-content-aug": {"contrastive_static_weight": 0.0},
         "no-motion-aug": {"contrastive_dynamic_weight": 0.0},
         "gamma0": {"mi_cross_weight": 0.0},
+        "no-schedule": {},
+        "published-weights": PUBLISHED,
+        "published-logvar": {**PUBLISHED, "mws_logvar_bug": True},
+        "published-views": {**PUBLISHED, "bn_stats": "all_views"},
     }
     rules: ClassVar[tuple[Rule, ...]] = (
         *SequentialVAE.rules,
@@ -94,6 +111,11 @@ class CDSVAE(SequentialVAE):
             data=scales.MOVING_DIGITS,
             method={"contrastive_static_weight": 10.0, "contrastive_dynamic_weight": 10.0},
         ),
+        Rule(
+            presets=scales.SMALL,
+            variants=("no-schedule", "published-weights", "published-logvar", "published-views"),
+            training={"capacity": {}},
+        ),
     )
     schedulable: ClassVar[tuple[str, ...]] = (
         *SequentialVAE.schedulable,
@@ -112,6 +134,10 @@ class CDSVAE(SequentialVAE):
             "no-content-aug": "C-DSVAE w/o content aug",
             "no-motion-aug": "C-DSVAE w/o motion aug",
             "gamma0": "C-DSVAE, gamma = 0",
+            "no-schedule": "C-DSVAE, no schedule",
+            "published-weights": "C-DSVAE, published weights",
+            "published-logvar": "C-DSVAE, published weights, released I(s; z)",
+            "published-views": "C-DSVAE, published weights, released statistics of views",
         }
         return titles.get(variant) or super().variant_title(variant)
 

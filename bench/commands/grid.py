@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--table",
         default="comparison",
-        help="plan the cells of this table: comparison, augmentation, estimators, batch-size",
+        help="plan the cells of this table: comparison, augmentation, estimators, published-weights, batch-size",
     )
     parser.add_argument(
         "--set",

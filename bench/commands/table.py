@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 HELP = """Prints a table from records, beside the published numbers.
 
-Tables: comparison (default), augmentation, estimators, batch-size, cost, seeds, overrides, ranks; published and audit need no
-records.
+Tables: comparison (default), augmentation, estimators, published-weights, batch-size, cost, seeds, overrides, ranks;
+published and audit need no records.
 docs/reading-the-tables.md explains every column."""
 
 

@@ -49,6 +49,10 @@ STUDIES: dict[str, Study] = {
         text="minibatch-weighted sampling against contrastive estimation (Tables 7 and 8)",
         methods="dsvae,dsvae:mws,cdsvae",
     ),
+    "published-weights": Study(
+        text="C-DSVAE with a small preset's weights and capacity schedule against the released ones and none",
+        methods="cdsvae,cdsvae:no-schedule,cdsvae:published-weights,cdsvae:published-logvar,cdsvae:published-views",
+    ),
     "batch-size": Study(text="C-DSVAE at several batch sizes (Table 9)", methods="cdsvae", varies_batch=True),
 }
 

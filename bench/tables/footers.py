@@ -35,6 +35,7 @@ _NAMES = {
     "comparison": "Comparison",
     "augmentation": "Augmentation ablation",
     "estimators": "MWS against contrastive estimation",
+    "published-weights": "Published weights",
     "batch-size": "Batch size",
     "cost": "Training cost",
     "seeds": "Intervals over seeds",

@@ -128,6 +128,26 @@ def test_tables_plan_exactly_their_cells() -> None:
     assert [cell.config.training.batch_size for cell in paper] == [64, 128, 256]
 
 
+def test_rows_with_the_published_weights_have_no_schedule_and_the_papers_defaults() -> None:
+    cells = planned(
+        ",".join(map(str, table_methods("published-weights", None))),
+        table="published-weights",
+        preset="compact",
+        seeds=range(1),
+    )
+    found = {cell.cell.method.variant: cell.config for cell in cells}
+    assert [bool(config.training.capacity) for config in found.values()] == [True, False, False, False, False]
+    assert found["no-schedule"].method == found[""].method
+    defaults = dataclasses.asdict(catalog.load_method(MethodRef("cdsvae")).Config())
+    weights = {key: value for key, value in defaults.items() if key.endswith("_weight")}
+    assert weights["contrastive_dynamic_weight"] == 10.0
+    for variant in ("published-weights", "published-logvar", "published-views"):
+        assert {key: found[variant].method[key] for key in weights} == weights
+    plain = found["published-weights"].method
+    assert found["published-logvar"].method == {**plain, "mws_logvar_bug": True}
+    assert found["published-views"].method == {**plain, "bn_stats": "all_views"}
+
+
 def test_preset_s_nets_reach_every_method_that_has_the_setting_and_rules_only_their_method() -> None:
     class Stranger(Method):
         title, paper = "Stranger", "none"
