@@ -188,6 +188,21 @@ def test_the_benchmark_of_tables_prints_what_its_documentation_has(tmp_path, mak
     assert re.fullmatch(f"from the disk: {figures}\nfrom the page cache: {figures}\n", done.stdout)
 
 
+def test_the_benchmark_of_loads_prints_what_its_documentation_has():
+    script = Path(__file__).resolve().parents[3] / "examples" / "load_benchmark.py"
+    records = script.parents[1] / "results" / "records"
+    done = subprocess.run(
+        [sys.executable, script, "--records", records, "--sizes", "3,6", "--commands", "status,table"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    figures = r"[\d.]+ s, [\d.]+ s of processor time, \d+ MiB"
+    lines = [f"{command} of {size}: {figures}" for size in (3, 6) for command in ("status", "table")]
+    lines += [rf"{command}: grows as the size to the power of -?[\d.]+" for command in ("status", "table")]
+    assert re.fullmatch("\n".join(lines), done.stdout.strip())
+
+
 def test_tables_need_nothing_heavy():
     code = (
         "import sys; import seqdis.bench.commands.table, seqdis.bench.tables.build, seqdis.bench.formats.render, "
