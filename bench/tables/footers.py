@@ -287,9 +287,11 @@ def _ceilings(block: Block, view: View) -> str:
 
 
 def published_number(name: str, group: Group, block: Block, key: str) -> published.Number | None:
-    """The literature's number for a row of the table `name`; None for what only borrows a published method's name."""
+    """The literature's number for a row of the table `name`: on real data, and not for what only borrows a published name."""
     variant = f"batch {group.batch_size}" if varies_batch(name) else group.variant
-    return None if group.is_outside else published.find(group.method, variant, block.setting.dataset, key)
+    if group.is_outside or block.setting.source != "real":
+        return None
+    return published.find(group.method, variant, block.setting.dataset, key)
 
 
 def _literature(name: str, block: Block, view: View) -> str:

@@ -294,7 +294,7 @@ def test_the_same_row_and_seed_twice_counts_once(build, make_record):
 
 
 def test_published_numbers_stand_beside_without_a_difference_at_another_scale(build, make_record):
-    table = _only(build("comparison", [make_record()]))
+    table = _only(build("comparison", [make_record(source="real")]))
     row = _row(table, "C-DSVAE")
     assert row.cell("acc_published").mean == pytest.approx(0.9999)
     assert row.cell("acc_difference").mean is None
@@ -307,8 +307,14 @@ def test_the_papers_scale_has_a_difference(build, make_record):
     assert cell.mean == pytest.approx(_row(table, "C-DSVAE").cell("acc").mean - 0.9999)
 
 
+def test_published_numbers_never_stand_beside_generated_data(build, make_record):
+    table = _only(build("comparison", [make_record()]))
+    assert not any(column.is_literature and table.used(column.key) for column in table.columns)
+    assert not any("Paper" in note for note in table.notes)
+
+
 def test_misprints_keep_their_footnote(build, make_record):
-    table = _only(build("comparison", [make_record("mocogan", "smmnist")]))
+    table = _only(build("comparison", [make_record("mocogan", "smmnist", source="real")]))
     (mark,) = _row(table, "MoCoGAN").cell("h_y_published").marks
     assert "imply about 1.600" in table.footnotes[mark]
 
@@ -530,9 +536,9 @@ def test_a_failed_plug_in_is_a_row_of_its_own_beside_another_of_its_name(tmp_pat
 def test_methods_outside_of_the_suite_are_marked_and_get_no_published_numbers(build, make_record):
     """Also one that calls itself by a published method's name."""
     records = [
-        make_record("cdsvae"),
-        make_record("ours"),
-        make_record("cdsvae", seed=1, changes={"title": "Sheep", "config.plugin_digest": "1" * 64}),
+        make_record("cdsvae", source="real"),
+        make_record("ours", source="real"),
+        make_record("cdsvae", seed=1, source="real", changes={"title": "Sheep", "config.plugin_digest": "1" * 64}),
     ]
     table = _only(build("comparison", records))
     for row in table.rows:
