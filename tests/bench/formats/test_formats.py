@@ -276,6 +276,7 @@ def test_latex_fits_the_column_of_a_paper(tmp_path, make_record, store_record, n
         ("cdsvae", "", 128),
         ("cdsvae", "no-content-aug", 0),
         ("cdsvae", "no-motion-aug", 0),
+        ("cdsvae", "no-schedule", 0),
     ):
         for dataset in ("sprites", "mug", "smmnist", "timit"):
             for seed in range(3):
