@@ -274,9 +274,12 @@ def test_a_preset_that_has_a_schedule_now_is_told(tmp_path: Path) -> None:
     )
     record = published("dsvae-quick-s0")
     record["config"]["method"]["kl_dynamic_weight"] = 6.0
+    record["cell"]["preset"] = "compact"
     seal(record)
     (found,) = checked(tmp_path / "late", record)
-    assert any("this version sets training.capacity otherwise" in one for one in found.unchecked), found.unchecked
+    assert any(
+        "sets training.steps, training.validations, training.capacity otherwise" in one for one in found.unchecked
+    ), found.unchecked
 
 
 @pytest.mark.parametrize(("changes", "sentence"), UNKNOWN, ids=[" ".join(one[0]) for one in UNKNOWN])
