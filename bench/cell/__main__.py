@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from seqdis.bench.core.arguments import folder_and_options
 from seqdis.bench.core.cores import cell_threads
+from seqdis.bench.core.environment import number
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import refuse
 from seqdis.bench.core.inherited import settle
@@ -37,8 +38,8 @@ def take_threads() -> None:
     """Gives torch the threads that the launcher says, else those of a cell that nobody says anything of."""
     import torch
 
-    told = os.environ.get("SEQDIS_THREADS")
-    torch.set_num_threads(cell_threads(int(told) if told else None).count)
+    told = int(number("SEQDIS_THREADS", 1, 1, 100_000)) if os.environ.get("SEQDIS_THREADS") else None
+    torch.set_num_threads(cell_threads(told).count)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from seqdis.bench.core.environment import number
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.files import read_json, write_json
 from seqdis.bench.core.rules import MOST_COUNTED
@@ -57,7 +58,7 @@ class ProgressFile:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / PROGRESS
-        self.interval = float(os.environ.get("SEQDIS_PROGRESS_SECONDS", "1"))
+        self.interval = number("SEQDIS_PROGRESS_SECONDS", 1, 0, 86_400)
         self.last = -1e9
         self.phase = ""
 

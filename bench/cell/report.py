@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import platform
 import resource
 import sys
@@ -13,6 +12,7 @@ import torch
 
 from seqdis.bench.cell.checkpoint import State
 from seqdis.bench.cell.device import device_name, processor_name
+from seqdis.bench.core.environment import number
 from seqdis.bench.core.provenance import code_version
 from seqdis.bench.core.schema import from_json
 from seqdis.bench.core.times import utc_now
@@ -189,6 +189,15 @@ def change_notes(changes: Sequence[Change]) -> list[str]:
     return notes
 
 
+def cells_beside() -> int:
+    """Cells that the launcher runs side by side on a device, with this one.
+
+    Raises:
+        UserError: its variable holds no such number.
+    """
+    return int(number("SEQDIS_BESIDE", 1, 1, 10_000))
+
+
 def cost_part(
     method: Method,
     state: State,
@@ -205,7 +214,7 @@ def cost_part(
         energy_joules: of the training; None where it was not read, or not from its beginning. Left out where other
             cells ran on the same GPU, whose energy it would count too.
     """
-    beside = int(os.environ.get("SEQDIS_BESIDE") or 1)  # cells that the launcher runs side by side, with this one
+    beside = cells_beside()
     return Cost(
         train_seconds=state.seconds,
         evaluation_seconds=evaluation_seconds,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
 
 from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.inherited import SLEEPING
+from seqdis.bench.core.rules import shown
 
 # Keeps glibc from giving every activation back to the kernel: 1.04 to 1.35 times faster steps on a CPU.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "17179869184", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
@@ -39,6 +41,22 @@ def variables(wanted: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def number(name: str, default: float, least: float, most: float) -> float:
+    """A variable's number, or the default where it is not set or empty.
+
+    Raises:
+        UserError: it is no number in [least, most].
+    """
+    text = os.environ.get(name) or str(default)
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not least <= found <= most:
+        raise UserError(f"{name} is {shown(text)}: it is a number from {least:g} to {most:g}.")
+    return found
 
 
 WEIGHTS = "SEQDIS_WEIGHTS"

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from seqdis.bench.core.environment import number
 from seqdis.bench.core.files import give_name
 
 LEASE = "lease.json"
@@ -30,7 +31,7 @@ ATTEMPTS = "attempts.jsonl"
 MISSED_BEATS = 3
 INTERVAL_VARIABLE = "SEQDIS_HEARTBEAT"
 DEFAULT_INTERVAL = 10.0
-LONGEST_INTERVAL = 86_400.0
+SHORTEST_INTERVAL, LONGEST_INTERVAL = 0.01, 86_400.0
 LARGEST = 1 << 20
 LARGEST_PID = (1 << 31) - 1
 
@@ -244,7 +245,7 @@ def _utc() -> str:
 
 def default_interval() -> float:
     """Seconds between two beats."""
-    return float(os.environ.get(INTERVAL_VARIABLE) or DEFAULT_INTERVAL)
+    return number(INTERVAL_VARIABLE, DEFAULT_INTERVAL, SHORTEST_INTERVAL, LONGEST_INTERVAL)
 
 
 def read_lease(folder: Path) -> tuple[Holder, int] | None:

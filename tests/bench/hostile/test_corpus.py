@@ -14,8 +14,13 @@ from pathlib import Path
 import pytest
 
 from seqdis.bench import cli
+from seqdis.bench.cell.__main__ import take_threads
+from seqdis.bench.cell.progress import ProgressFile
+from seqdis.bench.cell.report import cells_beside
 from seqdis.bench.core.environment import MALLOC
+from seqdis.bench.core.errors import UserError
 from seqdis.bench.core.exits import DONE
+from seqdis.bench.core.lease import Lease
 from seqdis.bench.core.rules import REORDERING
 
 from . import corpora, lines
@@ -80,3 +85,20 @@ def test_every_case_gets_its_answer(
     assert is_harmless(said), answer
     assert [path.name for path in tmp_path.iterdir()] == ["case"]
     assert not list(root.rglob("owned"))
+
+
+READERS = {
+    "SEQDIS_HEARTBEAT": lambda folder: Lease(folder),
+    "SEQDIS_PROGRESS_SECONDS": ProgressFile,
+    "SEQDIS_THREADS": lambda folder: take_threads(),
+    "SEQDIS_BESIDE": lambda folder: cells_beside(),
+}
+
+
+@pytest.mark.parametrize("case", [c for c in lines.environments() if not c.line], ids=lambda case: case.name)
+def test_a_variable_of_ours_is_a_number_in_its_range_or_one_sentence(case, tmp_path, monkeypatch):
+    ((name, value),) = case.variables.items()
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=f"{name} is .*: it is a number from") as caught:
+        READERS[name](tmp_path)
+    assert len(str(caught.value)) < 300
