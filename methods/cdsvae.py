@@ -44,7 +44,7 @@ from torch import Tensor
 
 from seqdis.methods import estimators, scales
 from seqdis.methods.base import Batch, Context, LogUniform, Needs, Rule, Space, required, with_total
-from seqdis.methods.vae import DIGITS, SequentialVAE, VAEConfig, opened_late, permute_frames
+from seqdis.methods.vae import DIGITS, SQUEEZED, SequentialVAE, VAEConfig, opened_late, permute_frames
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,6 +118,7 @@ class CDSVAE(SequentialVAE):
             },
             training={"capacity": opened_late(0.3, 0.6)},
         ),
+        SQUEEZED,
         *DIGITS,
         Rule(
             presets=scales.SMALL,

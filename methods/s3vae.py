@@ -49,7 +49,7 @@ from seqdis.methods.base import (
     with_total,
 )
 from seqdis.methods.estimators import CrossReduction
-from seqdis.methods.vae import DIGITS, SequentialModel, SequentialVAE, VAEConfig, opened_late, permute_frames
+from seqdis.methods.vae import DIGITS, SQUEEZED, SequentialModel, SequentialVAE, VAEConfig, opened_late, permute_frames
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,6 +104,7 @@ class S3VAE(SequentialVAE):
             method={"recon_weight": 10.0, "kl_static_weight": 5.0, "kl_dynamic_weight": 3.0},
             training={"capacity": opened_late(0.3, 0.6)},
         ),
+        SQUEEZED,
         Rule(presets=scales.SMALL, data=scales.MOVING_DIGITS, method={"recon_weight": 10.0}),
         *DIGITS,
     )

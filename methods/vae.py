@@ -157,6 +157,40 @@ def opened_late(hold: float, until: float, *, static: float = 20.0, dynamic: flo
     return {"kl_static": ((hold, static), (until, 1.0)), "kl_dynamic": ((hold, dynamic), (until, 1.0))}
 
 
+def squeezed_then_opened(opened: float = 0.5) -> dict[str, Any]:
+    """A capacity schedule in four acts, for KL_s of weight 1 and KL_z of weight 5 beside a `recon_weight` of 10:
+
+    1. s is closed (KL_s times 2000: its divergence is 0) and z is cheap: it learns the motion, and some of the appearance.
+    2. s is still closed and z gets dear in steps, 4 to 120 times its weight: appearance, which is worth less a nat than
+       motion, leaves z. In steps, since a motion is cheap only once the prior has learnt to copy it from frame to frame.
+    3. s opens, and z's price falls at the same moment: appearance goes where it is cheap, and nothing pays for moving motion.
+    4. Both at their weights.
+
+    Prices in between go wrong: KL_s times 20 or 100 does not close s, KL_z of 20 lets appearance stay, and a z that is dear
+    when s opens gives s the motion.
+
+    Args:
+        opened: progress at which s opens.
+    """
+    prices = ((0.3, 1.0), (0.44, 4.0), (0.58, 12.0), (0.72, 30.0), (0.86, 60.0), (1.0, 120.0))
+    dynamic: list[tuple[float, float]] = []
+    begins = 0.0
+    for until, price in prices:
+        dynamic += [(round(opened * begins, 4), price), (round(opened * until, 4), price)]
+        begins = until + 0.02
+    after = round(opened + 0.005, 4)
+    return {"kl_static": ((opened, 2000.0), (after, 1.0)), "kl_dynamic": (*dynamic, (after, 1.0))}
+
+
+SQUEEZED = Rule(
+    presets=("compact",),
+    data=("sprites",),
+    method={"recon_weight": 10.0, "kl_static_weight": 1.0, "kl_dynamic_weight": 5.0, "lr": 5e-3},
+    training={"capacity": squeezed_then_opened()},
+)
+"""Of the shared model on Sprites, whose prices it was found for: others' frames, clips and motions are worth other prices."""
+
+
 def permute_frames(features: Tensor, order: Tensor) -> Tensor:
     """The frames of each clip (B, T, ...) that (B, K) names, in that order: (B, K, ...)."""
     return features[torch.arange(len(features), device=features.device)[:, None], order]
@@ -328,6 +362,7 @@ class SequentialVAE(SequentialModel):
             method={"kl_dynamic_weight": 6.0},
             training={"capacity": opened_late(0.2, 0.5)},
         ),
+        SQUEEZED,
         *DIGITS,
     )
     # An earlier search, drawn Sprites, 8 trials, one seed: best score on validation clips of the seven draws, and of the
