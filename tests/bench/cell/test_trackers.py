@@ -151,6 +151,9 @@ def test_mlflow_holds_the_same_numbers(root, tmp_path, monkeypatch):
 def test_wandb_is_offline_unless_it_is_told_otherwise(root, tmp_path, monkeypatch):
     monkeypatch.setenv(TRACK, "wandb")
     monkeypatch.delenv("WANDB_MODE", raising=False)
+    import wandb
+
     folder = run(tmp_path, root)
+    wandb.teardown()  # its service would live as long as the tests
     assert list((folder / "wandb").glob("offline-run-*"))
     assert json.loads((folder / "config.json").read_text())["cell"]["method"] == "dsvae"

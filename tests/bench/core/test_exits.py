@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,16 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_what_is_being_saved_is_not_interrupted_again(number: signal.Signals, tmp_path: Path) -> None:
     saved = str(tmp_path / "saved")
+    before = signal.signal(number, signal.SIG_DFL)  # the tests themselves may run under nohup, which a child inherits
     with subprocess.Popen([sys.executable, "-c", SAVES, saved], stdout=subprocess.PIPE, text=True) as process:
+        signal.signal(number, before)
         assert process.stdout is not None
         process.stdout.readline()
-        while process.poll() is None:
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
             process.send_signal(number)
+            time.sleep(0.001)
+        process.kill()
         assert (process.returncode, process.stdout.read()) == (0, "interrupted\n")
     assert os.path.exists(saved)
 
