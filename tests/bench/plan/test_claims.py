@@ -273,7 +273,7 @@ def test_a_preset_that_has_a_schedule_now_is_told(tmp_path: Path) -> None:
         "preset demo, rwae on sprites: this version cannot plan it (the preset demo" in one for one in found.unchecked
     )
     record = published("dsvae-quick-s0")
-    record["config"]["method"]["kl_dynamic_weight"] = 6.0
+    record["config"]["method"] |= {"kl_static_weight": 1.0, "kl_dynamic_weight": 5.0}
     record["cell"]["preset"] = "compact"
     seal(record)
     (found,) = checked(tmp_path / "late", record)
