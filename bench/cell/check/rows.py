@@ -192,7 +192,9 @@ def _package_of(path: Path, row: Row) -> str:
 def _files_of(name: str, beside: Path) -> Iterator[Path]:
     """The loaded files behind a dotted name that are methods' or lie beside the plug-in."""
     parts = name.split(".")
-    for length in range(1, len(parts) + 1):
+    for length in range(
+        1 + (parts[0] == "seqdis"), len(parts) + 1
+    ):  # the library's front door names what it could open
         module = sys.modules.get(".".join(parts[:length]))
         file = Path(getattr(module, "__file__", None) or "/")
         own = file.is_relative_to(beside.parent) and "site-packages" not in file.parts
