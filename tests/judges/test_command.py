@@ -71,7 +71,7 @@ def test_verify_without_data_checks_the_weights_and_says_so(tmp_path: Path, caps
             ["judge", "train", "sprites", "--source", "synthetic", "--size", "32"],
             "bench data prepare sprites --source synthetic --size 32",
         ),
-        (["judge", "train", "sprites", "--name", "third"], "prepare"),
+        (["judge", "train", "sprites", "--name", "third"], "third"),
         (["judge", "verify", "mug", "--source", "real"], "bench judge train mug"),
     ],
 )
