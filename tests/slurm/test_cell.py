@@ -25,7 +25,7 @@ from .conftest import LINE, until
 def planned(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The config of a short cell that nobody has run."""
     out = tmp_path_factory.mktemp("planned")
-    line = [*LINE, "--methods", "dsvae", "--seeds", "1", "--launcher", "local", "--time-budget", "0s"]
+    line = [*LINE, "--methods", "dsvae", "--seeds", "1", "--launcher", "local", "--time-budget", "1s"]
     subprocess.run(
         [sys.executable, "-P", "-m", "seqdis.bench.cli", *line, "--out", str(out), "--data-dir", str(data)],
         capture_output=True,

@@ -81,7 +81,7 @@ def task_killed_without_a_word(lab: Lab) -> None:
 
 
 def cell_raises_and_the_others_go_on(lab: Lab) -> None:
-    lab.launch("--set", "method.lr=1e30")
+    lab.launch("--set", "method.lr=1000", "--set", "method.recon_weight=1e30")
     bad = lab.cells[0]
     lab.launch("--pack", "2", methods="dsvae,cdsvae")
     until((bad / "error.json").exists, "the failure's record")
