@@ -101,6 +101,13 @@ def _settings(record: Record, data: Data) -> Iterator[Problem]:
     if precision and "precision" in config.training:
         pairs.append(("environment.precision", precision, "config.training.precision", config.training["precision"]))
     for key, value in cell.overrides.items():
+        if key.startswith(
+            "training.capacity."
+        ):  # a schedule by the name of what it schedules; typed as text, or taken out
+            given = config.training.get("capacity") or {}
+            if (value is not None) != (key.removeprefix("training.capacity.") in given):
+                yield f"cell.overrides.{key}", "overrides a schedule that config does not have so"
+            continue
         room, _, name = key.rpartition(".")
         parts = [
             getattr(config, part, None) or {} for part in ([room] if room else ("method", "training", "evaluation"))
