@@ -175,6 +175,8 @@ def evaluate(
         draws=draws, max_clips=max_clips, sample="draw" if outside.has_prior else "training codes"
     )
     config = _config(model, dataset, name, seed, revision, evaluation)
+    if out is not None and Store(Path(out)).is_done(config.id):
+        raise _there(Store(Path(out)).folder(config.id))
     notes = [NOTE] if outside.has_prior else [NOTE, NO_PRIOR]
     with torch.inference_mode():
         _try(outside, dataset)
@@ -216,7 +218,11 @@ def _write(
     if dataset.spec.modality == "video":
         save_clips(folder, make_clips(outside, dataset, ClipConfig(seed=config.evaluation.seed), device))
     if not write_record(folder, record):
-        raise UserError(f"{folder} has a record of this model and seed: name another `revision`, or another `out`.")
+        raise _there(folder)  # written meanwhile by another process
+
+
+def _there(folder: Path) -> UserError:
+    return UserError(f"{folder} has a record of this model and seed: name another `revision`, or another `out`.")
 
 
 def _config(

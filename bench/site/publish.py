@@ -45,7 +45,10 @@ from seqdis.bench.tables.metrics import TIPS
 HEADING = "Sequential disentanglement"
 ROW_LIMIT = 40
 CLIP_CELLS = 200
-MORE = ("ranks", "seeds", "augmentation", "estimators", "published-weights", "batch-size", "cost", "published", "audit")
+MORE = (
+    *("ranks", "seeds", "augmentation", "estimators", "published-weights", "batch-size", "overrides"),
+    *("cost", "published", "audit"),
+)
 DAMAGED = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError, MemoryError)
 
 Progress = Callable[[str], None]

@@ -47,13 +47,22 @@ def _curve_words(name: str, points: list[list[float]]) -> str:
     subject = f"weight of {name.replace('_', ' ')} times"
     if name.startswith(NOISE):
         subject = f"noise on the {name.removeprefix(NOISE)} code of deviation"
-    values = [f"{value:g}" for _, value in points]
-    if len(points) == 1:
-        return f"{subject} {values[0]} throughout"
-    places = [f"{100 * progress:g} %" for progress, _ in points]
-    first = f"{values[0]} until {places[0]} of training" if points[0][0] else f"{values[0]} at the start of training"
-    between = [f"{value} at {place}" for value, place in zip(values[1:-1], places[1:-1], strict=True)]
-    return " and ".join([f"{subject} {first}", *between, f"{values[-1]} from {places[-1]}"])
+    plateaus: list[tuple[float, list[float]]] = []  # a value, and where it begins and ends
+    for progress, value in points:
+        if plateaus and plateaus[-1][0] == value:
+            plateaus[-1][1].append(100 * progress)
+        else:
+            plateaus.append((value, [100 * progress]))
+    if len(plateaus) == 1:
+        return f"{subject} {points[0][1]:g} throughout"
+    (first, begins), *between, (last, ends) = plateaus
+    start = f"until {begins[-1]:g} % of training" if begins[-1] else "at the start of training"
+    words = [f"{subject} {first:g} {start}"]
+    words += [
+        f"{value:g} {f'from {places[0]:g} to {places[-1]:g}' if len(places) > 1 else f'at {places[0]:g}'} %"
+        for value, places in between
+    ]
+    return ", ".join([*words[:-1], f"{words[-1]} and {last:g} from {ends[0]:g} %"])
 
 
 def _differing(configs: Mapping[str, Mapping[str, Any]]) -> list[str]:

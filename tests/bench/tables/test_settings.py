@@ -33,7 +33,7 @@ def test_rows_with_different_schedules_and_settings_say_so_each(build, make_reco
     (table,) = document.tables
     assert [note for note in table.notes if note.startswith(("Capacity", "Settings"))] == [
         "Capacity schedule: DSVAE: weight of kl static times 2 throughout; R-WAE: noise on the static code of deviation 2 at "
-        "the start of training and 1 at 30 % and 0 from 60 %; "
+        "the start of training, 1 at 30 % and 0 from 60 %; "
         f"S3VAE, C-DSVAE: {WORDS}; none: MoCoGAN.",
         "Settings where rows differ, not the published ones: MoCoGAN: lr 0.005; DSVAE: lr 0.005; R-WAE: lr 0.005; "
         "S3VAE: lr 0.003, kl dynamic 3; C-DSVAE: lr 0.005, kl dynamic 6.",
@@ -55,7 +55,7 @@ def test_paper_has_no_schedule_and_says_so(build, make_record):
 def test_many_long_rows_are_several_notes_and_none_is_cut(build, make_record):
     records = [
         scheduled(
-            make_record, method, {f"term_{n}": [[0.1, n], [0.2 + place / 9, 1]] for n in range(1, 6)}, lr=place + 1
+            make_record, method, {f"term_{n}": [[0.1, n], [0.2 + place / 9, 1]] for n in range(2, 7)}, lr=place + 1
         )
         for place, method in enumerate(("dsvae", "cdsvae", "s3vae", "rwae", "mocogan"))
     ]
@@ -63,6 +63,15 @@ def test_many_long_rows_are_several_notes_and_none_is_cut(build, make_record):
     notes = [note for note in table.notes if note.startswith("Capacity schedule: ")]
     assert len(notes) == 5
     assert all(len(note) < 800 for note in notes)
+
+
+def test_plateaus_are_said_once():
+    points = [[0.0, 1], [0.15, 1], [0.16, 4], [0.22, 4], [0.3, 30], [0.5, 120], [0.505, 1]]
+    assert schedule_words({"training": {"capacity": {"kl_dynamic": points}}}) == (
+        "weight of kl dynamic times 1 until 15 % of training, 4 from 16 to 22 %, 30 at 30 %, 120 at 50 % and 1 from 50.5 %"
+    )
+    level = {"training": {"capacity": {"kl_static": [[0.1, 2], [0.9, 2]]}}}
+    assert schedule_words(level) == "weight of kl static times 2 throughout"
 
 
 @pytest.mark.parametrize("capacity", [None, {}, [], "late", {"kl_static": 3}, {"kl_static": [[2, 1]]}, {"": [[0, 1]]}])
